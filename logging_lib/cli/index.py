@@ -44,11 +44,11 @@ def index(
     """
     with output.handle_errors(OSError, ValueError):
         loaded_profiles = [profile.load(path) for path in profiles or []]
-        loading.reject_other_files(events)
         if store is not None and elasticsearch is not None:
             raise StoreError("give either --store or --elasticsearch, not both")
         target = EmbeddedStore(store) if store is not None else options.open_elasticsearch(elasticsearch)
         with contextlib.closing(target):
+            loading.reject_other_files(events)
             index_profiles(target, profiles or [])
             if loaded_profiles:
                 target.index(

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from logging_lib.cli import options, output
@@ -189,17 +188,15 @@ def fit(
             }
         typer.echo(json.dumps(document, indent=1))
         return
-    typer.echo(
-        f"{out}: {fitted.model} {fitted.version}, {fitted.rows} rows, {len(fitted.features)} features, "
-        f"id {fitted.id}"
-    )
-    typer.echo(f"expected rates from {fitted.held_out.method}")
+    about_fit = f"{fitted.model} {fitted.version}, {fitted.rows} rows, {len(fitted.features)} features"
+    print(output.plain(f"{out}: {about_fit}, id {fitted.id}"))
+    print(output.plain(f"expected rates from {fitted.held_out.method}"))
     for note in table.notes:
-        typer.echo(output.plain(f"note: {source}: {note}"))
+        print(output.plain(f"note: {source}: {note}"))
     for line in describe_classifier(fitted):
-        typer.echo(output.plain(line))
+        print(output.plain(line))
     for note in fitted.variation.notes if fitted.variation is not None else ():
-        typer.echo(f"note: {note}")
+        print(output.plain(f"note: {note}"))
     if settings.time is None:
         typer.echo(
             "note: how much the traffic varies by itself is not known, and a stated default is used; give --time, "
@@ -302,12 +299,14 @@ def publish(
                     published.append({**about, "deployed": deployed, "retired": retired})
                     continue
                 flag = "deployed" if deployed else "not deployed"
-                typer.echo(f"{profile.model} {profile.version}: published as {flag}, id {profile.id}")
+                print(
+                    output.plain(f"{profile.model} {profile.version}: published as {flag}, id {profile.id}")
+                )
                 if age := describe_age(profile):
-                    typer.echo(output.plain(f"note: {age}"))
+                    print(output.plain(f"note: {age}"))
                 if deployed and not keep_others:
                     for version in retired_versions:
-                        typer.echo(f"{profile.model} {version}: not flagged as deployed any more")
+                        print(output.plain(f"{profile.model} {version}: not flagged as deployed any more"))
         if as_json:
             typer.echo(json.dumps(published, indent=1))
 
@@ -330,19 +329,19 @@ def show(
 
 
 def _heading(profile: Profile) -> str:
-    trained = profile.trained_at or "not recorded"
+    trained = output.safe(profile.trained_at or "not recorded")
     lines = [
-        f"[bold]{escape(profile.model)} {escape(profile.version)}[/bold]  profile {profile.id}",
-        f"{profile.rows} rows; trained at {trained}; expected rates from {escape(profile.held_out.method)}",
+        f"[bold]{output.safe(f'{profile.model} {profile.version}')}[/bold]  profile {output.safe(profile.id)}",
+        f"{profile.rows} rows; trained at {trained}; expected rates from {output.safe(profile.held_out.method)}",
     ]
     if profile.prediction is not None:
         varies = describe_variation(profile, PREDICTION_FEATURE)
         lines.append(
-            f"prediction ({profile.prediction.kind}): {escape(_summary(profile.prediction))}; {varies}"
+            f"prediction ({profile.prediction.kind}): {output.safe(_summary(profile.prediction))}; {varies}"
         )
-    lines += [escape(line) for line in describe_classifier(profile)]
+    lines += [output.safe(line) for line in describe_classifier(profile)]
     notes = [describe_age(profile), *(profile.variation.notes if profile.variation is not None else ())]
-    lines += [f"note: {escape(note)}" for note in notes if note]
+    lines += [f"note: {output.safe(note)}" for note in notes if note]
     return "\n".join(lines)
 
 
@@ -371,7 +370,7 @@ def _table(profile: Profile) -> Table:
             expected or "no failed check",
             varies,
         ]
-        table.add_row(*(escape(str(cell)) for cell in (*row, "; ".join(feature.notes))))
+        table.add_row(*(output.safe(str(cell)) for cell in (*row, "; ".join(feature.notes))))
     return table
 
 

@@ -127,6 +127,8 @@ def _daemon(shipper: Shipper, grace: float) -> None:
     worker.start()
     while worker.is_alive() and not stopped.wait(1.0):
         pass
+    if not stopped.is_set():
+        raise output.fail("the shipper ended by itself; what is in the spool stays there", 1)
     shipper.stop(grace)
     worker.join(grace)
 
@@ -164,11 +166,12 @@ def _status(spool: Path, as_json: bool) -> None:
         return
     age = document["backlog"]["age"]
     waiting = f"{events} events, {size / 1e6:.1f} MB" + (f", the oldest {age:.0f} s old" if age else "")
-    typer.echo(f"shipper   {'running' if running else 'not running'}, to {state.receiver or 'nowhere yet'}")
+    receiver = output.plain(state.receiver or "nowhere yet")
+    typer.echo(f"shipper   {'running' if running else 'not running'}, to {receiver}")
     typer.echo(f"waiting   {waiting}")
     typer.echo(f"shipped   {state.shipped} events, {document['rate']:.0f} a second in the last minute")
     typer.echo(f"refused   {state.dead_lettered} events; {state.retries} attempts were repeated")
     typer.echo(f"known     {state.duplicates} events, which the receiver had already")
     if state.last_error:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(state.last_error_at))
-        typer.echo(f"last error {when}: {state.last_error}")
+        typer.echo(f"last error {when}: {output.plain(state.last_error)}")

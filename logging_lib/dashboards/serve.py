@@ -50,8 +50,12 @@ def server(
                     HTTPStatus.MISDIRECTED_REQUEST, "text/plain", b"this server answers on localhost alone"
                 )
                 return
-            url = urlsplit(self.path)
-            parameters = dict(parse_qsl(url.query))
+            try:
+                url = urlsplit(self.path)
+                parameters = dict(parse_qsl(url.query))
+            except ValueError:  # such as http://[
+                self._send(HTTPStatus.BAD_REQUEST, "text/plain", b"this is no address")
+                return
             try:
                 kind, body = routes[url.path](parameters)
             except KeyError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import socket
+import sys
 import time
 import traceback
 from collections import OrderedDict
@@ -244,19 +245,26 @@ class EventRenderer:
     """Render an event as a line of JSON in UTF-8 with its newline; the last processor of a chain.
 
     Values that JSON cannot carry (lone surrogates, integers beyond 64 bits, unknown types) are replaced. In a line
-    that no reader would accept, since it is too long, each text is cut, with a mark. It never raises.
+    that no reader would accept, since it is too long, texts are cut until it fits, with a mark. One that is too
+    long even so, such as 100,000 features, is returned as it is: the spool makes a dead letter of it. It never
+    raises.
     """
 
     def __call__(self, logger: Any, method_name: str, event_dict: MutableMapping[str, Any]) -> bytes:
         try:
             line = orjson.dumps(event_dict, option=_RENDER_OPTIONS)
         except (TypeError, ValueError, RecursionError):
-            line = orjson.dumps(to_jsonable(event_dict), option=_RENDER_OPTIONS)
-        if len(line) > MAX_LINE:
-            line = orjson.dumps(to_jsonable(event_dict, max_text=MAX_TEXT), option=_RENDER_OPTIONS)
+            # All items are kept: the parts of an event are bounded already, and a mark among numbers is no number.
+            line = orjson.dumps(to_jsonable(event_dict, max_items=sys.maxsize), option=_RENDER_OPTIONS)
+        for length in _TEXT_LENGTHS:
+            if len(line) <= MAX_LINE:
+                break
+            shortened = to_jsonable(event_dict, max_text=length, max_items=sys.maxsize)
+            line = orjson.dumps(shortened, option=_RENDER_OPTIONS)
         return line
 
 
+_TEXT_LENGTHS = (MAX_TEXT, 1024, 128)
 _RENDER_OPTIONS = orjson.OPT_APPEND_NEWLINE
 _renderer = EventRenderer()
 

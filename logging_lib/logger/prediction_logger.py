@@ -20,6 +20,7 @@ from logging_lib.logger.processor import PredictionProcessor, add_context
 from logging_lib.logger.reporter import get_reporter
 from logging_lib.logger.rows import read_row
 from logging_lib.logger.spool import Spool, get_spool
+from logging_lib.logger.values import to_jsonable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -226,7 +227,10 @@ class PredictionLogger(structlog.BoundLoggerBase):
         self._counts.failed += 1
         spool.dropped[reason] += 1
         if spool.dropped[reason] == 1:
-            _log.warning("an event could not be logged and was dropped: %r", error)
+            is_hidden = self._processor is not None and self._processor.hides_values
+            # Its text may quote any value; its repr may itself raise.
+            shown = f"{reason}, whose text may hold a private value" if is_hidden else to_jsonable(error)
+            _log.warning("an event could not be logged and was dropped: %s", shown)
 
     def stats(self) -> dict[str, Any]:
         """Count the model's events in this process.
@@ -325,10 +329,17 @@ class SpoolLoggerFactory:
 _RECORD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
+def _read_message(record: logging.LogRecord) -> Any:
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001 - arguments that do not fit, or whose text raises
+        return record.msg
+
+
 def _read_record(record: logging.LogRecord) -> dict[str, Any]:
     """Read what a caller passed as ``extra``, with the record's text, level, logger and exception."""
     fields = {key: value for key, value in vars(record).items() if key not in _RECORD_FIELDS}
-    fields |= {"event": record.getMessage(), "level": record.levelname.lower(), "logger": record.name}
+    fields |= {"event": _read_message(record), "level": record.levelname.lower(), "logger": record.name}
     if record.exc_info and record.exc_info[1] is not None:
         fields.setdefault("error", record.exc_info[1])
     return fields

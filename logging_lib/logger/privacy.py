@@ -16,7 +16,7 @@ from logging_lib.schema import tokens
 Treatment = Literal["drop", "redact", "hmac"]
 KEY_VARIABLE = "LOGGING_LIB_HMAC_KEY"
 REDACTED = "<redacted>"
-_HIDDEN_ERROR = "<hidden: it may hold the value of a private feature>"
+_HIDDEN_ERROR = "<hidden: it may hold the value of a private or hidden feature>"
 _PRESENCE_BINS = frozenset((tokens.MISSING, tokens.ABSENT))
 
 
@@ -64,15 +64,16 @@ class PrivacyFilter:
         for values in (result.unseen_values, result.wrong_type_values, result.oov_words):
             values[:] = [token for token in values if not token.startswith(self._prefixes)]
 
-    def hide_error(self, error: dict[str, Any]) -> dict[str, Any]:
-        """Keep only the type of an exception: its text and traceback may quote any value."""
-        return {"type": error["type"], "message": _HIDDEN_ERROR} if self._features else error
-
     def _mask(self, treatment: str, value: Any) -> str:
         if treatment == "redact":
             return REDACTED
         text = str(to_jsonable(value)).encode()
         return "hmac-sha256:" + hmac.new(self._key, text, sha256).hexdigest()
+
+
+def hide_error(error: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep only the type of an exception: its text and traceback may quote any value."""
+    return {"type": error["type"], "message": _HIDDEN_ERROR}
 
 
 def _hide_bin(token: str, part: str) -> str:

@@ -35,7 +35,7 @@ from logging_lib.logger.event import (
 from logging_lib.logger.health import EventCounts
 from logging_lib.logger.metrics import PredictionMetrics
 from logging_lib.logger.output import OutputEncoder
-from logging_lib.logger.privacy import HIDE_NOTHING, PrivacyFilter, Sampler, Treatment
+from logging_lib.logger.privacy import HIDE_NOTHING, PrivacyFilter, Sampler, Treatment, hide_error
 from logging_lib.logger.reporter import ReportedModel
 from logging_lib.logger.rows import InputsError, read_row
 from logging_lib.logger.values import escape_surrogates, to_jsonable
@@ -136,7 +136,8 @@ class PredictionProcessor:
         if isinstance(profile, str | Path):
             profile = load(profile)
         self.clock = clock
-        self._hides_values = bool(private)
+        self.hides_values = bool(private)
+        """Whether some values must not appear anywhere: no text of an exception may be shown."""
         self.sampler = Sampler(sample, profile)
         self._privacy_filter = HIDE_NOTHING
         if private:
@@ -157,7 +158,7 @@ class PredictionProcessor:
         batch_columns: FrameRenderer | None = None
         if profile is not None:
             is_same_model = (profile.model, profile.version) == (model, version)
-            self._hides_values |= any(feature.hidden for feature in profile.features.values())
+            self.hides_values |= any(feature.hidden for feature in profile.features.values())
             status = {"id": profile.id, "status": "matched" if is_same_model else "mismatch"}
             checker = Checker(profile)
             self._check_inputs = checker.__call__  # a bound method costs less than an instance
@@ -321,7 +322,7 @@ class PredictionProcessor:
     def build_dead_letter(self, fields: dict[str, Any], error: Exception) -> dict[str, Any]:
         """Build the dead letter of a call whose event could not be built."""
         reason = str(error) if isinstance(error, InputsError) else to_jsonable(error)
-        if self._hides_values:  # an error's text, a label or a traceback may quote a private value
+        if self.hides_values:  # an error's text, a label or a traceback may quote a private value
             reason = reason if isinstance(error, InputsError) else type(error).__name__
             fields = {"inputs": f"<hidden: {type(fields['inputs']).__name__}>"}
         original = orjson.dumps(to_jsonable(fields))
@@ -337,7 +338,12 @@ class PredictionProcessor:
 
     def may_sample_out(self, fields: Mapping[str, Any]) -> bool:
         """Return whether an event may be left out by sampling, as far as its failed checks allow it."""
-        return not (self.sampler.includes_all or fields.get("keep") or fields.get("error") is not None)
+        if self.sampler.includes_all or fields.get("error") is not None:
+            return False
+        try:
+            return not fields.get("keep")
+        except Exception:  # noqa: BLE001 - such as pandas' NA or an array: in doubt it is kept
+            return False
 
     def _apply_sampling(self, event: dict[str, Any], ml: dict[str, Any]) -> None:
         request_id = ml["request"]["id"] if "request" in ml else event["event"]["id"]
@@ -375,7 +381,7 @@ class PredictionProcessor:
             document = (
                 build_error(error) if is_exception else {"type": "error", "message": to_label_text(error)}
             )
-            event["error"] = self._privacy_filter.hide_error(document)
+            event["error"] = hide_error(document) if self.hides_values else document
         self._add_context(fields, event)
 
     def _add_context(self, fields: MutableMapping[str, Any], event: dict[str, Any]) -> None:

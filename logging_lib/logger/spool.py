@@ -19,7 +19,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
+import orjson
+
+from logging_lib.logger.event import build_dead_letter
 from logging_lib.logger.health import render_dropped_event
+from logging_lib.logger.jsonlines import MAX_LINE
 from logging_lib.logger.segments import (
     directory_size,
     find_volatile_filesystem,
@@ -138,8 +142,14 @@ class Spool:
         self._closed_bytes = 0
 
     def write(self, line: bytes) -> bool:
-        """Append one line, which ends in a newline; return whether it was written."""
+        """Append one line, which ends in a newline; return whether it was written.
+
+        A line that no reader accepts, since it is longer than ``MAX_LINE``, is counted as dropped; a dead letter
+        with its beginning is written in its place.
+        """
         size = len(line)
+        if size > MAX_LINE:
+            return self._refuse(line)
         try:
             if size <= self._room and self._clock() < self._check_at:
                 if os.write(self._fd, line) == size:
@@ -159,7 +169,10 @@ class Spool:
             while end < len(lines) and (size < _WRITE_BYTES or end == start):
                 size += len(lines[end])
                 end += 1
-            written += self._write_many(lines[start:end], size)
+            if size > MAX_LINE and max(map(len, lines[start:end])) > MAX_LINE:
+                written += sum(map(self.write, lines[start:end]))
+            else:
+                written += self._write_many(lines[start:end], size)
             start = end
         return written
 
@@ -179,6 +192,14 @@ class Spool:
                 pass  # reported below, where it fails again
             # One by one where something must be checked first: the room that is left, or a new segment.
             return whole_lines + sum(self._write_checked(line) for line in lines[whole_lines:])
+
+    def _refuse(self, line: bytes) -> bool:
+        message = f"the line is longer than {MAX_LINE} bytes, with all its texts cut"
+        event = build_dead_letter(error_type="too_large", message=message, original=line[:-1], stage="spool")
+        with self._lock:
+            self._count_dropped("too_large", 1)
+        self.write(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
+        return False
 
     def _write_checked(self, line: bytes) -> bool:
         with self._lock:
@@ -203,8 +224,9 @@ class Spool:
             raise _BudgetReachedError
         if self.path is not None:
             state = os.fstat(self._fd)
-            if not state.st_nlink:
-                self._count_dropped("deleted", self.written - self._written_at_check)
+            if not _is_file_at(self.path, state):  # its folder may have been moved, or it has another link
+                reason = "moved" if state.st_nlink else "deleted"
+                self._count_dropped(reason, self.written - self._written_at_check)
                 self.path = None
             elif state.st_size and (
                 state.st_size + size > self._rotate_bytes or now - self._opened_at >= self._rotate_seconds
@@ -364,6 +386,13 @@ class Spool:
             os.close(self._fd)
         self._fd = -1
         self._reset()
+
+
+def _is_file_at(path: Path, state: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(path.stat(), state)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _sync_directory(directory: Path) -> None:

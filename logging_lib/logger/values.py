@@ -24,16 +24,18 @@ def escape_surrogates(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def to_jsonable(value: Any, *, depth: int = MAX_DEPTH, max_text: int | None = None) -> Any:
+def to_jsonable(
+    value: Any, *, depth: int = MAX_DEPTH, max_text: int | None = None, max_items: int = MAX_ITEMS
+) -> Any:
     """Convert a value to JSON's types.
 
     NaN is null, infinity the text ``Infinity``; dates are ISO 8601 in UTC; bytes are base64; sets are sorted
     lists; dataclasses and mappings are objects; an integer beyond 64 bits is a float; anything else is its
-    ``repr``. Nesting beyond ``depth`` (so also a cycle), and what is beyond ``MAX_ITEMS`` items, is replaced by
+    ``repr``. Nesting beyond ``depth`` (so also a cycle), and what is beyond ``max_items`` items, is replaced by
     a text that says so. Texts longer than ``max_text`` characters are cut, with a mark.
     """
     try:
-        converted = _to_jsonable(value, depth)
+        converted = _to_jsonable(value, depth, max_items)
         return converted if max_text is None else _cut_texts(converted, max_text)
     except Exception as error:  # noqa: BLE001 - a hostile __repr__, a mapping that changes while it is read
         return f"<{type(value).__name__}: not readable: {type(error).__name__}>"
@@ -52,11 +54,11 @@ def _cut_texts(value: Any, length: int) -> Any:
     return [_cut_texts(item, length) for item in value] if isinstance(value, list) else value
 
 
-def _to_jsonable(value: Any, depth: int) -> Any:
+def _to_jsonable(value: Any, depth: int, max_items: int) -> Any:
     if value is None or value is True or value is False:
         return value
     if isinstance(value, Enum):
-        return _to_jsonable(value.value, depth)
+        return _to_jsonable(value.value, depth, max_items)
     if isinstance(value, str):
         return escape_surrogates(str(value))
     value = to_python(value)
@@ -76,17 +78,17 @@ def _to_jsonable(value: Any, depth: int) -> Any:
         return str(value)
     if depth <= 0:
         return f"<{type(value).__name__}: nested deeper than {MAX_DEPTH}>"
-    return _container_to_jsonable(value, depth - 1)
+    return _container_to_jsonable(value, depth - 1, max_items)
 
 
-def _container_to_jsonable(value: Any, depth: int) -> Any:
+def _container_to_jsonable(value: Any, depth: int, max_items: int) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         pairs = list(value.items())
-        document = {to_key_text(key): _to_jsonable(item, depth) for key, item in pairs[:MAX_ITEMS]}
-        if len(pairs) > MAX_ITEMS:
-            document["<cut>"] = f"{len(pairs) - MAX_ITEMS} more keys"
+        document = {to_key_text(key): _to_jsonable(item, depth, max_items) for key, item in pairs[:max_items]}
+        if len(pairs) > max_items:
+            document["<cut>"] = f"{len(pairs) - max_items} more keys"
         return document
     if hasattr(value, "tolist") and type(value).__module__.startswith(("numpy", "pandas")):
         is_numpy = type(value).__module__.startswith("numpy") and hasattr(value, "dtype")
@@ -94,9 +96,9 @@ def _container_to_jsonable(value: Any, depth: int) -> Any:
     if isinstance(value, Set):
         value = sorted(value, key=repr)
     if isinstance(value, list | tuple):
-        items = [_to_jsonable(item, depth) for item in value[:MAX_ITEMS]]
-        if len(value) > MAX_ITEMS:
-            items.append(f"<cut: {len(value) - MAX_ITEMS} more items>")
+        items = [_to_jsonable(item, depth, max_items) for item in value[:max_items]]
+        if len(value) > max_items:
+            items.append(f"<cut: {len(value) - max_items} more items>")
         return items
     try:
         text = escape_surrogates(repr(value))

@@ -19,8 +19,9 @@ import orjson
 from logging_lib._util.errors import LoggingLibError
 from logging_lib._util.times import format_instant
 from logging_lib.privacy import redact_files
+from logging_lib.privacy.encodings import Span
 from logging_lib.privacy.redact_files import PlaceMatches
-from logging_lib.privacy.subject_search import Span, SubjectTraces
+from logging_lib.privacy.subject_search import SubjectTraces
 
 _MAX_PASSES = 4
 
@@ -179,6 +180,9 @@ def erase(
         }
         record.save()
         redact_files.redact_file(file, matches, traces)
+        left = redact_files.inspect_file(file, traces)
+        if (left.erase or left.redact) and not matches.note:
+            matches.note = "something was written meanwhile, or is left: erase again"
         note(matches)
     for matches in cluster.erase(traces) if cluster is not None else ():
         note(matches)

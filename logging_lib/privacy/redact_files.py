@@ -18,20 +18,23 @@ from typing import Any
 import orjson
 
 from logging_lib.logger import jsonlines
+from logging_lib.privacy.csv_rows import is_csv, read_csv_rows, rewrite_csv
+from logging_lib.privacy.encodings import Span
 from logging_lib.privacy.subject_search import (
-    MASK,
-    Span,
     SubjectTraces,
     TermFinder,
     find_line_spans,
     parse_event,
 )
+from logging_lib.ship.spool_reader import STATE as SHIPPER_STATE
 from logging_lib.store.duckdb import files as stored
 from logging_lib.watch.state.file import FOLDER, hold_lock
 
 _PACKED_SUFFIXES = frozenset((".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".png", ".jpg", ".pdf"))
 _LINE_SUFFIXES = frozenset((".jsonl", ".ndjson", ".log"))
-_SNIFFED_BYTES = 8192
+_TABLE_SUFFIXES = frozenset((".csv", ".tsv"))
+_SHOWN_NAMES = (FOLDER, SHIPPER_STATE)  # hidden ones that may quote a value
+_SNIFFED_BYTES = 1 << 16
 
 
 @dataclass
@@ -50,7 +53,7 @@ class PlaceMatches:
 
 
 def list_files(paths: Iterable[Path]) -> list[Path]:
-    """List the files at and below these paths, except hidden ones, which are shippers' states and our locks.
+    """List the files at and below these paths, except hidden ones, which are our locks and scratch files.
 
     Raises:
         FileNotFoundError: naming the path that does not exist.
@@ -61,7 +64,8 @@ def list_files(paths: Iterable[Path]) -> list[Path]:
             raise FileNotFoundError(f"{path}: no such file or folder")
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
         for file in inside:
-            hidden = any(part.startswith(".") and part != FOLDER for part in file.relative_to(path).parts)
+            parts = file.relative_to(path).parts
+            hidden = any(part.startswith(".") and part not in _SHOWN_NAMES for part in parts)
             if file.is_file() and not file.is_symlink() and not hidden and file.suffix != ".lock":
                 unique_files[file.absolute()] = None
     return list(unique_files)
@@ -82,13 +86,15 @@ def inspect_file(file: Path, traces: SubjectTraces) -> PlaceMatches:
     kind = _file_kind(file)
     if kind == "parquet":
         matches.erase = sum(_is_owned(row, traces, all_terms) for row in _parquet_rows(file))
+    elif kind == "table":
+        matches.erase = sum(is_owned for _, is_owned in read_csv_rows(file, all_terms))
     elif kind == "lines":
         for line in jsonlines.read_lines(file):
             if line.fault == "too_large":
                 matches.note = "holds a line over 1 MB, which was not looked into"
                 continue
             spans = find_line_spans(line.data, line.offset, traces, people, all_terms)
-            if spans and spans[0].text == MASK:
+            if any(span.text != " " for span in spans):
                 spans += _profile_id_spans(line.data, line.offset, all_terms, traces)
             matches.spans += spans
             blanked = any(span.text == " " for span in spans)
@@ -98,7 +104,7 @@ def inspect_file(file: Path, traces: SubjectTraces) -> PlaceMatches:
             )
     elif kind == "text":
         data = file.read_bytes()
-        matches.spans = [Span(*span, MASK) for span in all_terms.find_spans(data)]
+        matches.spans = list(all_terms.find_encoded_spans(data))
         if matches.spans:
             matches.redact = 1
             matches.spans += _profile_id_spans(data, 0, all_terms, traces)
@@ -115,8 +121,11 @@ def redact_file(file: Path, matches: PlaceMatches, traces: SubjectTraces) -> Non
     with hold_lock(file) as is_state:
         if is_state:
             matches.spans[:] = inspect_file(file, traces).spans
-        if file.suffix == ".parquet" and matches.erase:
+        kind = _file_kind(file)
+        if kind == "parquet" and matches.erase:
             _rewrite_parquet(file, traces)
+        elif kind == "table" and matches.erase:
+            rewrite_csv(file, traces.finder(ids=True))
         elif matches.spans:
             overwrite_spans(file, matches.spans)
 
@@ -133,14 +142,20 @@ def overwrite_spans(file: Path, spans: Iterable[Span]) -> None:
 
 
 def _file_kind(file: Path) -> str:
-    if file.suffix in _LINE_SUFFIXES:
+    """Say how a file is read: by its name, also one that was rotated or replayed, else by its beginning."""
+    if file.suffix in _PACKED_SUFFIXES:
+        return f"packed ({file.suffix})"
+    if not _LINE_SUFFIXES.isdisjoint(file.suffixes):
         return "lines"
     if file.suffix == ".parquet":
         return "parquet"
-    if file.suffix in _PACKED_SUFFIXES:
-        return f"packed ({file.suffix})"
     with file.open("rb") as opened:
-        return "not a text" if b"\0" in opened.read(_SNIFFED_BYTES) else "text"
+        beginning = opened.read(_SNIFFED_BYTES)
+    if parse_event(beginning.lstrip().partition(b"\n")[0]) is not None:
+        return "lines"
+    if b"\0" in beginning:
+        return "not a text"
+    return "table" if file.suffix in _TABLE_SUFFIXES and is_csv(file) else "text"
 
 
 def _event_lines(file: Path) -> Iterator[bytes]:

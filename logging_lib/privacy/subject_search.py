@@ -13,27 +13,23 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
+from logging_lib.privacy.encodings import (
+    MASK,
+    PERCENT,
+    QUOTED_PRINTABLE,
+    DecodedText,
+    Location,
+    Span,
+    find_in_base64,
+)
 from logging_lib.schema import DATASETS, tokens
 
-MASK = "#"
 _WORD = re.compile(rb"[0-9A-Za-z_\-]{4,}")
 _WORD_BYTE = rb"[0-9A-Za-z_\-]"
-
-
-class Span(NamedTuple):
-    """Describe bytes of a file to overwrite with ``text``, repeated where it is not ``length`` bytes long."""
-
-    offset: int
-    length: int
-    text: str
-
-    def bytes(self) -> bytes:
-        encoded = self.text.encode()
-        return encoded if len(encoded) == self.length else encoded * self.length
 
 
 @dataclass
@@ -86,7 +82,7 @@ class SubjectTraces:
 
 
 class TermFinder:
-    """Find terms in bytes, as whole words and in the spellings of our file formats.
+    """Find terms in bytes, as whole words and in the spellings of our file formats; in links percent-encoded, too.
 
     A term of digits only or of fewer than four characters is found only as a whole JSON text or as a token's value
     (``"7"``, ``id=7``): as a number it could be any count, and a masked number is not valid JSON.
@@ -106,8 +102,24 @@ class TermFinder:
         longest_first = sorted(others, key=lambda other: len(bytes(other)), reverse=True)
         self._others = re.compile(b"|".join(longest_first)) if others else None
 
-    def find_spans(self, data: bytes, start: int = 0) -> Iterator[tuple[int, int]]:
+    def find_spans(self, data: bytes, start: int = 0) -> Iterator[Location]:
         """Yield (offset, length) of each term in the data, whose first byte has the offset ``start``."""
+        yield from self._find_plain(data, start)
+        if b"%" in data:
+            text = DecodedText(data, PERCENT)
+            for location in self._find_plain(text.data, 0):
+                yield from ((start + offset, length) for offset, length in text.locate(*location))
+
+    def find_encoded_spans(self, data: bytes) -> Iterator[Span]:
+        """Yield the spans that mask each term in a text, which may be a mail: quoted-printable and base64, too."""
+        yield from (Span(*location, MASK) for location in self.find_spans(data))
+        if b"=" in data:
+            text = DecodedText(data, QUOTED_PRINTABLE)
+            for location in self.find_spans(text.data):
+                yield from (Span(*place, MASK) for place in text.locate(*location))
+        yield from find_in_base64(data, self.find_spans)
+
+    def _find_plain(self, data: bytes, start: int) -> Iterator[Location]:
         if self._words:
             for match in _WORD.finditer(data):
                 if match[0] in self._words:
@@ -154,7 +166,8 @@ def find_line_spans(
     """
     event = parse_event(line)
     if event is None:
-        return [Span(*location, MASK) for location in all_terms.find_spans(line, start)]
+        spans = all_terms.find_encoded_spans(line)
+        return [Span(start + offset, length, text) for offset, length, text in spans]
     theirs = traces.owns(event)
     if not theirs and event["event"]["dataset"] == "ml.deadletter":
         theirs = all_terms.is_in_document(event)
@@ -178,6 +191,7 @@ def _spellings(term: str) -> set[bytes]:
     """Return a term's spellings in JSON, JSON within JSON, HTML, a mail's header and a token."""
     text = term.encode("utf-8", "surrogatepass")
     spellings = {text, html.escape(term).encode("utf-8", "surrogatepass"), tokens.escape(term).encode()}
+    spellings.add(term.replace(" ", "+").encode("utf-8", "surrogatepass"))  # in a link's query
     for ascii_only in (True, False):
         once = json.dumps(term, ensure_ascii=ascii_only)[1:-1]
         twice = json.dumps(once, ensure_ascii=ascii_only)[1:-1]

@@ -15,6 +15,7 @@ import elasticsearch
 import orjson
 from elastic_transport import BaseNode, NodePool
 
+from logging_lib._util.elasticsearch_node import BoundedNode
 from logging_lib.logger.event import format_timestamp
 from logging_lib.schema import DATASETS, data_stream
 from logging_lib.ship.receivers import ReceiverAnswer, ReceiverRefusedError, RetryError, tls_context
@@ -38,6 +39,10 @@ _REMEDIES = {
     "media_type_header_exception": "the client must not be of a newer major version than the server: "
     "pip install 'elasticsearch<9' for a server of version 8",
 }
+
+
+class _BulkNode(BoundedNode):
+    max_bytes = 16 << 20  # 2,000 events with 8 kB of reasons each
 
 
 class _InvalidEventError(Exception):
@@ -131,7 +136,7 @@ class ElasticsearchReceiver:
             ) from error
         try:
             items = list(_read_items(answer.body))
-        except (LookupError, TypeError, ValueError):
+        except (AttributeError, LookupError, OverflowError, TypeError, ValueError):
             items = []
         if len(items) != events:
             raise RetryError(f"{self._target}: an answer that is none of Elasticsearch's bulk API")
@@ -151,6 +156,7 @@ class ElasticsearchReceiver:
             **options,
             **self._credentials,
             request_timeout=self._timeout,
+            node_class=_BulkNode,
             node_pool_class=_SingleNodePool,
             max_retries=0,
             retry_on_timeout=False,
@@ -219,12 +225,20 @@ def _read_items(answer: Any) -> Iterator[tuple[int, Any]]:
 
 def _is_final(status: int, error: Any) -> bool:
     """Whether an error is about the event itself, so that it will never be accepted."""
+    return (
+        400 <= status < 500
+        and status not in (401, 403, 404, 408, 429)
+        and _error_kind(error) not in _STORE_ERRORS
+    )
+
+
+def _error_kind(error: Any) -> str:
     kind = error.get("type") if isinstance(error, Mapping) else None
-    return 400 <= status < 500 and status not in (401, 403, 404, 408, 429) and kind not in _STORE_ERRORS
+    return kind if isinstance(kind, str) else ""
 
 
 def _find_remedy(error: Any) -> str:
-    kind = error.get("type") if isinstance(error, Mapping) else None
+    kind = _error_kind(error)
     return f"; {_REMEDIES[kind]}" if kind in _REMEDIES else ""
 
 

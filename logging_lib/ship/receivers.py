@@ -17,6 +17,8 @@ import pylogbeat
 import requests
 from logstash_async.transport import TcpTransport
 
+from logging_lib._util.answers import read_beginning
+from logging_lib._util.text import one_line
 from logging_lib.ship.target import API_KEY, Target, require_client
 
 
@@ -216,23 +218,26 @@ class HttpReceiver:
         session.verify = target.ca or True
         session.cert = (target.cert, target.key) if target.cert and target.key else target.cert
         session.headers["Content-Type"] = "application/json"
+        session.headers["Accept-Encoding"] = "identity"  # only the beginning of an answer is read
         if target.user is not None:
             session.auth = (target.user, target.password or "")
         self._target, self._timeout = target, timeout
 
     def send(self, lines: Sequence[bytes]) -> ReceiverAnswer:
         try:
-            answer = self._session.post(
+            with self._session.post(
                 str(self._target),
                 data=b"[" + b",".join(lines) + b"]",
                 timeout=self._timeout,
                 allow_redirects=False,
-            )
+                stream=True,
+            ) as answer:
+                text = read_beginning(answer.raw, _MAX_ANSWER).decode("utf-8", "replace")
         except (OSError, requests.RequestException) as error:
             raise RetryError(f"{self._target}: {_describe_error(error)}") from error
         if 200 <= answer.status_code < 300:
             return ALL_ACCEPTED
-        description = f"{answer.status_code} {answer.reason}: {answer.text[:_MAX_ANSWER]}".rstrip(": \r\n")
+        description = one_line(f"{answer.status_code} {answer.reason}: {text}".rstrip(": \r\n"))
         if answer.status_code in _REFUSED_STATUSES:
             raise ReceiverRefusedError(description)
         raise RetryError(f"{self._target}: {description}")

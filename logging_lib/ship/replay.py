@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from logging_lib.logger.segments import DEAD_LETTERS, format_segment_name
 from logging_lib.ship.spool_reader import SpoolReader
 
 _IN_PROGRESS = f"{DEAD_LETTERS}.replaying-"
+_IN_PROGRESS_NAME = re.compile(rf"{re.escape(_IN_PROGRESS)}[0-9a-f]{{1,16}}-\d+\Z")
 _DONE = f"{DEAD_LETTERS}.replayed-"
 
 
@@ -46,11 +48,13 @@ def replay_dead_letters(reader: SpoolReader, *, now_ns: int | None = None) -> Re
     folder, state = reader.directory, reader.state
     result = ReplayResult(0, 0, [])
     for path in sorted(folder.glob(f"{_IN_PROGRESS}*")):
-        _finish_replay(path, result)
+        if _IN_PROGRESS_NAME.match(path.name):
+            _finish_replay(path, result)
     letters = folder / DEAD_LETTERS
     if letters.exists():
         now_ns = time.time_ns() if now_ns is None else now_ns
-        delivered = state.offsets.pop(DEAD_LETTERS, 0)
+        delivered = reader.find_start(letters)
+        state.offsets.pop(DEAD_LETTERS, None)
         reader.save(now_ns / 1e9)  # first: an offset of this file must not be taken for one of the next
         _finish_replay(letters.rename(folder / f"{_IN_PROGRESS}{now_ns:x}-{delivered}"), result)
     return result

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import orjson
 
+from logging_lib._util.text import one_line
 from logging_lib.logger.health import build_health_event
 from logging_lib.logger.reporter import disk_usage
 from logging_lib.logger.segments import DEAD_LETTERS
@@ -126,7 +127,8 @@ class Shipper:
             return not self._wait(_POLL_LOCK)
         try:
             acknowledged = self.ship_batch()
-        except (RetryError, OSError) as error:
+            self._report()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the events stay in the spool and are tried again
             self._record_failure(error)
             if isinstance(error, OSError):  # the folder may have been deleted, and the lock with it
                 self.reader.unlock()
@@ -134,7 +136,6 @@ class Shipper:
             wait_limit = min(max_wait, _FIRST_WAIT * 2 ** min(self.failures - 1, 10))
             return not self._stop.is_set() and not self._wait(self._uniform() * wait_limit)
         self.failures = 0
-        self._report()
         if acknowledged:
             return True
         if self._stop.is_set():
@@ -144,12 +145,13 @@ class Shipper:
         return True
 
     def _record_failure(self, error: Exception) -> None:
+        reason = one_line(str(error) or type(error).__name__)
         self.failures += 1
         if self.failures == 1:
-            _log.warning("%s; what is in the spool stays there and is tried again", error)
+            _log.warning("%s; what is in the spool stays there and is tried again", reason)
         state = self.reader.state
         state.retries += 1
-        state.last_error, state.last_error_at = str(error), self._clock()
+        state.last_error, state.last_error_at = reason, self._clock()
         try:
             self.reader.save(self._clock())
         except OSError:
@@ -192,7 +194,7 @@ class Shipper:
     def _deliver(self, items: Sequence[SpoolItem]) -> None:
         sent = [n for n, item in enumerate(items) if not item.fault]
         try:
-            answer = self._receiver.send([items[n].data for n in sent]) if sent else ReceiverAnswer()
+            answer = self._send([items[n].data for n in sent]) if sent else ReceiverAnswer()
         except ReceiverRefusedError as error:
             if len(items) == 1:
                 self._acknowledge(items, {0: f"the receiver answered: {error}"})
@@ -203,6 +205,19 @@ class Shipper:
         else:
             refused = {sent[n]: reason for n, reason in answer.refused.items()}
             self._acknowledge(items, refused, answer.duplicates)
+
+    def _send(self, lines: Sequence[bytes]) -> ReceiverAnswer:
+        """Send lines; an answer that nobody foresaw is a reason to try again, on a new connection."""
+        try:
+            return self._receiver.send(lines)
+        except (RetryError, ReceiverRefusedError):
+            raise
+        except Exception as error:
+            self._receiver.close()
+            raise RetryError(
+                f"{self._name or 'the receiver'}: an answer that is not understood: "
+                f"{type(error).__name__}: {error!s:.500}"
+            ) from error
 
     def _acknowledge(
         self, items: Sequence[SpoolItem], refused: Mapping[int, str], duplicates: int = 0
@@ -228,7 +243,7 @@ class Shipper:
         next_items = self.reader.read(2, BATCH_BYTES)[1:]
         if self._closed_count < _MAX_CLOSED or not next_items or next_items[0].fault:
             raise error
-        self._receiver.send([next_items[0].data])  # it is sent once more later: at least once
+        self._send([next_items[0].data])  # it is sent once more later: at least once
         try:
             self._deliver(items)
         except ConnectionClosedError:

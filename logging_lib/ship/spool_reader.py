@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import orjson
 
@@ -21,6 +21,7 @@ from logging_lib.logger.spool import append_line
 
 STATE, LOCK = ".ship.json", ".ship.lock"
 _CHUNK = 4 << 20
+_MAX_NUMBER = 1e11  # events, or seconds since 1970: the year 5138
 
 
 class SpoolItem(NamedTuple):
@@ -57,11 +58,32 @@ class ShipperState:
 def load_state(directory: Path) -> ShipperState:
     """Load the state of a spool's shipper; a new one where the file is missing or damaged."""
     try:
-        fields = orjson.loads((directory / STATE).read_bytes())
-        state = replace(ShipperState(), **fields)
-        return state if all(isinstance(offset, int) for offset in state.offsets.values()) else ShipperState()
-    except (OSError, ValueError, TypeError, AttributeError):
+        known = orjson.loads((directory / STATE).read_bytes())
+        state = replace(ShipperState(), **known)
+    except (OSError, ValueError, TypeError):
         return ShipperState()
+    return state if _is_plausible(state) else ShipperState()
+
+
+def _is_plausible(state: ShipperState) -> bool:
+    """Return whether a state that was read has the types of one that we wrote, and numbers in their ranges."""
+    for name, default in asdict(ShipperState()).items():
+        value = getattr(state, name)
+        if isinstance(default, dict):
+            if not isinstance(value, dict) or not all(map(_is_count, value.values())):
+                return False
+        elif isinstance(default, str):
+            if not isinstance(value, str):
+                return False
+        else:
+            is_number = _is_count(value) or (isinstance(default, float) and isinstance(value, float))
+            if not is_number or not 0 <= value < _MAX_NUMBER:
+                return False
+    return True
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 _open_readers: weakref.WeakSet[SpoolReader] = weakref.WeakSet()
@@ -92,8 +114,9 @@ class SpoolReader:
         Raises:
             OSError: the folder cannot be written, or its file system has no locks.
         """
-        if self._lock >= 0:
+        if self.is_locked:
             return True
+        self.unlock()
         try:
             fd = os.open(self.directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
@@ -112,8 +135,13 @@ class SpoolReader:
 
     @property
     def is_locked(self) -> bool:
-        """Whether this process is the spool's shipper."""
-        return self._lock >= 0
+        """Whether this process is the spool's shipper; no longer after its folder was moved away."""
+        if self._lock < 0:
+            return False
+        try:
+            return os.path.samestat((self.directory / LOCK).stat(), os.fstat(self._lock))
+        except OSError:
+            return False
 
     def unlock(self) -> None:
         """Release the lock for another shipper."""
@@ -140,15 +168,14 @@ class SpoolReader:
                 size -= segment_items[-1].end - segment_items[0].offset
                 if len(items) >= events or size <= 0:
                     break
-            elif closed and self.state.offsets.get(path.name, 0) >= path.stat().st_size:
+            elif closed and self.find_start(path) == path.stat().st_size:
                 path.unlink(missing_ok=True)
                 self.state.offsets.pop(path.name, None)
         return items
 
     def _read_items(self, path: Path, closed: bool, events: int, size: int) -> list[SpoolItem]:
-        start = self.state.offsets.get(path.name, 0)
         with path.open("rb") as file:
-            file.seek(start)
+            start = file.seek(self._find_start(file, path.name))
             chunk = file.read(max(min(size, _CHUNK), MAX_LINE + 1))
             end_of_lines = chunk.rfind(b"\n") + 1
             if not end_of_lines and chunk:
@@ -166,6 +193,25 @@ class SpoolReader:
         if end_of_lines and not items:  # blank lines: nothing to acknowledge
             self.state.offsets[path.name] = start + end_of_lines
         return items
+
+    def find_start(self, path: Path) -> int:
+        """Find the byte behind the last acknowledged line of a file.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        with path.open("rb") as file:
+            return self._find_start(file, path.name)
+
+    def _find_start(self, file: BinaryIO, name: str) -> int:
+        # An offset that does not fit the file is of another one: it was shortened, or the state was edited. To send
+        # a line once more is better than never.
+        start = self.state.offsets.get(name, 0)
+        size = os.fstat(file.fileno()).st_size
+        if start in (0, size):
+            return start
+        is_behind_line = start < size and os.pread(file.fileno(), 1, start - 1) == b"\n"
+        return start if is_behind_line else 0
 
     def acknowledge(
         self, items: Sequence[SpoolItem], *, refused: Mapping[int, str], duplicates: int = 0, now_ns: int
@@ -235,7 +281,7 @@ class SpoolReader:
         for path in (self.directory / DEAD_LETTERS, *list_segments(self.directory)):
             try:
                 with path.open("rb") as file:
-                    file.seek(self.state.offsets.get(path.name, 0))
+                    file.seek(self._find_start(file, path.name))
                     first = True
                     while chunk := file.read(MAX_LINE):
                         if first:

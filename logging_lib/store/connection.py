@@ -21,6 +21,7 @@ import orjson
 from elastic_transport import ConnectionError as TransportConnectionError
 from elastic_transport import ConnectionTimeout, TlsError, Transport, TransportError
 
+from logging_lib._util.elasticsearch_node import BoundedNode
 from logging_lib._util.text import printable
 from logging_lib.store.port import StoreError
 
@@ -188,6 +189,7 @@ class Connection:
         self._client = elasticsearch.Elasticsearch(
             f"{parts.scheme}://{host}:{port}{parts.path}",
             transport_class=_PlainTransport,
+            node_class=BoundedNode,
             request_timeout=timeout,
             max_retries=0,  # not every version of the client waits between retries; see ``call``
             **options,
@@ -265,7 +267,7 @@ class Connection:
         return ElasticsearchError(message, status=status, kind=kind, reason=reason, details=details)
 
     def _transport_error(self, error: TransportError) -> ElasticsearchError:
-        cause = str(error)
+        cause = str(error.message or error)
         if isinstance(error, TlsError) or "CERTIFICATE" in cause.upper():
             remedy = f"set {PREFIX}CA to the file of the authority that signed the server's certificate"
         elif isinstance(error, ConnectionTimeout):

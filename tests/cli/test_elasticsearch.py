@@ -105,7 +105,7 @@ def test_what_elasticsearch_refuses_is_kept_as_a_dead_letter(
     wrong["event"]["id"] = "wrong"
     Path("more.jsonl").write_text(json.dumps(wrong) + "\nnot json\n")
     namespace = own.model.replace("-", "_")
-    said = json.loads(call("index", "more.jsonl", "--namespace", namespace, "--json").stdout)
+    said = json.loads(call("index", "more.jsonl", "--namespace", namespace, "--json", code=1).stdout)
     assert said == {"indexed": 0, "known": 0, "refused": {"not_json": 1, "mapping": 1}}
     stream = f"logs-ml.deadletter-{namespace}"
     body = {"query": {"term": {"error.type": "mapping"}}}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,3 +100,84 @@ def test_a_wrong_treatment_or_a_missing_key_is_said_at_start(monkeypatch: pytest
         PrivacyFilter({"a": "hash"})  # type: ignore[dict-item]
     with pytest.raises(ValueError, match="'hmac' needs a key: set LOGGING_LIB_HMAC_KEY"):
         PrivacyFilter({"a": "hmac"})
+
+
+SECRET = "078-05-1120"
+
+
+def hides(
+    way: str, tmp_path: Path, profile: profiles.Profile, **options: Any
+) -> logging_lib.PredictionLogger:
+    """Configure a logger for which ``home`` is private, or hidden by its profile."""
+    spool, names = tmp_path / way, {"model": "loans", "version": "1", "report_every": None}
+    if way == "private":
+        return logging_lib.configure(spool=spool, private={"home": "drop"}, **names, **options)
+    hidden = dataclasses.replace(profile.features["home"], hidden=True)
+    profile = dataclasses.replace(profile, features={**profile.features, "home": hidden})
+    return logging_lib.configure(spool=spool, profile=profile, **names, **options)
+
+
+@pytest.mark.parametrize("way", ["private", "hidden"])
+def test_no_exception_of_a_model_shows_a_private_or_hidden_value(
+    way: str, tmp_path: Path, profile: profiles.Profile, inputs: dict[str, Any], spooled: Events, valid: Valid
+) -> None:
+    log, given_ = hides(way, tmp_path, profile), {**inputs, "home": SECRET}
+
+    def predict(inputs: dict[str, Any]) -> float:
+        return float(inputs["home"])
+
+    with pytest.raises(ValueError, match=SECRET), log.prediction(given_) as p:
+        p.prediction = predict(given_)
+    with pytest.raises(ValueError, match=SECRET):
+        log.observe(predict)(given_)
+    log.prediction(given_, error=ValueError(SECRET))
+    log.prediction(given_, error=SECRET)  # type: ignore[arg-type]
+    service = logging.getLogger(f"a service with {way} values")
+    service.propagate = False
+    service.addHandler(logging_lib.PredictionHandler(log))
+    try:
+        predict(given_)
+    except ValueError:
+        service.exception("failed", extra={"inputs": given_})
+    events = list(map(valid, spooled(tmp_path / way)))
+    assert [event["event"]["outcome"] for event in events] == ["failure"] * 5
+    assert {event["error"]["type"] for event in events} == {"ValueError", "error"}
+    for path in (tmp_path / way).glob("*.jsonl"):
+        assert SECRET not in path.read_text("utf-8")
+
+
+class QuotingError(Exception):
+    def __repr__(self) -> str:
+        return f"QuotingError({self.args})"
+
+
+@pytest.mark.parametrize("way", ["private", "hidden"])
+def test_no_warning_shows_a_private_or_hidden_value(
+    way: str,
+    tmp_path: Path,
+    profile: profiles.Profile,
+    inputs: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def own(logger: Any, name: str, event: dict[str, Any]) -> dict[str, Any]:
+        raise QuotingError(f"cannot handle {event}")
+
+    log = hides(way, tmp_path, profile, processors=[own])
+    log.prediction({**inputs, "home": SECRET}, 1.0)
+    log.predictions({**inputs, "home": SECRET}, [1.0, 2.0])  # type: ignore[arg-type]
+    log.label(SECRET, SECRET)
+    assert "QuotingError" in caplog.text
+    assert SECRET not in caplog.text + "".join(capfd.readouterr())
+    assert log.stats()["dropped"]["QuotingError"] == 2
+
+
+def test_an_exception_s_text_is_shown_where_nothing_is_hidden(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def own(logger: Any, name: str, event: dict[str, Any]) -> dict[str, Any]:
+        raise QuotingError("why")
+
+    log = logging_lib.configure(model="m", version="1", report_every=None, spool=tmp_path, processors=[own])
+    log.prediction({"a": 1}, 1.0)
+    assert "QuotingError(('why',))" in caplog.text

@@ -242,6 +242,40 @@ def test_a_deleted_folder_is_made_again_within_a_second(tmp_path: Path, clock: C
     assert spool.dropped["deleted"] == 1
 
 
+@pytest.mark.parametrize("successor", ["none", "an empty folder"])
+def test_a_folder_that_is_moved_away_is_made_again_within_a_second(
+    successor: str, tmp_path: Path, clock: Clock
+) -> None:
+    spool = Spool(tmp_path / "spool", clock=clock)
+    spool.write(LINE % 0)
+    moved = spool.directory.rename(tmp_path / "spool.old")
+    if successor != "none":
+        spool.directory.mkdir()
+    spool.write(LINE % 1)  # into the moved file: counted when it shows
+    clock.now += 1
+    assert spool.write(LINE % 2)
+    assert spool.write_all([LINE % 3, LINE % 4]) == 2
+    assert numbers(spool.directory) == [2, 3, 4]
+    assert numbers(moved) == [0, 1]
+    assert spool.dropped == {"moved": 1}
+
+
+def test_a_segment_that_is_replaced_or_deleted_beside_a_link_is_noticed(tmp_path: Path, clock: Clock) -> None:
+    spool = Spool(tmp_path / "spool", clock=clock)
+    spool.write(LINE % 0)
+    assert spool.path is not None
+    (tmp_path / "backup").hardlink_to(spool.path)
+    spool.path.unlink()
+    clock.now += 1
+    assert spool.write(LINE % 1)
+    spool.path.rename(tmp_path / "another")
+    spool.path.touch()
+    clock.now += 1
+    assert spool.write(LINE % 2)
+    assert numbers(spool.directory) == [2]
+    assert spool.path.stat().st_size == len(LINE % 2)
+
+
 @pytest.mark.parametrize(("policy", "expected"), [("never", 0), ("interval", 2), ("always", 6)])
 def test_the_fsync_policy(
     policy: Any, expected: int, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import csv
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from email import message_from_bytes, policy
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 import hypothesis.strategies as st
 import orjson
@@ -27,6 +30,8 @@ from logging_lib.privacy.subject_search import SubjectTraces, TermFinder
 from logging_lib.ship.spool_reader import SpoolReader
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.watch.incidents import Incident, Key
+from logging_lib.watch.notify.base import Notification
+from logging_lib.watch.notify.email import build_mail
 from logging_lib.watch.state.base import WatchState
 from logging_lib.watch.state.file import FileState
 
@@ -336,3 +341,184 @@ def test_what_cannot_be_looked_into_is_said(tmp_path: Path) -> None:
         for file in redact_files.list_files([tmp_path])
     ]
     assert notes == ["not looked into: not a text", "not looked into: packed (.gz)"]
+
+
+# -- encodings of mails and links, files with other names, tables ------------------------------------------
+
+
+def built_mail(encoding: str, subject: str) -> bytes:
+    """A mail as the e-mail channel builds it, whose text part has one encoding."""
+    once = quote(subject, safe="")
+    link = f"https://k/app/discover#/?q=%22{once}%22&id={quote(once, safe='')}"
+    text = "\n".join([f"seen: {subject}, again ({subject})", "x" * 70 + f" {subject} " + "y" * 900, link] * 3)
+    notification = Notification(
+        id="n-1", action="mail", channel="email", subject=f"about {subject}", created_at=NOW,
+        content={"text": text, "html": f"<p>{text}</p>", "to": ["a@x.org"]},
+    )  # fmt: skip
+    mail = build_mail(notification, "w@x.org")
+    for part in mail.walk():
+        if part.get_content_maintype() == "text":
+            part.set_content(part.get_content(), subtype=part.get_content_subtype(), cte=encoding)
+    return mail.as_bytes()
+
+
+def readable(data: bytes) -> str:
+    """Everything that a reader of a mail can read, links decoded."""
+    mail = message_from_bytes(data, policy=policy.default)
+    texts = [
+        str(mail["Subject"]),
+        *(p.get_content() for p in mail.walk() if p.get_content_maintype() == "text"),
+    ]
+    return unquote(unquote("\n".join(texts)))
+
+
+@pytest.mark.parametrize("subject", ["customer-4711x", "kunde-jörg@example.org", "anna smith@example.org"])
+@pytest.mark.parametrize("encoding", ["base64", "quoted-printable", "8bit"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_mails_lose_the_person_in_each_encoding(run: Run, subject: str, encoding: str, line_end: str) -> None:
+    data = built_mail(encoding, subject).replace(b"\n", line_end.encode())
+    assert readable(data).count(subject) > 20
+    Path("mails").mkdir()
+    file = Path("mails/0001.eml")
+    file.write_bytes(data)
+    run("erase", "mails", "--subject", subject, "--yes")
+    masked = file.read_bytes()
+    assert len(masked) == len(data)
+    assert subject not in readable(masked)
+    assert "#" * len(subject.encode()) in readable(masked)
+    assert readable(masked).count("seen: ") == readable(data).count("seen: ")
+    run("erase", "mails", "--subject", subject, "--yes")
+
+
+@pytest.mark.parametrize("subject", ["customer-7", "anna@example.org", "jörg müller"])
+@pytest.mark.parametrize("times", [0, 1, 2])
+def test_links_lose_the_person(run: Run, subject: str, times: int) -> None:
+    encoded, plus = f'"{subject}"', quote_plus(f'"{subject}"')
+    for _ in range(times):
+        encoded = quote(encoded, safe="")
+    link = f"https://k/app/discover#/?q={encoded}&lower={encoded.lower()}&plus={plus}"
+    lines = [{"event": {"dataset": "ml.prediction", "id": "x"}, "labels": {"link": link}}, {"link": link}]
+    Path("alerts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    Path("page.html").write_text(f"<a href='{link}'>")
+    run("erase", "alerts.jsonl", "page.html", "--subject", subject, "--yes")
+    for name in ("alerts.jsonl", "page.html"):
+        text = Path(name).read_text()
+        assert "discover#/?q=" in text
+        assert subject not in unquote(unquote(text))
+        assert subject not in unquote_plus(text)
+
+
+@given(
+    before=st.binary(max_size=40),
+    after=st.text(max_size=40),
+    line=st.sampled_from([16, 61, 64, 76]),
+    line_end=st.sampled_from([b"\n", b"\r\n"]),
+    head=st.sampled_from([b"", b"attached\n", b"see the file below\r\n", b"a: "]),
+)
+def test_a_term_in_base64_is_found_at_each_place(
+    before: bytes, after: str, line: int, line_end: bytes, head: bytes
+) -> None:
+    prefix = before.translate(None, bytes((*range(32), 127)))
+    plain = prefix + b" customer-4711 " + after.encode()
+    encoded = base64.b64encode(plain)
+    body = line_end.join(encoded[i : i + line] for i in range(0, len(encoded), line))
+    data = bytearray(head + body + line_end * 2)
+    for span in TermFinder(["customer-4711"]).find_encoded_spans(bytes(data)):
+        assert len(span.bytes()) == span.length
+        data[span.offset : span.offset + span.length] = span.bytes()
+    assert data.startswith(head)
+    left = base64.b64decode(bytes(data[len(head) :]))
+    assert b"customer-4711" not in left
+    assert len(left) == len(plain)
+
+
+@given(st.binary(max_size=300))
+def test_what_mentions_nobody_stays(data: bytes) -> None:
+    finder = TermFinder(["customer-4711", "7"])
+    text = base64.b64encode(data) + b" " + data.hex().encode()
+    if b"customer-4711" not in data and b'"7"' not in data and b"=7" not in data:
+        assert list(finder.find_encoded_spans(text)) == []
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "base64"])
+@pytest.mark.parametrize(
+    "name",
+    ["dead-letters.jsonl.replayed-20260101T000000Z-18a", "dead-letters.jsonl.replaying-18a-0", "alerts.jsonl.1",
+     "service.log.2026-01-01", "kept.txt", "kept"],
+)  # fmt: skip
+def test_files_of_lines_under_another_name_lose_the_events(run: Run, name: str, encoding: str) -> None:
+    mine = {
+        "event": {"dataset": "ml.prediction", "id": "mine"},
+        "ml": {"input": {"text": {"iban": "IBAN-DE-SECRET-99"}}},
+    }
+    mine["ml"]["subject"] = {"hash": PrivacyFilter({}, b"").hash_subject(PERSON)}
+    original = json.dumps(mine).encode() + (b"\xff" if encoding == "base64" else b"")
+    letter = build_dead_letter(error_type="refused", message="no", original=original, stage="ship", now_ns=1)
+    other = {"event": {"dataset": "ml.prediction", "id": "other"}, "ml": {"input": {}}}
+    Path("spool").mkdir()
+    file = Path("spool", name)
+    file.write_text("".join(json.dumps(line) + "\n" for line in (other, letter, mine, other)))
+    run("erase", "spool", "--subject", PERSON, "--yes")
+    left = [json.loads(line) for line in file.read_text().splitlines() if line.strip()]
+    assert [event["event"]["id"] for event in left] == ["other", "other"]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("subject", [PERSON, "4711", "jörg, müller"])
+def test_a_table_loses_the_rows(run: Run, delimiter: str, subject: str) -> None:
+    digest = PrivacyFilter({}, b"").hash_subject(subject)
+    rows = [
+        ["ml.subject.hash", "iban", "note"],
+        ["f" * 32, "DE-1", "of another person"],
+        [digest, "IBAN-DE-SECRET-99", 'a note\nof two "lines"; with, marks'],
+        ["e" * 32, "DE-2", "two\r\nlines"],
+        ["", "IBAN-DE-SECRET-98", subject],
+        ["d" * 32, "DE-47110", "47115 customer-77"],
+    ]
+    file = Path("export.tsv" if delimiter == "\t" else "export.csv")
+    with file.open("w", newline="", encoding="utf-8") as opened:
+        csv.writer(opened, delimiter=delimiter).writerows(rows)
+    file.chmod(0o640)
+    run("erase", str(file), "--subject", subject, "--yes")
+    with file.open(newline="", encoding="utf-8") as opened:
+        assert list(csv.reader(opened, delimiter=delimiter)) == [rows[0], rows[1], rows[3], rows[5]]
+    assert file.stat().st_mode & 0o777 == 0o640
+    assert list(Path().glob(".*")) == []
+
+
+def test_an_export_loses_the_rows_as_parquet_does(run: Run, inputs: dict[str, Any]) -> None:
+    log = logging_lib.configure(model="loans", version="1", spool="spool", report_every=None)
+    for number, subject in enumerate((PERSON, "customer-77")):
+        log.prediction({**inputs, "iban": f"IBAN-{number}"}, 1.0, event_id=f"event-{number}", subject=subject)
+    run("index", "spool", "--store", "store")
+    run("export", "--store", "store", "--model", "loans", "--to", "rows.csv")
+    assert "IBAN-0" in Path("rows.csv").read_text()
+    run("erase", "spool", "rows.csv", "--subject", PERSON, "--yes")
+    left = Path("rows.csv").read_text()
+    assert "IBAN-0" not in left
+    assert "IBAN-1" in left
+
+
+def test_what_is_left_is_said_and_is_no_success(
+    run: Run, monkeypatch: pytest.MonkeyPatch, inputs: dict[str, Any]
+) -> None:
+    log = logging_lib.configure(model="loans", version="1", spool="spool", report_every=None)
+    log.prediction(inputs, 1.0, subject=PERSON)
+    overwrite = redact_files.overwrite_spans
+
+    def overwrite_and_log(file: Path, spans: Any) -> None:
+        overwrite(file, spans)
+        log.prediction(inputs, 1.0, subject=PERSON)
+
+    monkeypatch.setattr(redact_files, "overwrite_spans", overwrite_and_log)
+    said = run("erase", "spool", "--subject", PERSON, "--yes", code=1).output
+    assert "erase again" in said
+    monkeypatch.undo()
+
+
+def test_a_shipper_s_last_error_is_masked(run: Run) -> None:
+    Path("spool").mkdir()
+    state = Path("spool/.ship.json")
+    state.write_text(json.dumps({"last_error": f"refused: '{PERSON}'", "offsets": {}}))
+    run("erase", "spool", "--subject", PERSON, "--yes")
+    assert json.loads(state.read_text())["last_error"] == "refused: '##########'"

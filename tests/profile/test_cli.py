@@ -100,6 +100,24 @@ def test_a_configured_category_is_read_as_it_is_written(tmp_path: Path) -> None:
     assert set(profile.features["flag"].values) == {"TRUE", "FALSE"}
 
 
+HOSTILE = "\x1b[31mRED\x1b]0;PWNED\x07\nBcc: x@y.org\r\x9b5m\u202e[bold]"
+
+
+def test_nothing_of_a_profile_acts_on_a_terminal(tmp_path: Path) -> None:
+    data, out = tmp_path / "train.csv", tmp_path / "profile.json"
+    frame = pd.DataFrame({HOSTILE: [1.0, 2.0] * 50, "home": [HOSTILE, "b"] * 50, "empty": [None] * 100})
+    frame.to_csv(data, index=False)
+    arguments = ["--model", HOSTILE, "--version", HOSTILE, "--trained-at", "2026-01-01", "-o", str(out)]
+    outputs = [run(app, ["profile", "fit", str(data), *arguments])]
+    outputs += [run(app, ["profile", "show", str(out)])]
+    for result in outputs:
+        assert result.exit_code == 0, result.output
+        assert "RED" in result.output
+        assert not set(result.output) & {"\x1b", "\x07", "\r", "\x9b", "\u202e"}
+        assert not any(line.startswith("Bcc:") for line in result.output.splitlines())
+    assert "[bold]" in outputs[1].output.replace("\n", "")
+
+
 def fit(path: Path, *options: str, code: int = 0) -> str:
     """Fit a profile of the model m, version 1, beside its data, and return what was printed."""
     out = str(path.with_suffix(".json"))

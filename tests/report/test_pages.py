@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import pandas as pd
@@ -230,6 +232,10 @@ def test_the_server_answers_to_its_own_name_alone_and_only_reads(served: str) ->
     assert status("../../etc/passwd") == 404
     assert status("%2e%2e/setup.cfg") == 404
     assert status("api/panel", method="POST") == 501
+    address = urlsplit(served)
+    with socket.create_connection((address.hostname, address.port), 300) as connection:
+        connection.sendall(f"GET http://[ HTTP/1.0\r\nHost: {address.netloc}\r\n\r\n".encode())
+        assert connection.makefile("rb").readline().split()[1] == b"400"
     with urlopen(f"{served}api/panel?dashboard=fleet&panel=99", timeout=300) as answer:
         assert json.load(answer) == {"kind": "error", "note": "there is no such panel"}
     with urlopen(f"{served}api/panel?dashboard=fleet&panel=1&from=then", timeout=300) as answer:

@@ -177,7 +177,7 @@ class TcpSink(Sink):
 
 
 class HttpSink:
-    """Answers each POST with what ``answer`` says of its events: a status and a text."""
+    """Answers each POST with what ``answer`` says of its events: a status and a text, or bytes."""
 
     read: Callable[[bytes], list[dict[str, Any]]] = staticmethod(json.loads)
 
@@ -200,7 +200,7 @@ class HttpSink:
                 self.send_response(status)
                 for name, value in sink.headers.items():
                     self.send_header(name, value)
-                data = text.encode()
+                data = text if isinstance(text, bytes) else text.encode()
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
@@ -212,7 +212,7 @@ class HttpSink:
         self.batches: list[int] = []
         self.requests: list[dict[str, str]] = []
         self.headers: dict[str, str] = {}
-        self.answer: Callable[[list[dict[str, Any]]], tuple[int, str]] = lambda events: (200, "ok")
+        self.answer: Callable[[list[dict[str, Any]]], tuple[int, str | bytes]] = lambda events: (200, "ok")
         self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.handle_error = lambda *_: None  # type: ignore[method-assign]
         if tls is not None:

@@ -232,3 +232,25 @@ def test_the_command(spool: Spool, ship: Make) -> None:
     missing = run(app, ["ship", f"{folder}/none", "--replay-dead-letters"])
     assert missing.exit_code == 2
     assert "no such folder" in missing.output
+
+
+def test_dead_letters_that_somebody_shortened_are_not_taken_for_delivered(spool: Spool, ship: Make) -> None:
+    with HttpSink() as sink:
+        spool.write(b"[1]\n")
+        spool.write(b"[2]\n")
+        once(ship, spool, sink)
+        letters = spool.directory / DEAD_LETTERS
+        (first, _) = letters.read_bytes().splitlines()
+        before = len(sink.events)
+        letters.write_bytes(first + b"\n")
+        assert replayed(spool).remaining == 1
+        once(ship, spool, sink)
+        assert len(sink.events) == before + 1
+
+
+def test_a_file_of_another_name_is_left_alone(spool: Spool, ship: Make) -> None:
+    spool.write(b"{}\n")
+    other = spool.directory / f"{DEAD_LETTERS}.replaying-by-hand"
+    other.write_text("mine")
+    assert replayed(spool).events == 0
+    assert other.read_text() == "mine"

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from logging_lib.cli.app import app
 from logging_lib.logger.segments import DEAD_LETTERS, list_segments
 from logging_lib.logger.spool import Spool
 from logging_lib.ship.receivers import ConnectionClosedError, RetryError, StdoutReceiver
@@ -19,7 +21,7 @@ from logging_lib.ship.shipper import Shipper
 from logging_lib.ship.spool_reader import STATE, SpoolReader, load_state
 from logging_lib.ship.target import parse_target
 from tests.ship.conftest import dead_letters, drain, fill
-from tests.ship.receivers import BeatsSink, HttpSink, TcpSink
+from tests.ship.receivers import BeatsSink, HttpSink, TcpSink, is_letter
 
 Make = Callable[..., Shipper]
 Valid = Callable[[dict[str, Any]], dict[str, Any]]
@@ -219,9 +221,10 @@ def test_lines_that_cannot_be_sent_become_dead_letters(
     spool: Spool, beats: BeatsSink, ship: Make, valid: Valid
 ) -> None:
     fill(spool, 1)
-    for line in (b'{"cut": \n', b"[1]\n", b"\xff\xfe\n", b"\n", b'{"x":"' + b"a" * 1_000_000 + b'"}\n'):
-        spool.write(line)
-    spool.write(b'{"y":"' + b"b" * 6_000_000 + b'"}\n')
+    assert spool.path is not None
+    with spool.path.open("ab") as file:  # as another writer than ours might
+        file.write(b'{"cut": \n[1]\n\xff\xfe\n\n{"x":"' + b"a" * 1_000_000 + b'"}\n')
+        file.write(b'{"y":"' + b"b" * 6_000_000 + b'"}\n')
     fill(spool, 1, first=1)
     spool.write(b"\n")
     shipper = ship(spool, f"beats://127.0.0.1:{beats.port}")
@@ -403,3 +406,90 @@ def test_the_state_file_is_private(tmp_path: Path) -> None:
     backlog = SpoolReader(tmp_path)
     backlog.save(1.0)
     assert (tmp_path / STATE).stat().st_mode & 0o777 == 0o600
+
+
+WRONG_STATES = [
+    {"offsets": {"SEGMENT": 10**9}},
+    {"offsets": {"SEGMENT": 2**62}},
+    {"offsets": {"SEGMENT": -1}},
+    {"offsets": {"SEGMENT": True}},
+    {"offsets": {"SEGMENT": 7}},
+    {"offsets": {"SEGMENT": "7"}},
+    {"offsets": {"SEGMENT": 1.5}},
+    {"offsets": []},
+    {"offsets": None},
+    {"shipped": "x"},
+    {"shipped": -1},
+    {"shipped": 2**70},
+    {"retries": None},
+    {"last_error": 3, "last_error_at": 1.0},
+    {"last_error": "x", "last_error_at": "x"},
+    {"last_error": "x", "last_error_at": 1e300},
+    {"rate": None},
+    {"receiver": []},
+    {"unknown": 1},
+    [],
+    3,
+]
+
+
+@pytest.mark.parametrize("state", WRONG_STATES, ids=str)
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_state_that_does_not_fit_the_files_ships_once_more_not_never(
+    state: Any, closed: bool, spool: Spool, beats: BeatsSink, ship: Make
+) -> None:
+    ids = fill(spool, 3)
+    segment = str(spool.path and spool.path.name)
+    (spool.directory / STATE).write_text(json.dumps(state).replace("SEGMENT", segment))
+    if closed:
+        spool.close()
+    result = CliRunner().invoke(app, ["ship", str(spool.directory), "--status", "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.output)["backlog"]["events"] == 3
+    assert CliRunner().invoke(app, ["ship", str(spool.directory), "--status"]).exit_code == 0
+    assert drain(ship(spool, f"beats://127.0.0.1:{beats.port}")) == 3
+    assert beats.ids() == ids
+
+
+@pytest.mark.parametrize("how", ["emptied", "first line cut", "half a line cut", "emptied and grown"])
+def test_dead_letters_that_somebody_shortened_are_all_delivered(how: str, spool: Spool, ship: Make) -> None:
+    def refuse(events: list[dict[str, Any]]) -> tuple[int, str]:
+        return (200, "ok") if all(map(is_letter, events)) else (400, "no")
+
+    with HttpSink() as sink:
+        sink.answer = refuse
+        shipper = ship(spool, f"http://127.0.0.1:{sink.port}")
+        fill(spool, 4)
+        drain(shipper)
+        assert len(sink.events) == 4
+        letters = spool.directory / DEAD_LETTERS
+        content = letters.read_bytes()
+        kept = {"emptied": b"", "first line cut": content.split(b"\n", 1)[1], "half a line cut": content[9:]}
+        letters.write_bytes(kept.get(how, b""))
+        if how == "emptied and grown":
+            shortened = [json.loads(line) for line in content.splitlines()]
+            grown = [{**letter, "message": "a longer dead letter"} for letter in shortened]
+            letters.write_text("".join(json.dumps(letter) + "\n" for letter in grown))
+        before = len(letters.read_bytes().splitlines())
+        new = fill(spool, 8, first=4)
+        drain(shipper)
+        delivered = [event["event"]["original"] for event in sink.events[4:]]
+    assert all(any(f'"{name}"' in original for original in delivered) for name in new)
+    assert len(letters.read_bytes().splitlines()) == before + 8
+
+
+def test_a_folder_that_is_moved_away_is_shipped_no_longer_and_its_successor_is(
+    spool: Spool, beats: BeatsSink, ship: Make, tmp_path: Path
+) -> None:
+    fill(spool, 2)
+    shipper = ship(spool, f"beats://127.0.0.1:{beats.port}")
+    assert drain(shipper) == 2
+    spool.directory.rename(tmp_path / "old")
+    assert not shipper.reader.is_locked
+    assert not shipper.reader.lock()
+    spool.close()
+    fill(spool, 1, first=2)
+    assert drain(shipper) == 1
+    another = ship(spool, f"beats://127.0.0.1:{beats.port}")
+    assert not another.reader.lock()
+    assert beats.ids() == ["e-0", "e-1", "e-2"]

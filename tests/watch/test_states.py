@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -220,6 +221,19 @@ def test_nothing_but_the_state_is_left_in_its_folder(tmp_path: Path) -> None:
     assert not folder.exists()
     kept.update("w", lambda _: state())
     assert sorted(file.name for file in folder.rglob("*")) == [".lock", "w.json", "watches"]
+
+
+def test_a_runner_that_was_killed_while_it_wrote_leaves_nothing_for_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as killed:
+        killed.setattr(Path, "replace", lambda *_: os._exit(9))
+        if (child := os.fork()) == 0:
+            FileState(tmp_path).update("w", lambda _: state())
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    FileState(tmp_path).update("w", lambda _: state())
+    assert sorted(file.name for file in tmp_path.rglob("*")) == [".lock", "w.json", "watches"]
 
 
 def test_the_history_in_a_file_is_bounded_and_survives_a_torn_line(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ class Script(Model):
         if ("id" in value) == ("source" in value):
             raise fault("script", "a script has either 'source' or the 'id' of a stored script")
         sources = (info.context or {}).get("sources", {})
-        if value.get("id") in sources:
+        if isinstance(value.get("id"), str) and value["id"] in sources:
             value = {**value, "source": sources[value["id"]]}
         return value
 

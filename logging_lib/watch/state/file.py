@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -114,15 +113,17 @@ class FileState(DocumentState):
             raise StateError(f"{self._path}: cannot be written: {error.strerror or error}") from error
 
     def _replace(self, file: Path, content: bytes) -> None:
-        descriptor, name = tempfile.mkstemp(dir=self._path, prefix=f".{file.name}", suffix=".tmp")
+        # One name, under the lock: what a killed runner left is written over by the next.
+        scratch = self._path / f".{file.name}.new"
+        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as opened:
                 opened.write(content)
                 opened.flush()
                 os.fsync(opened.fileno())
-            Path(name).replace(file)
+            scratch.replace(file)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            scratch.unlink(missing_ok=True)
             raise
 
 

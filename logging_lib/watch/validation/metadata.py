@@ -116,7 +116,12 @@ def _check_windows(metadata: Mapping[str, Any], expected_count: int | None) -> P
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return isfinite(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        return False
 
 
 def _is_text(value: Any) -> bool:

@@ -76,7 +76,9 @@ class SearchValidator:
             return
         ((name, body),) = query.items()
         here = (*path, name)
-        if name == "bool":
+        if not isinstance(body, Mapping):
+            yield here, f"what a query holds is an object, not {body!r:.80}"
+        elif name == "bool":
             yield from self._check_bool(body, here)
         elif name in _COMPOUND_QUERIES:
             for key in ("filter", "positive", "negative", "queries", "query"):
@@ -91,8 +93,9 @@ class SearchValidator:
                     if name == "range":
                         yield from self._check_range(field, body[field], (*here, field))
         elif name in _MULTI_FIELD_QUERIES:
-            for index, field in enumerate(body.get("fields", ())):
-                yield from self._check_field(field.partition("^")[0], (*here, "fields", index), "query")
+            for index, field in _list_names(body.get("fields")):
+                field_name = field.partition("^")[0] if isinstance(field, str) else field
+                yield from self._check_field(field_name, (*here, "fields", *index), "query")
         elif name not in _OTHER_QUERIES:
             query_names = sorted(
                 _FIELD_QUERIES
@@ -110,8 +113,8 @@ class SearchValidator:
         else:
             yield from self._check_query(queries, path)
 
-    def _check_bool(self, clauses: Any, path: Path) -> Problems:
-        for key, queries in clauses.items() if isinstance(clauses, Mapping) else ():
+    def _check_bool(self, clauses: Mapping[str, Any], path: Path) -> Problems:
+        for key, queries in clauses.items():
             if key in _BOOL:
                 yield from self._check_queries(queries, (*path, key))
             elif key not in {"minimum_should_match", "boost", "_name"}:
@@ -138,8 +141,15 @@ class SearchValidator:
 
     def _check_aggs(self, node: Mapping[str, Any], path: Path) -> Problems:
         for key in ("aggs", "aggregations"):
-            for name, agg in (node.get(key) or {}).items():
+            aggs = {} if node.get(key) is None else node[key]
+            if not isinstance(aggs, Mapping):
+                yield (*path, key), f"aggregations are an object, name → aggregation, not {aggs!r:.80}"
+                continue
+            for name, agg in aggs.items():
                 here = (*path, key, name)
+                if not isinstance(agg, Mapping):
+                    yield here, f"an aggregation is an object, not {agg!r:.80}"
+                    continue
                 kinds = [k for k in agg if k not in {"aggs", "aggregations", "meta"}]
                 if len(kinds) != 1:
                     yield here, f"an aggregation has exactly one type; there is {', '.join(kinds) or 'none'}"
@@ -149,10 +159,15 @@ class SearchValidator:
                 yield from self._check_aggs(agg, here)
 
     def _check_agg(self, kind: str, settings: Any, path: Path) -> Problems:
-        if kind == "filter":
+        if not isinstance(settings, Mapping):
+            yield path, f"what an aggregation holds is an object, not {settings!r:.80}"
+        elif kind == "filter":
             yield from self._check_query(settings, path)
         elif kind in {"filters", "adjacency_matrix"}:
             filters = settings.get("filters", {})
+            if not isinstance(filters, Mapping | list):
+                yield (*path, "filters"), f"filters are an object or a list of queries, not {filters!r:.80}"
+                return
             entries = filters.items() if isinstance(filters, Mapping) else enumerate(filters)
             for name, query in entries:
                 yield from self._check_query(query, (*path, "filters", name))
@@ -177,7 +192,7 @@ class SearchValidator:
     def _check_sort(self, sort: Any, path: Path) -> Problems:
         for index, entry in enumerate(sort if isinstance(sort, list | tuple) else [sort]):
             for field in entry if isinstance(entry, Mapping) else [entry]:
-                if field not in _NOT_SORTED_BY_FIELD:
+                if not isinstance(field, str) or field not in _NOT_SORTED_BY_FIELD:
                     yield from self._check_field(field, (*path, index), "sort")
 
     def _check_source(self, source: Any, path: Path) -> Problems:
@@ -185,17 +200,21 @@ class SearchValidator:
             for key in ("includes", "excludes", "include", "exclude"):
                 yield from self._check_source(source.get(key), (*path, key))
             return
-        for index, name in enumerate([source] if isinstance(source, str) else source or ()):
-            if self._schema is None or name is True or Placeholder.TEXT in name:
+        if isinstance(source, bool):
+            return
+        for index, name in _list_names(source):
+            if not isinstance(name, str):
+                yield (*path, *index), f"{name!r:.80} is no field's name"
+            elif self._schema is None or Placeholder.TEXT in name:
                 continue
-            if "*" not in name and not any(
+            elif "*" not in name and not any(
                 field.name.startswith(f"{name}.") for field in self._schema.fields
             ):
-                yield from self._check_field(name, (*path, index), "_source")
+                yield from self._check_field(name, (*path, *index), "_source")
 
     def _check_field(self, name: Any, path: Path, use: str) -> Problems:
         if not isinstance(name, str):
-            yield path, f"{name!r} is no field's name"
+            yield path, f"{name!r:.80} is no field's name"
             return
         if self._schema is None or name.startswith("_") or Placeholder.TEXT in name:
             return
@@ -214,6 +233,14 @@ class SearchValidator:
             yield f"field {name!r} is not indexed: it can be read from _source, not searched"
         elif use in {"aggregation", "sort"} and field.type in _TEXT_TYPES:
             yield f"field {name!r} is text ({field.type}): use a keyword field in an {use}"
+
+
+def _list_names(names: Any) -> Iterator[tuple[Path, Any]]:
+    """List names, given as one text or as a list: (path below, name)."""
+    if isinstance(names, list | tuple):
+        yield from (((index,), name) for index, name in enumerate(names))
+    elif names is not None:
+        yield (), names
 
 
 def _check_date(bound: str, path: Path) -> Problems:
