@@ -198,7 +198,7 @@ def test_a_search_s_answer_is_bounded_too(elasticsearch: BulkSink, monkeypatch: 
         connection.call("POST", "/logs/_bulk", b"{}\n{}\n", retries=0)
 
 
-@pytest.mark.parametrize("packed", [b"no gzip at all", BOMB[:100], b""])
+@pytest.mark.parametrize("packed", [b"no gzip at all", BOMB[:100], b""], ids=["text", "cut", "empty"])
 def test_an_answer_that_is_not_packed_as_it_says(
     packed: bytes, http: HttpSink, spool: Spool, ship: Make
 ) -> None:
