@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import re
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import reduce
@@ -30,8 +30,6 @@ from logging_lib.store.column_builders import (
     concatenate,
     make_builder,
 )
-from logging_lib.store.forkpool import map_forked
-from logging_lib.store.port import Partition
 
 _ID = "event.id"
 
@@ -83,50 +81,6 @@ def read_columns(
         if isinstance(blocks, Generator):
             blocks.close()
     return reader.parts.finish()
-
-
-@dataclass(frozen=True, slots=True)
-class ReadRequest:
-    """Describe what to read of a stream; see ``read_columns``. ``parts`` are its partitions, at least one; they
-    must not need this process's threads and connections."""
-
-    parts: Sequence[Partition]
-    names: Collection[str]
-    present: Collection[str] = ()
-
-
-def read_parts(streams: Mapping[str, ReadRequest], *, processes: int) -> dict[str, ColumnSet | ListsError]:
-    """Read several streams as ``read_columns`` does, their parts shared among this number of processes."""
-    items = [(name, place) for name, asked in streams.items() for place in range(len(asked.parts))]
-
-    def read_part(item: tuple[str, int]) -> _ColumnParts | ListsError:
-        name, place = item
-        asked = streams[name]
-        # ``before`` keeps the numbers of the parts apart.
-        reader = _ColumnReader(asked.names, asked.present, before=place << 40)
-        try:
-            with _garbage_collection_paused():
-                for block in asked.parts[place]():
-                    reader.add(block)
-        except ListsError as error:
-            return error
-        return reader.parts
-
-    parts_by_name: dict[str, list[_ColumnParts | ListsError]] = {name: [] for name in streams}
-    done = map_forked(read_part, items, here=lambda item: False, processes=processes)
-    for (name, _), part in zip(items, done, strict=True):
-        parts_by_name[name].append(part)
-    return {name: _merge_parts(parts) for name, parts in parts_by_name.items()}
-
-
-def _merge_parts(parts: list[_ColumnParts | ListsError]) -> ColumnSet | ListsError:
-    whole = _ColumnParts({})
-    for part in parts:
-        if isinstance(part, ListsError):
-            return part
-        whole.extend(part)
-    parts.clear()
-    return whole.finish()
 
 
 @contextmanager

@@ -17,8 +17,8 @@ from logging_lib._util import content
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.port import DelegatingStore, StoreError
 from logging_lib.watch.backtest import backtest
+from logging_lib.watch.backtest.answers import to_builtins
 from logging_lib.watch.backtest.asof import AsOf
-from logging_lib.watch.backtest.buckets import to_builtins
 from logging_lib.watch.backtest.history import EventHistory, ScheduledTick, searches
 from logging_lib.watch.evaluate import SearchFunction, new_context, store_search
 from logging_lib.watch.loading import load_watches, parse_watch
@@ -151,10 +151,8 @@ def outcome(search: SearchFunction, asked: SearchRequest, context: Mapping[str, 
 
 
 def differences(store: EmbeddedStore, watches: list[Watch], draw: random.Random) -> Iterator[str]:
-    history = EventHistory(store, watches)
-    for watch in watches:
-        when = moments(watch, draw)
-        answers = history.searches(watch, when)
+    runs = [(watch, moments(watch, draw)) for watch in watches]
+    for (watch, when), answers in zip(runs, EventHistory(store).searches(runs), strict=True):
         for moment in when:
             context = new_context(watch, now=moment.now, scheduled=moment.slot)
             for name, asked in searches(watch):
@@ -233,9 +231,9 @@ def test_what_is_not_answered_in_one_pass_is_said() -> None:
     """With the part of the body that is in the way."""
     watches = odd()
     with filled(1, 200) as store:
-        history = EventHistory(store, watches)
-        for watch, (_, reason) in zip(watches, ODD.values(), strict=True):
-            slow = history.searches(watch, moments(watch, random.Random(1))).slow
+        found = EventHistory(store).searches([(watch, moments(watch, random.Random(1))) for watch in watches])
+        for answers, (_, reason) in zip(found, ODD.values(), strict=True):
+            slow = answers.slow
             assert (reason is None) == (not slow), slow
             assert all(reason in said for said in slow.values() if reason), slow
 
@@ -251,8 +249,8 @@ def test_one_pass_answers_as_the_store_does(seed: int, events: int) -> None:
 def test_the_shipped_searches_are_answered_in_one_pass() -> None:
     """But for those that ask for whole documents."""
     with filled(1, 200) as store:
-        history = EventHistory(store, WATCHES)
-        slow = {w.id: dict(history.searches(w, moments(w, random.Random(1))).slow) for w in WATCHES}
+        found = EventHistory(store).searches([(watch, moments(watch, random.Random(1))) for watch in WATCHES])
+    slow = {watch.id: answers.slow for watch, answers in zip(WATCHES, found, strict=True)}
     assert {name: list(reasons) for name, reasons in slow.items() if reasons} == {
         "dependency-change": ["window", "baseline"]
     }
@@ -322,7 +320,7 @@ def test_one_huge_value_does_not_show_in_later_windows(outlier: float) -> None:
         store.index("logs-ml.prediction-default", documents)
         ((_, asked),) = searches(watch)
         context = new_context(watch, now=now, scheduled=now)
-        answers = EventHistory(store, [watch]).searches(watch, [ScheduledTick(now, now)])
+        (answers,) = EventHistory(store).searches([(watch, [ScheduledTick(now, now)])])
         aggregations = answers.search(now)(asked, None, context)["aggregations"]
         assert same(
             to_builtins(aggregations), store_search(AsOf(store), now)(asked, None, context)["aggregations"]
