@@ -202,13 +202,7 @@ def backtest(
         else busy_ticks(start, end, every, arrivals, _reach(watches))
     )
     history = EventHistory(store) if history is None else history
-    due: dict[str, list[ScheduledTick]] = {}  # by trigger: many watches have the same
-    runs = []
-    for watch in watches:
-        trigger = watch.definition.trigger.model_dump_json()
-        if trigger not in due:
-            due[trigger] = _due(watch, moments)
-        runs.append((watch, due[trigger]))
+    runs = find_runs(watches, moments)
     answers = history.searches(runs)
     replays = [_Replay(watch, when, found) for (watch, when), found in zip(runs, answers, strict=True)]
     replays.sort(key=lambda replay: -len(replay.moments))  # what takes longest is begun first
@@ -280,6 +274,20 @@ class _ReplayResult:
             for name, result in alert.actions.items():
                 if result.status == "failed":
                     self.failures[alert.watch, f"actions.{name}: {result.reason}"] += 1
+
+
+def find_runs(
+    watches: Iterable[Watch], moments: Iterable[datetime]
+) -> list[tuple[Watch, list[ScheduledTick]]]:
+    """Find when a runner that is asked at these moments runs each watch."""
+    due: dict[str, list[ScheduledTick]] = {}  # by trigger: many watches have the same
+    runs, moments = [], list(moments)
+    for watch in watches:
+        trigger = watch.definition.trigger.model_dump_json()
+        if trigger not in due:
+            due[trigger] = _due(watch, moments)
+        runs.append((watch, due[trigger]))
+    return runs
 
 
 def _due(watch: Watch, moments: Iterable[datetime]) -> list[ScheduledTick]:
