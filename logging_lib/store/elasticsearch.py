@@ -25,6 +25,7 @@ from logging_lib.store.connection import BulkOperation, BulkOutcome, Connection,
 from logging_lib.store.counting import CountPath, CountPlan, CountTable, Grid
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.elastic_counts import count_slots
+from logging_lib.store.elastic_pages import PagedSearch
 from logging_lib.store.port import (
     ConflictError,
     IndexResult,
@@ -64,6 +65,7 @@ class ElasticsearchStore:
         self._retry_seconds = retry_seconds
         self._sleep = sleep
         self._written: set[str] = set()
+        self._paged = PagedSearch()
 
     def index(
         self,
@@ -131,7 +133,7 @@ class ElasticsearchStore:
         now: datetime | None = None,
         rest_total_hits_as_int: bool = False,
     ) -> dict[str, Any]:
-        """Answer a search; see the port.
+        """Answer a search; see the port. One with more buckets than the server allows is asked in pages.
 
         Raises:
             SearchError: Elasticsearch refuses the body.
@@ -144,7 +146,7 @@ class ElasticsearchStore:
             params["rest_total_hits_as_int"] = "true"
         asked = dict(body) if now is None else _with_fixed_now(body, format_instant(now), ())
         asked.setdefault("timeout", SEARCH_TIMEOUT)
-        answer = self._search(f"/{path}/_search", asked, params)
+        answer = self._paged.search(lambda part: self._search(f"/{path}/_search", part, params), asked)
         if "aggregations" not in answer and ("aggs" in body or "aggregations" in body):
             answer["aggregations"] = _empty_aggregations(names, body, now)
         return answer
