@@ -145,7 +145,7 @@ def _run_service(
     )
     served = ServiceLog([], {})
     pending: PendingLabels = deque()
-    random, position = Random(seed), 0
+    random, durations, position = Random(seed), Random(seed), 0
     progress = Progress(
         TextColumn("   {task.fields[day]}"), BarColumn(), TextColumn("{task.completed} events"),
         TimeElapsedColumn(), console=console, transient=True,
@@ -153,7 +153,7 @@ def _run_service(
     with progress:
         task = progress.add_task("serving", total=len(rows), day="")
         for now, arrived in _ticks(rows):
-            _predict_and_log(arrived, pipeline, log, random, served, pending)
+            _predict_and_log(arrived, pipeline, log, random, durations, served, pending)
             _log_known_labels(pending, log, now)
             position = _ship(out / "spool", position, store, now)
             progress.update(task, advance=len(arrived), day=f"{now:%a %d %b %H:%M}")
@@ -227,10 +227,15 @@ def _predict_and_log(
     pipeline: Any,
     log: logging_lib.PredictionLogger,
     random: Random,
+    durations: Random,
     served: ServiceLog,
     pending: PendingLabels,
 ) -> None:
-    """Do what a service does with each request: receive the inputs, predict, log."""
+    """Do what a service does with each request: receive the inputs, predict, log.
+
+    Args:
+        durations: draws what a request took: how busy this machine is must raise no alert.
+    """
     requests = loans.requests(arrived)
     for inputs, arrival, actual in zip(requests, arrived[loans.TIME], arrived[loans.TARGET], strict=True):
         moment = arrival.to_pydatetime()
@@ -238,7 +243,8 @@ def _predict_and_log(
             if incident.is_active(moment) and incident.apply(inputs, random):
                 served.hits_by_incident[incident.name] = served.hits_by_incident.get(incident.name, 0) + 1
         request_id = f"loan-{len(served.event_times)}"
-        with log.prediction(inputs, timestamp=moment, request_id=request_id) as p:
+        took = durations.lognormvariate(-4.0, 0.3)
+        with log.prediction(inputs, timestamp=moment, request_id=request_id, duration=took) as p:
             p.prediction = pipeline.predict([inputs])[0]
         served.event_times.append(moment)
         pending.append((moment + LABEL_DELAY, request_id, actual))

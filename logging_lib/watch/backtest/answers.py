@@ -194,22 +194,25 @@ class Cell:
         keys, groups = self._keys(table, bucketing)
         labels = [bucketing.key_entry(key) for key in keys]
         if not keys:
-            return lambda tick: _terms_answer(bucketing, [], [], labels.__getitem__)
+            return lambda tick: {**_ANSWER, "buckets": []}
         leaf = _only_sum(node)
         block = _TermsBlock(self.search.span(self.node.windows[ARRIVAL]), table, groups, bucketing, leaf)
         cells: dict[int, Cell] = {}
 
         def answer(tick: int) -> Any:
-            order, counts, sums = block.at(tick)
-
-            def bucket(place: int) -> Any:
-                if leaf is not None:
-                    return {**labels[place], "doc_count": counts[place], leaf[0]: {"value": sums[place]}}
-                if place not in cells:
-                    cells[place] = Cell(self.search, node, (*self.keys, keys[place]))
-                return Bucket(cells[place], tick, labels[place])
-
-            return _terms_answer(bucketing, order, counts, bucket)
+            places, counts, sums, others = block.at(tick)
+            if leaf is not None:  # there may be hundreds of such buckets at each tick
+                found = zip(places, counts, sums, strict=True)
+                buckets: list[Any] = [
+                    {**labels[place], "doc_count": count, leaf[0]: {"value": total}}
+                    for place, count, total in found
+                ]
+            else:
+                for place in places:
+                    if place not in cells:
+                        cells[place] = Cell(self.search, node, (*self.keys, keys[place]))
+                buckets = [Bucket(cells[place], tick, labels[place]) for place in places]
+            return {**_ANSWER, "sum_other_doc_count": others, "buckets": buckets}
 
         return answer
 
@@ -227,13 +230,12 @@ class Cell:
         labels = [bucketing.key_entry(key) for key in keys]
 
         def answer(tick: int) -> Any:
-            counts = [cell.count(tick) for cell in cells]
-            order = (
-                _in_order(bucketing, np.array(counts, np.int64).reshape(1, -1))[0].tolist() if keys else []
-            )
-            return _terms_answer(
-                bucketing, order, counts, lambda place: Bucket(cells[place], tick, labels[place])
-            )
+            if not keys:
+                return {**_ANSWER, "buckets": []}
+            counts = np.array([[cell.count(tick) for cell in cells]])
+            places, _, others = _choose(bucketing, _in_order(bucketing, counts)[0], counts[0])
+            buckets = [Bucket(cells[place], tick, labels[place]) for place in places.tolist()]
+            return {**_ANSWER, "sum_other_doc_count": others, "buckets": buckets}
 
         return answer
 
@@ -328,12 +330,14 @@ class _TermsBlock:
         self._size = max(1, _BLOCK // len(groups))
         self._block = -1
 
-    def at(self, tick: int) -> tuple[list[int], list[int], list[float]]:
-        block, place = divmod(tick, self._size)
+    def at(self, tick: int) -> tuple[list[int], list[int], list[float], int]:
+        """Return the places of the buckets in their order, their counts and sums, and the count of what is cut."""
+        block, row = divmod(tick, self._size)
         if block != self._block:
             self._fill(block)
-        sums = self._sums[place].tolist() if self._leaf is not None else []
-        return self._order[place].tolist(), self._counts[place].tolist(), sums
+        places, counts, others = _choose(self._bucketing, self._order[row], self._counts[row])
+        sums = self._sums[row][places].tolist() if self._leaf is not None else []
+        return places.tolist(), counts.tolist(), sums, others
 
     def _fill(self, block: int) -> None:
         self._block = block
@@ -397,21 +401,22 @@ def _in_order(bucketing: TermsBuckets, counts: NDArray[np.int64]) -> NDArray[np.
     return places
 
 
-def _terms_answer(
-    bucketing: TermsBuckets, order: list[int], counts: list[int], made: Callable[[int], Any]
-) -> dict[str, Any]:
-    """Return the answer of a ``terms``: ``order`` are places in ``counts``, ``made`` gives the bucket of one."""
-    least = max(1, bucketing.min_doc_count)
-    present = [place for place in order if counts[place] >= least]
-    return {
-        "doc_count_error_upper_bound": 0,
-        "sum_other_doc_count": sum([counts[place] for place in present[bucketing.size :]]),
-        "buckets": [made(place) for place in present[: bucketing.size]],
-    }
+_ANSWER: Final = {"doc_count_error_upper_bound": 0, "sum_other_doc_count": 0}
+
+
+def _choose(
+    bucketing: TermsBuckets, order: NDArray[np.int64], counts: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+    """Return the places of a ``terms``'s buckets and their counts, and the count of those beyond its size."""
+    ordered = counts[order]
+    present = ordered >= max(1, bucketing.min_doc_count)
+    order, ordered = order[present], ordered[present]
+    size = bucketing.size
+    return order[:size], ordered[:size], int(ordered[size:].sum())
 
 
 def _only_sum(node: PlannedNode) -> tuple[str, Number] | None:
-    """Find the sum that is all that is below a bucket, with its name: there may be hundreds of such buckets."""
+    """Find the sum that is all that is below a bucket, with its name."""
     if node.buckets or len(node.metrics) != 1:
         return None
     ((name, planned),) = node.metrics.items()
