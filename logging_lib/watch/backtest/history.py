@@ -33,6 +33,7 @@ from logging_lib.watch.model import Input, SearchRequest, Transform, Watch
 from logging_lib.watch.templating import TemplateError
 
 EVENTS = "logs-"
+OTHER_THAN_EVENTS = "the tick's time in a search of other than events"
 _NEVER = 1 << 62
 Answer = Callable[[int, Mapping[str, Any]], Mapping[str, Any]]
 """A search's response at a tick, in a run's context."""
@@ -122,7 +123,7 @@ class EventHistory:
         found = split(run.watch, run.request)
         if not of_events(run.request):
             if found.windows:
-                raise NotPlannedError("the tick's time in a search of other than events")
+                raise NotPlannedError(OTHER_THAN_EVENTS)
             run.is_steady = True
             return
         indices = tuple(run.request.indices)
@@ -293,6 +294,20 @@ def searches(watch: Watch) -> Iterator[tuple[str, SearchRequest]]:
     yield from _of_transform(definition.transform, "transform")
     for name, action in definition.actions.items():
         yield from _of_transform(action.transform, f"actions.{name}")
+
+
+def explain_direct_searches(watch: Watch) -> Iterator[tuple[str, str]]:
+    """Yield the names of a watch's searches that a backtest asks the store at ticks, and why it does not count."""
+    moment = np.array([0], np.int64)
+    for name, request in searches(watch):
+        try:
+            found = split(watch, request)
+            if of_events(request):
+                Plan(request.indices, found, Ticks(moment, moment))
+            elif found.windows:
+                raise NotPlannedError(OTHER_THAN_EVENTS)
+        except (NotPlannedError, SearchError) as error:
+            yield name, str(error)
 
 
 def list_event_indices(watches: Iterable[Watch]) -> list[str]:
