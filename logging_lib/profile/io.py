@@ -266,8 +266,9 @@ def _decode_features(reader: _ProfileDecoder, value: Any, path: str) -> dict[str
 
 def _decode_variation(reader: _ProfileDecoder, value: Any, path: str) -> NaturalVariation:
     numbers = _decode_tuple(_decode_number)(reader, value, path)
-    if len(numbers) != len(NaturalVariation._fields) or min(numbers) < 0:
-        raise reader.fail(path, "variance, growth and factor, each at least 0", value)
+    # Profiles of before have no design effect.
+    if len(numbers) not in (3, len(NaturalVariation._fields)) or min(numbers) < 0:
+        raise reader.fail(path, "variance, growth, factor and design effect, each at least 0", value)
     return NaturalVariation(*numbers)
 
 

@@ -177,7 +177,7 @@ def learn(
             own, noise, starts = part.own[kept], part.noise[kept], windows.origin.windows[window][0]
             if not len(own):
                 continue
-            variance = fit_variance(own**2 - noise, np.zeros(len(own)), noise)[0]
+            variance = fit_variance(own**2, np.zeros(len(own)), noise).variance
             distance = np.sqrt(own**2 + min(max(part.offset, 0.0), variance))
             keys = [(0, int(start)) for start in starts[part.places[kept]]]
             measured.setdefault((False, measure, name), {})[window] = [
@@ -403,7 +403,7 @@ def compute_limit(
     if numbers is None:
         return 0.0
     days = ((to_epoch(at) or 0.0) - (to_epoch(variation.until) or 0.0)) / DAY if variation.until else 0.0
-    square = numbers.variance + numbers.growth * max(days, 0.0) + noise
+    square = numbers.compute_square(max(days, 0.0), noise)
     return float(variation.levels[window] * numbers.factor * square**0.5)
 
 
@@ -475,6 +475,7 @@ def _find_noise(noises: Mapping[tuple[str, str, str], float], measure: str, name
 def _narrow(numbers: NaturalVariation, level: float, noise: float, most: float) -> NaturalVariation:
     """Narrow a variation until its limit is no greater than allowed: its variance, then its factor, too."""
     times = level * numbers.factor
+    noise *= numbers.design_effect
     if times * (numbers.variance + noise) ** 0.5 <= most * 1.001:
         return numbers
     variance = (most / times) ** 2 - noise

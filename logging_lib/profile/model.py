@@ -202,11 +202,22 @@ class NaturalVariation(NamedTuple):
         variance: of the distance, beyond what chance makes of it.
         growth: what is added to the variance for each day since the end of training.
         factor: how much wider the tail of the standardized distance is than a normal one.
+        design_effect: how many events say as much as one independent one.
     """
 
     variance: float
     growth: float = 0.0
     factor: float = 1.0
+    design_effect: float = 1.0
+
+    def compute_square(self, days: Any, noise: Any) -> Any:
+        """Compute the mean square of the distance of windows, of numbers or of arrays.
+
+        Args:
+            days: since the end of training.
+            noise: what chance makes of the square where events are independent.
+        """
+        return self.variance + self.growth * days + self.design_effect * noise
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,15 @@ all of training.
 Every measure yields a distance d whose square is 1/n + 1/m on average where nothing changes but by chance, of n
 events in the window and m in the reference. What is above that is natural::
 
-    E[d²] = s² + g · days + 1/n + 1/m
+    E[d²] = s² + g · days + e · (1/n + 1/m)
 
-with the variance s² of windows, and its growth g for each day between the reference's end and the window (a random
-walk; 0 where the stream does not wander). It is a random-effects model, fitted by moments (DerSimonian and Laird,
-"Meta-analysis in clinical trials", Controlled Clinical Trials 7 (1986)), so noise is not counted as variation, and
-the same numbers hold for ten times as many events or a tenth. Autocorrelation needs no model of its own: it is in
-the windows' variance.
+with the variance s² of windows, its growth g for each day between the reference's end and the window (a random
+walk; 0 where the stream does not wander), and the design effect e, at least 1: how many events say as much as one
+where they come in clusters, as the flights of one storm (Kish, Survey Sampling (1965), section 5.4). It is a
+random-effects model, fitted by moments (DerSimonian and Laird, "Meta-analysis in clinical trials", Controlled
+Clinical Trials 7 (1986)), so noise is not counted as variation, and the same numbers hold for ten times as many
+events or a tenth, and at night as by day. Autocorrelation needs no model of its own: it is in the variance of the
+windows.
 
 A distance divided by the root of E[d²] is standardized; divided by ``factor``, too, the tails of all measures are
 alike. A window's *exceedance* is the maximum of that over all features and measures, so correlated features count
@@ -33,6 +35,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import nnls
 
 from logging_lib.profile.coerce import format_epoch
 from logging_lib.profile.encoding import NEVER, Array, WordRows
@@ -51,6 +54,10 @@ ORIGINS = (0.25, 0.5, 0.75)
 SCORED = 0.8
 """Of a reference, what comes before its last fifth, which is measured against it."""
 MIN_EVENTS = 20
+MIN_SPREAD = 3.0
+"""Of the number of events in windows, so that clusters of events differ from a variance of windows."""
+PHASES = 4
+QUARTER = 900
 MIN_WINDOWS = 8
 POOLED_WINDOWS = 30
 MIN_DAYS_OF_RHYTHM = 14
@@ -182,7 +189,7 @@ class Origin:
             (windows, parts).
     """
 
-    def __init__(self, timeline: Timeline, cell: int, rows: int) -> None:
+    def __init__(self, timeline: Timeline, cell: int, rows: int, phases: int = 1) -> None:
         self.cell = cell
         self.rows = rows
         self.windows: dict[str, tuple[Array, int, Array]] = {}
@@ -193,7 +200,7 @@ class Origin:
         parts = np.cumsum(parts, axis=0)
         for window, seconds in VARIATION_WINDOWS.items():
             length = max(1, round(seconds / timeline.width))
-            starts = np.arange(cell, timeline.cells - length + 1, length)
+            starts = np.arange(cell, timeline.cells - length + 1, max(1, length // phases))
             if len(starts):
                 self.windows[window] = starts, length, (starts + length - cell) * timeline.width / DAY
                 with np.errstate(invalid="ignore"):
@@ -284,7 +291,7 @@ def _choose_origins(timeline: Timeline) -> Iterator[Origin]:
         cell = int(timeline.cells * share)
         rows = int(np.searchsorted(timeline.cell, cell))
         if cell > 0 and rows >= MIN_EVENTS:
-            yield Origin(timeline, cell, rows)
+            yield Origin(timeline, cell, rows, PHASES)
 
 
 def _count_parts(timeline: Timeline, state: RowStates, rows: int | None = None) -> Array:
@@ -378,12 +385,16 @@ def _measure_new_words(
     expected = int(np.bincount(words.word[scored]).max(initial=0))
     starts, length, _ = origin.windows[window]
     later = (words.place >= origin.rows) & (known_from >= origin.rows)
-    at = (timeline.cell[words.place[later]] - origin.cell) // length
-    inside = (at >= 0) & (at < len(starts))
+    cells, word = timeline.cell[words.place[later]] - origin.cell, words.word[later]
     number = len(words.known_from)
-    pairs, counts = np.unique(at[inside] * number + words.word[later][inside], return_counts=True)
     hits = np.zeros(len(starts))
-    np.maximum.at(hits, pairs // max(number, 1), counts)
+    phases = max(1, length // int(starts[1] - starts[0])) if len(starts) > 1 else 1
+    for phase in range(phases):
+        of_phase = hits[phase::phases]
+        at = (cells - phase * length // phases) // length
+        inside = (at >= 0) & (at < len(of_phase))
+        pairs, counts = np.unique(at[inside] * number + word[inside], return_counts=True)
+        np.maximum.at(of_phase, pairs // max(number, 1), counts)
     return measure_rates(hits, total, expected, origin.rows - fifth)
 
 
@@ -551,29 +562,44 @@ def calibrate(
         if by_part and name not in followers:
             continue
         shorter: NaturalVariation | None = None
+        before = 0.0
         of_feature = variances[by_part].setdefault(measure, {}).setdefault(name, {})
-        for window in VARIATION_WINDOWS:
+        for window, seconds in VARIATION_WINDOWS.items():
             parts = by_window.get(window, [])
-            distance = np.concatenate([part.distance for part in parts]) if parts else np.empty(0)
-            if len(distance) < MIN_WINDOWS:
+            keys = [key for part in parts for key in part.keys]
+            blocks = [(origin, (start - origin) * QUARTER // int(seconds)) for origin, start in keys]
+            number = len(set(blocks))
+            if number < MIN_WINDOWS:
                 if shorter is not None:  # longer windows vary less, so the shorter one's is on the safe side
                     of_feature[window] = shorter
                 continue
+            distance = np.concatenate([part.distance for part in parts])
             noise = np.concatenate([part.noise for part in parts])
             days = np.concatenate([part.days for part in parts])
-            variance, growth = fit_variance(distance**2 - noise, days, noise)
-            ratio = np.abs(distance) / np.sqrt(variance + growth * days + noise)
-            factor = _choose_factor(ratio)
-            shorter = NaturalVariation(round_number(variance), round_number(growth), round_number(factor))
+            fitted = fit_variance(distance**2, days, noise)
+            is_known = shorter is None or number >= POOLED_WINDOWS
+            if shorter is not None and not is_known:
+                # Few windows say little of their variance: it is at least that of the mean of independent shorter
+                # ones, and a slow change is as slow in both.
+                fitted = fitted._replace(
+                    variance=max(fitted.variance, shorter.variance * before / seconds),
+                    growth=max(fitted.growth, shorter.growth),
+                    design_effect=max(fitted.design_effect, shorter.design_effect),
+                )
+            ratio = np.abs(distance) / np.sqrt(fitted.compute_square(days, noise))
+            factor = _choose_factor(ratio, number)
+            if shorter is not None and not is_known:
+                factor = max(factor, shorter.factor)
+            before = seconds
+            shorter = NaturalVariation(*(round_number(n) for n in fitted._replace(factor=factor)))
             of_feature[window] = shorter
             maxima = exceedances.setdefault(window, {})
-            keys = [key for part in parts for key in part.keys]
             if window in NOTED_WINDOWS:
-                usual = max(float(np.quantile(ratio, 1 - _share_of_tail(len(ratio)))), 1.0)
+                usual = max(float(np.quantile(ratio, 1 - _share_of_tail(number))), 1.0)
                 times = float(ratio.max()) / usual
                 if times > MIN_UNUSUAL and (name not in unusual or times > unusual[name].times):
                     unusual[name] = _Unusual(times, window, measure, keys[int(ratio.argmax())][1])
-            for key, exceedance in zip(keys, (ratio / factor).tolist(), strict=True):
+            for key, exceedance in zip(blocks, (ratio / factor).tolist(), strict=True):
                 if exceedance > maxima.get(key, 0.0):
                     maxima[key] = exceedance
         if of_feature:  # for windows shorter than any that had enough events
@@ -614,42 +640,34 @@ def _write_notes(timeline: Timeline, unusual: Mapping[str, _Unusual]) -> tuple[s
     return tuple(notes)
 
 
-def fit_variance(excess: Array, days: Array, noise: Array) -> tuple[float, float]:
-    """Fit E[excess] = s² + g · days with both at least 0, by weighted least squares.
+def fit_variance(square: Array, days: Array, noise: Array) -> NaturalVariation:
+    """Fit E[d²] = s² + g · days + e · noise with s² and g at least 0 and e at least 1, by weighted least squares.
 
     Args:
-        excess: squared distances less what chance makes of them; shape (windows,).
+        square: of distances; shape (windows,).
         days: from the reference's end to each window; shape (windows,).
-        noise: what chance makes of a squared distance; shape (windows,).
+        noise: what chance makes of a squared distance of independent events; shape (windows,).
     """
-    variance, growth = max(0.0, float(np.average(excess, weights=1 / noise))), 0.0
-    for _ in range(3):
-        weight = 1.0 / (variance + growth * days + noise) ** 2
-        total, x, y = weight.sum(), (weight * days).sum(), (weight * excess).sum()
-        xx, xy = (weight * days * days).sum(), (weight * days * excess).sum()
-        determinant = total * xx - x * x
-        if determinant > 1e-12 * total * xx:
-            growth = (total * xy - x * y) / determinant
-            variance = (y - growth * x) / total
-        else:
-            variance, growth = y / total, 0.0
-        if growth < 0:
-            variance, growth = y / total, 0.0
-        elif variance < 0:
-            variance, growth = 0.0, xy / xx if xx > 0 else 0.0
-        variance, growth = max(0.0, float(variance)), max(0.0, float(growth))
-    return variance, growth
+    # Where windows have about as many events each, clusters and a variance look alike: it counts as a variance,
+    # which more events do not make smaller.
+    is_spread = np.quantile(noise, 0.9) >= MIN_SPREAD * np.quantile(noise, 0.1)
+    columns = np.stack([np.ones(len(days)), days, noise * is_spread], axis=1)
+    fitted = max(float(np.average(square - noise, weights=1 / noise)), 0.0) + noise
+    for _ in range(4):
+        (variance, growth, clustered), _ = nnls(columns / fitted[:, None], (square - noise) / fitted)
+        fitted = variance + growth * days + (1 + clustered) * noise
+    return NaturalVariation(float(variance), float(growth), design_effect=float(1 + clustered))
 
 
-def _choose_factor(ratio: Array) -> float:
+def _choose_factor(ratio: Array, windows: int) -> float:
     """Compare the tail of standardized distances with the normal distribution's: an upper quantile and the maximum.
 
     So a measure with rare bursts, such as rain, is wide for itself and leaves the level of all others alone.
     """
     normal = NormalDist()
-    tail = _share_of_tail(len(ratio))
+    tail = _share_of_tail(windows)
     by_quantile = float(np.quantile(ratio, 1 - tail)) / normal.inv_cdf(1 - 0.5 * tail)
-    by_maximum = float(ratio.max()) / normal.inv_cdf(1 - 0.25 / len(ratio))
+    by_maximum = float(ratio.max()) / normal.inv_cdf(1 - 0.25 / windows)
     return max(by_quantile, by_maximum, 0.5)
 
 

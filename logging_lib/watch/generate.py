@@ -25,10 +25,9 @@ from logging_lib.watch.spec import Spec, load_specs
 FOLDER = "watchers"
 MESSAGES = "templates/messages.yml"
 _BEGIN, _END = "<!-- generated: the watches -->", "<!-- end of what is generated -->"
-MAX_THROTTLE_PERIOD = "7d"
-"""The throttle period of an incident that lasts doubles up to this."""
+MAX_THROTTLE_PERIOD, MAX_THROTTLE_TIMES = timedelta(days=7), 4
+"""The throttle period of an incident that lasts doubles up to a week, or to so many times the first one."""
 _MONTH = timedelta(days=30)
-_CAUSES = "${causes}"
 
 
 def compile_watch(spec: Spec, messages: Mapping[str, Any], total_weight: float) -> dict[str, Any]:
@@ -46,7 +45,7 @@ def compile_watch(spec: Spec, messages: Mapping[str, Any], total_weight: float) 
         "trigger": {"schedule": {"interval": spec.every}},
         "input": {"chain": {"inputs": [*searches, {"result": script}]}},
         "condition": {"compare": {"ctx.payload.result.count": {"gt": 0}}},
-        "actions": _fill_causes(messages, spec.causes),
+        "actions": _fill(messages, {"${causes}": spec.causes, "${throttle_period}": spec.throttle_period}),
     }
 
 
@@ -68,7 +67,7 @@ def _build_metadata(spec: Spec, total_weight: float) -> dict[str, Any]:
     return {
         **metadata,
         "min_severity": spec.min_severity,
-        "max_throttle_period": MAX_THROTTLE_PERIOD,
+        "max_throttle_period": f"{_choose_longest_throttle(spec).days}d",
         "email_to": "ml-alerts@example.org",
         "slack_to": "#ml-alerts",
         "kibana_url": "",
@@ -77,12 +76,19 @@ def _build_metadata(spec: Spec, total_weight: float) -> dict[str, Any]:
     }
 
 
-def _fill_causes(template: Any, causes: str) -> Any:
+def _choose_longest_throttle(spec: Spec) -> timedelta:
+    return max(MAX_THROTTLE_PERIOD, parse_duration(spec.throttle_period) * MAX_THROTTLE_TIMES)
+
+
+def _fill(template: Any, words: Mapping[str, str]) -> Any:
     if isinstance(template, Mapping):
-        return {name: _fill_causes(part, causes) for name, part in template.items()}
+        return {name: _fill(part, words) for name, part in template.items()}
     if isinstance(template, list):
-        return [_fill_causes(part, causes) for part in template]
-    return template.replace(_CAUSES, causes) if isinstance(template, str) else template
+        return [_fill(part, words) for part in template]
+    if isinstance(template, str):
+        for name, word in words.items():
+            template = template.replace(name, word)
+    return template
 
 
 def format_table(watches: list[Watch]) -> str:

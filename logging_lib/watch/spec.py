@@ -217,6 +217,7 @@ class Spec(Strict):
         concern: what is wrong where the watch finds something, in one sentence.
         related: which other watches may report the same cause.
         every: the interval between two runs.
+        throttle_period: for how long after a notification an incident that has not changed notifies nobody.
         min_severity: the least severity of a finding, which its effect and its share raise.
         of_models: whether ``metadata.model``, a pattern, says of which models events are searched.
         settings: the watch's own metadata, in the order of the file; ``Settings`` says what it may hold.
@@ -232,6 +233,7 @@ class Spec(Strict):
     concern: str
     related: str = ""
     every: Duration
+    throttle_period: Duration = "24h"
     min_severity: Literal["low", "medium", "high", "critical"] = "low"
     of_models: bool = True
     settings: dict[str, Any]

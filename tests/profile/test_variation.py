@@ -430,3 +430,26 @@ def test_the_picture_shows_one_fault_among_days_that_are_natural() -> None:
     assert [day.fault for day in days if day.is_served and abs(day.distance) > day.limit] == [True]
     assert sum(abs(day.distance) > day.chance for day in days) > len(days) / 2
     assert sum(abs(day.distance) > 1.9 * day.chance for day in days) == 19  # p = 1e-6; the page says so
+
+
+def test_events_in_clusters_widen_windows_of_few_events_and_not_those_of_many() -> None:
+    """40 events an hour by night and 4,000 by day, in clusters of ten: a variance would be that of the nights."""
+    rng = np.random.default_rng(3)
+    hours = np.arange(DAYS * 24)
+    clusters = np.where(hours % 24 < 12, 4, 400)
+    hour = np.repeat(hours, clusters * 10)
+    values = np.repeat(rng.normal(size=clusters.sum()), 10)
+    seconds = MONDAY + hour * 3600.0 + rng.uniform(0, 3600, size=len(hour))
+    order = np.argsort(seconds)
+    numbers = measure(seconds[order], describe_rows(values[order])).measures["shift"]["x"]["1h"]
+    assert 5 < numbers.design_effect < 15
+    assert numbers.variance < 0.01
+
+
+def test_as_many_events_in_each_window_say_nothing_of_clusters() -> None:
+    rng = np.random.default_rng(4)
+    seconds = list_times(DAYS, 480)
+    weather = 0.4 * rng.normal(size=DAYS)
+    variation = measure(seconds, describe_rows(rng.normal(size=len(seconds)) + weather[count_days(seconds)]))
+    assert variation.measures["shift"]["x"]["24h"].design_effect == 1.0
+    assert variation.measures["shift"]["x"]["24h"].variance > 0.05

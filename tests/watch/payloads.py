@@ -54,7 +54,9 @@ def variation(draw: st.DrawFn, measures: list[str], feature: str, labels: list[s
     """The natural variation as profiles publish it; or none, as in those of an earlier version."""
     if draw(st.booleans()):
         return {}
-    numbers = st.tuples(st.floats(0, 0.2), st.floats(0, 0.01), st.floats(0.5, 3)).map(
+    three = (st.floats(0, 0.2), st.floats(0, 0.01), st.floats(0.5, 3))
+    # Profiles of before have no design effect.
+    numbers = st.one_of(st.tuples(*three), st.tuples(*three, st.floats(1, 20))).map(
         lambda row: [round(number, 4) for number in row]
     )
 
@@ -271,6 +273,7 @@ def limited(draw: st.DrawFn) -> Document:
             last = draw(st.sampled_from([{"value": None}, {"value": 1.5e12, "value_as_string": TIME}]))
             return {
                 "key": key,
+                "doc_count": draw(st.sampled_from([0, 5, 90_000])),
                 "value": {"value": draw(numbers)},
                 "other": {"value": draw(numbers)},
                 "last": last,

@@ -64,8 +64,10 @@ def test_every_shipped_watch_is_what_its_spec_compiles_to(root: Path) -> None:
 
 
 def test_there_are_two_sets_of_messages_and_one_runbook_a_watch() -> None:
-    """The words for a shared cause differ by kind, nothing else does."""
+    """The words for a shared cause differ by kind, and the throttle period of what changes by itself."""
     watches = [json.loads(file.read_text("utf-8")) for file in SHIPPED.glob("*.json")]
+    periods = {action.pop("throttle_period") for watch in watches for action in watch["actions"].values()}
+    assert periods == {"24h", "7d"}
     assert len({json.dumps(watch["actions"]) for watch in watches}) == 2
     assert len({watch["metadata"]["runbook"] for watch in watches}) == len(watches)
 

@@ -21,12 +21,15 @@ LIMIT = {
 }
 
 
-def find(served: dict[str, float], *, hours: float, trained: float, gap: float = 10.0) -> list[str]:
+def find(
+    served: dict[str, float], *, hours: float, trained: float, gap: float = 10.0, weight: float = 1.0
+) -> list[str]:
     """Return what is observed where it is too little, in a model whose training had so many events each hour.
 
     Args:
         served: events by span and day, such as ``1h-0``; of the others as many as the rate of the first day.
         hours: since the first event.
+        weight: for how many events a kept one stands.
     """
     rate = served["rate"]
     lengths = {"1h": 1, "6h": 6, "24h": 24}
@@ -38,6 +41,7 @@ def find(served: dict[str, float], *, hours: float, trained: float, gap: float =
     bucket = {
         "key": "m",
         "recent": {"weight": {"value": served.get("1h-0", rate)}},
+        "doc_count": (rate * hours - (rate - served.get("1h-0", rate))) / weight,
         "total": {"value": rate * hours - (rate - served.get("1h-0", rate))},
         "first": {"value": payloads.NOW - hours * HOUR},
         "last": {"value": payloads.NOW - HOUR, "value_as_string": payloads.TIME},
@@ -89,3 +93,13 @@ def test_hours_at_which_this_model_never_has_traffic_are_no_silence() -> None:
     assert find({**silent, "1h-1": 0.0, "1h-2": 0.0}, hours=50, trained=600) == []
     assert find({**silent, "1h-1": 0.0}, hours=50, trained=600) == ["0 in the last 1h"]
     assert find(silent, hours=20, trained=600) == []
+
+
+def test_sampling_makes_gaps_that_are_no_silence() -> None:
+    """Of 600 events an hour one in a hundred is kept: an hour without any is chance, a day without any is not."""
+    served = {"rate": 600.0, "1h-0": 0.0}
+    assert find(served, hours=50, trained=600, weight=100.0) == []
+    assert find({**served, "6h-0": 0.0}, hours=50, trained=600, weight=100.0) == []
+    silent = {**served, "6h-0": 0.0, "24h-0": 0.0}
+    assert find(silent, hours=50, trained=600, weight=100.0) == ["0 in the last 24h"]
+    assert find(served, hours=50, trained=6000, weight=2.0) == ["0 in the last 1h"]

@@ -29,6 +29,8 @@ from logging_lib.watch.scripts.variation import QUARTER, find_hour_of_week
 
 COMPARED_DAYS = (1, 2, 3, 7)
 GAP_MARGIN = 1.5
+MIN_KEPT = 12.0
+"""So many kept events are expected where by chance none comes once in 160,000 times, e^-12."""
 
 
 class Traffic(NamedTuple):
@@ -43,6 +45,10 @@ class Traffic(NamedTuple):
     start: int
     cumulated: list[float]
     longest_gap: float
+
+    def is_gap(self, since: float, until: float, weight: float) -> bool:
+        """Whether training had a gap in which as many events were expected; of sampled ones fewer are kept."""
+        return self.expect(since, until) <= GAP_MARGIN * self.longest_gap + MIN_KEPT * (weight - 1.0)
 
     def expect(self, since: float, until: float) -> float:
         """Return the events of training that are expected between two times."""
@@ -64,9 +70,9 @@ def limits(ctx: JsonObject, params: JsonObject) -> Document:
     bucket (``now``: the time of the check); what is taken from it (``minus``) and what it is divided by (``of``,
     at least 1); and one or more bounds, all of which must be passed: ``above`` or ``below``; ``at_least`` for the
     number before the division; and ``times_usual`` or ``below_usual``, factors of the usual number, with
-    ``usual_at_least`` for that number itself. Usual is the least of the same number in ``metadata.references``,
-    the names of earlier windows in the payload; a reference that has no such bucket says nothing, and without any
-    there is no finding.
+    ``usual_at_least`` for that number itself, in kept events where traffic is sampled. Usual is the least of the
+    same number in ``metadata.references``, the names of earlier windows in the payload; a reference that has no
+    such bucket says nothing, and without any there is no finding.
 
     A limit with ``spans`` is about the traffic of models. Where the profile knows training's hours of the week, it
     is evaluated in each span, the shortest first, before ``metric``; the longer ones serve models with few
@@ -184,7 +190,8 @@ def _measure_once(
         return None
     usual = _find_usual(ctx, by, keys, limit)
     span = ctx["metadata"]["recent" if "spans" in limit else "window"]
-    return {"value": value, "usual": usual, "span": span} if _is_passed(limit, value, usual) else None
+    is_passed = _is_passed(limit, value, usual, _measure_weight(bucket, limit))
+    return {"value": value, "usual": usual, "span": span} if is_passed else None
 
 
 def _measure_spans(bucket: JsonObject, limit: JsonObject, traffic: Traffic, now: int) -> Document | None:
@@ -192,12 +199,13 @@ def _measure_spans(bucket: JsonObject, limit: JsonObject, traffic: Traffic, now:
 
     A span in which training expects few more events than in its longest gap says nothing.
     """
+    weight = _measure_weight(bucket, limit)
     for span in limit["spans"]:
         value = _count_span(bucket, span, 0)
-        if value is None or traffic.expect(now - parse_length(span), now) <= GAP_MARGIN * traffic.longest_gap:
+        if value is None or traffic.is_gap(now - parse_length(span), now, weight):
             continue
         usual = _expect_from_training(bucket, span, traffic, now)
-        if _is_passed(limit, value, usual):
+        if _is_passed(limit, value, usual, weight):
             return {"value": value, "usual": usual, "span": span}
     return None
 
@@ -244,7 +252,7 @@ def _is_in_gap(bucket: JsonObject, limit: JsonObject, traffic: Traffic | None, n
     if traffic is None or "beyond_gap" not in limit:
         return False
     last = bucket["last"].get("value")
-    return last is not None and traffic.expect(last, now) <= GAP_MARGIN * traffic.longest_gap
+    return last is not None and traffic.is_gap(last, now, _measure_weight(bucket, limit))
 
 
 def _find_deployed_profiles(payload: JsonObject) -> Document:
@@ -311,7 +319,15 @@ def _find_usual(ctx: JsonObject, by: str, keys: list[str], limit: JsonObject) ->
     return least
 
 
-def _is_passed(limit: JsonObject, value: float, usual: float | None) -> bool:
+def _measure_weight(bucket: JsonObject, limit: JsonObject) -> float:
+    """Return for how many events a kept one stands on average, in a limit about traffic; else 1."""
+    if "spans" not in limit and "beyond_gap" not in limit:
+        return 1.0
+    total, count = _read_number(bucket, "total.value"), bucket.get("doc_count", 0)
+    return max(1.0, total / count) if total is not None and count > 0 else 1.0
+
+
+def _is_passed(limit: JsonObject, value: float, usual: float | None, weight: float) -> bool:
     if "above" in limit and value < limit["above"]:
         return False
     if "below" in limit and value > limit["below"]:
@@ -320,7 +336,7 @@ def _is_passed(limit: JsonObject, value: float, usual: float | None) -> bool:
         return False
     if "below_usual" in limit and (usual is None or value > limit["below_usual"] * usual):
         return False
-    return not ("usual_at_least" in limit and (usual is None or usual < limit["usual_at_least"]))
+    return not ("usual_at_least" in limit and (usual is None or usual < limit["usual_at_least"] * weight))
 
 
 def _measure_passing(limit: JsonObject, value: float, usual: float | None) -> float:

@@ -45,11 +45,12 @@ def compute_limit(
     name = _find_window(variation["levels"], length)
     if windows is None or name not in windows:
         return 0.0
-    variance, growth, factor = windows[name]
+    variance, growth, factor, *others = windows[name]
+    design_effect = others[0] if others else 1.0
     days = 0.0
     if variation["until"] != "":
         days = (parse_millis(ctx["trigger"]["scheduled_time"]) - parse_millis(variation["until"])) / DAY
-    square = variance + growth * (days if days > 0 else 0.0) + noise
+    square = variance + growth * (days if days > 0 else 0.0) + design_effect * noise
     return float(variation["levels"][name] * factor * sqrt(square))
 
 
