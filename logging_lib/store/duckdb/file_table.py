@@ -207,6 +207,8 @@ class FileTable:
         for name, block in self._folder.read_new(_PART_BYTES):
             if not name.endswith(".jsonl"):
                 raise ListsError(f"{name}: is read as a whole")
+            if self._folder.was_replaced:  # all is read again
+                return
             begin = reached.get(name, 0)
             reached[name] = seen[name].offset
             ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n"))
