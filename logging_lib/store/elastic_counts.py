@@ -32,6 +32,7 @@ from logging_lib.store.counting import (
     build_table,
     sorted_keys,
 )
+from logging_lib.store.elastic_pages import is_too_large
 from logging_lib.store.port import SearchError, StoreError
 
 Json = dict[str, Any]
@@ -39,6 +40,9 @@ Ask = Callable[[Json], Json]
 """Answer a body over the plan's indices at one point in time."""
 MAX_BUCKETS: Final = 65_536  # Elasticsearch's default of search.max_buckets
 _FIRST_PAGE: Final = 96  # slots
+_MOST_SLOTS: Final = (
+    384  # of a page: a server takes time by their square, before it sees that there are too many
+)
 _MAX_PARTITIONS: Final = 4096
 _STEP: Final = log(1.01)  # between rounded values
 _ONE: Final = 100_000  # the code of 1; those of smaller values are below, but above 0
@@ -65,14 +69,14 @@ def count_slots(
         raise CountError("its windows have no common slot of at least a minute")
     tables = _Tables()
     tables.create(plan.tree, ())
-    if start is None:
-        time = plan.name(ARRIVAL)
-        first = _complete(
-            ask, {"size": 0, "query": plan.load(plan.query), "aggs": {"first": {"min": {"field": time}}}}
-        )
-        value = first.get("aggregations", {}).get("first", {}).get("value")
-        start = end if value is None else int(value)
-    begin, until = _slot(start, grid), _slot(end, grid)
+    time = plan.name(ARRIVAL)
+    times = {"first": {"min": {"field": time}}, "last": {"max": {"field": time}}}
+    try:
+        found = _complete(ask, {"size": 0, "query": _query(plan, start, end), "aggs": times})
+    except _TooLargeError:
+        raise CountError("the time of the first event was not answered in time") from None
+    first, last = (found.get("aggregations", {}).get(name, {}).get("value") for name in times)
+    begin, until = (0, 0) if first is None else (_slot(first, grid), _slot(last, grid) + 1)
     pages = _Pages(ask, plan, grid, tables)
     size = _FIRST_PAGE
     while begin < until:
@@ -87,7 +91,7 @@ def count_slots(
                 size //= 2
             continue
         begin += size
-        size = max(1, min(4 * size, int(size * MAX_BUCKETS / 2 / (buckets + 1))))
+        size = max(1, min(4 * size, _MOST_SLOTS, int(size * MAX_BUCKETS / 2 / (buckets + 1))))
     yield from tables.finish()
 
 
@@ -96,7 +100,7 @@ def _complete(ask: Ask, body: Json) -> Json:
     try:
         answer = ask({**body, "track_total_hits": False})
     except SearchError as error:
-        if "too_many_buckets" in str(error) or "buckets" in str(error):
+        if is_too_large(error):
             raise _TooLargeError from error
         raise CountError(str(error)) from error
     if answer.get("timed_out"):
@@ -115,20 +119,15 @@ class _Pages:
 
     def read(self, begin: int, end: int, partition: int = 0, partitions: int = 1) -> int:
         """Read the slots of a page; return the number of its buckets."""
-        time = self.plan.name(ARRIVAL)
-        edges = {
-            "gte": begin * self.grid.size + self.grid.origin,
-            "lt": end * self.grid.size + self.grid.origin,
-            "format": "epoch_millis",
-        }
+        edges = (place * self.grid.size + self.grid.origin for place in (begin, end))
         include = (
             {"include": {"partition": partition, "num_partitions": partitions}} if partitions > 1 else {}
         )
-        slots = {"date_histogram": _histogram(time, self.grid)}
+        slots = {"date_histogram": _histogram(self.plan.name(ARRIVAL), self.grid)}
         below = self._aggs(self.plan.tree, include)
         body = {
             "size": 0,
-            "query": {"bool": {"filter": [self.plan.load(self.plan.query), {"range": {time: edges}}]}},
+            "query": _query(self.plan, *edges),
             "aggs": {"slots": {**slots, **({"aggs": below} if below else {})}},
         }
         found = _complete(self.ask, body).get("aggregations", {}).get("slots", {}).get("buckets", [])
@@ -176,6 +175,11 @@ class _Pages:
             further = self._aggs(below, inner)
             aggs[f"c{place}"] = {**agg, **({"aggs": further} if further else {})}
         return aggs
+
+
+def _query(plan: CountPlan, start: int | None, end: int) -> Json:
+    edges = {"lt": end, "format": "epoch_millis", **({} if start is None else {"gte": start})}
+    return {"bool": {"filter": [plan.load(plan.query), {"range": {plan.name(ARRIVAL): edges}}]}}
 
 
 def _histogram(name: str, grid: Grid) -> Json:
