@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; 
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo pictures servers test test-all coverage check generate dist docs bench bench-detection clean
+.PHONY: help demo pictures servers slow-servers test test-all coverage check generate dist docs bench bench-detection clean
 
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -43,10 +43,13 @@ pictures: demo ## the documentation's pictures, of the demo and of natural varia
 servers: $(VENV)/.dev ## fetch what the tests start, once: Elasticsearch, JRuby, Chromium (about 1 GB)
 	$(BIN)/python -m tools.fetch_test_servers
 
+slow-servers: $(VENV)/.dev ## fetch what the slow tests start as well: an Elasticsearch with Watcher (150 MB)
+	$(BIN)/python -m tools.fetch_test_servers --slow
+
 test: servers ## the tests that every change must pass
 	$(BIN)/python -m pytest -m 'not slow' -n $(WORKERS) --dist loadfile --junitxml build/test/results.xml
 
-test-all: servers ## all tests, the long ones too, with more random examples each
+test-all: slow-servers ## all tests, the long ones too, with more random examples each
 	$(BIN)/python -m pytest --hypothesis-profile full -n $(WORKERS) --dist loadfile --junitxml build/test/results.xml
 
 coverage: servers ## the same tests with the share of lines and branches that they run; leaves build/coverage/

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -15,7 +16,11 @@ from logging_lib.logger.privacy import Treatment
 from logging_lib.logger.processor import PredictionProcessor, Role, add_context
 from logging_lib.logger.reporter import get_reporter
 from logging_lib.logger.spool import Spool, get_spool
+from logging_lib.logger.startup import find_problems
+from logging_lib.profile.io import load
 from logging_lib.profile.model import Profile
+
+_log = logging.getLogger("logging_lib")
 
 
 def configure(
@@ -33,6 +38,7 @@ def configure(
     metrics: bool = False,
     processors: Iterable[Any] = (),
     report_every: float | None = 60.0,
+    strict: bool = False,
     clock: Callable[[], int] = time.time_ns,
 ) -> PredictionLogger:
     """Configure a logger for one model. structlog's process-wide configuration is not touched.
@@ -54,6 +60,8 @@ def configure(
         processors: structlog processors to run first; the keys that they add become ``labels.*``.
         report_every: seconds between the ``ml.health`` events of the process; None: write neither these nor the
             ``ml.start`` event.
+        strict: raise where a warning would be logged: for a profile of another model or version, a private feature
+            that the profile does not have, a spool that cannot be written.
         clock: returns nanoseconds since 1970.
 
     Returns:
@@ -62,11 +70,14 @@ def configure(
     Raises:
         ProfileError: the profile's file is damaged.
         ModuleNotFoundError: ``metrics``, and prometheus_client is not installed.
-        ValueError: another argument is wrong. Once configured, the logger never raises.
+        ValueError: another argument is wrong, or, with ``strict``, a problem was found. Once configured, the logger
+            never raises.
     """
     shared_spool = get_spool(spool)
     if report_every is not None and not report_every > 0:
         raise ValueError(f"report_every: expected seconds above 0 or None, found {report_every!r}")
+    if isinstance(profile, str | Path):
+        profile = load(profile)
     processor = PredictionProcessor(
         model=model,
         version=version,
@@ -79,6 +90,19 @@ def configure(
         metrics=metrics,
         clock=clock,
     )
+    problems = "; ".join(
+        find_problems(
+            model=model,
+            version=version,
+            profile=profile,
+            private=private or (),
+            spool=shared_spool.directory,
+        )
+    )
+    if problems and strict:
+        raise ValueError(problems)
+    if problems:
+        _log.warning("%s", problems)
     if processor.metrics is not None:
         processor.metrics.follow_spool(shared_spool)
     chain = [add_context, *processors, processor, EventRenderer()]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 JAVA_FOLDER = Path("/usr/lib/jvm")
@@ -25,8 +28,17 @@ def folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "logging-lib-test"
 
 
-def find_java() -> Path:
-    """Return the home of a JDK 21 or newer.
+@contextmanager
+def lock() -> Iterator[None]:
+    """Hold the cache for one process: another checkout's `make servers` ends first."""
+    folder().mkdir(parents=True, exist_ok=True)
+    with (folder() / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def find_java(oldest: int = 21, newest: int | None = None) -> Path:
+    """Return the home of a JDK of at least one version, and at most another.
 
     Raises:
         Unavailable: there is none.
@@ -39,6 +51,8 @@ def find_java() -> Path:
         release = home / "release"
         if (home / "bin" / "java").exists() and release.exists():
             lines = dict(line.split("=", 1) for line in release.read_text().splitlines() if "=" in line)
-            if int(lines.get("JAVA_VERSION", '"0"').strip('"').split(".")[0]) >= 21:
+            version = int(lines.get("JAVA_VERSION", '"0"').strip('"').split(".")[0])
+            if oldest <= version <= (newest or version):
                 return home
-    raise Unavailable("no JDK 21 or newer was found; set JAVA_HOME")
+    versions = f"{oldest} or newer" if newest is None else f"{oldest} to {newest}"
+    raise Unavailable(f"no JDK {versions} was found; set JAVA_HOME")

@@ -23,7 +23,7 @@ from logging_lib import profile as profiles
 from logging_lib.cli.app import app
 from logging_lib.profile.config import Config
 from logging_lib.store.connection import PREFIX, Connection, ConnectionSettings
-from tests import distribution, elasticsearch_server
+from tests import distribution, elasticsearch_server, watcher_server
 from tests.store import elastic
 
 ROWS = 2000
@@ -128,6 +128,17 @@ def elasticsearch(elasticsearch_url: str) -> Iterator[Connection]:
     """A connection to a real Elasticsearch that has our templates."""
     with elastic.deployed(elasticsearch_url) as connection:
         yield connection
+
+
+@pytest.fixture(scope="session")
+def watcher() -> Iterator[watcher_server.WatcherServer]:
+    """A real Watcher, of 6.8, started for the session; only slow tests use it."""
+    try:
+        server = watcher_server.WatcherServer()
+    except elasticsearch_server.Unavailable as reason:
+        pytest.skip(f"NO REAL WATCHER WAS TESTED: {reason}")
+    with server:
+        yield server
 
 
 @pytest.fixture

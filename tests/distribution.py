@@ -22,6 +22,7 @@ UNITS = "units-of-tests"
 EARLY = (
     "secured",
     "elasticsearch",
+    "watcher",
     "tests/report/test_pages.py",
     "tests/pipelines/test_twins.py",
     "tests/report/test_preview_bad_input.py",
@@ -33,10 +34,13 @@ EARLY = (
 
 def unit(item: pytest.Item) -> str:
     """Return the name of the unit that a test belongs to."""
+    fixtures = getattr(item, "fixturenames", ())
+    if "watcher" in fixtures:
+        return "watcher"
     mark = item.get_closest_marker("elasticsearch")
     if mark is None:
         return item.nodeid.split("::")[0]
-    secured = mark.kwargs.get("secured", "secured" in getattr(item, "fixturenames", ()))
+    secured = mark.kwargs.get("secured", "secured" in fixtures)
     return "secured" if secured else "elasticsearch"
 
 

@@ -66,16 +66,25 @@ class Server:
     """
 
     def __init__(self, *, password: str | None = None) -> None:
-        self._java, self._home = find_java(), find_home()
+        self._java, self._home = self.find()
         self._folder = Path(tempfile.mkdtemp(prefix="logging-lib-elasticsearch-"))
         self._password = password
         port, transport = free_port(), free_port()
-        self._config = _configure(self._home, self._folder, port, transport, secured=password is not None)
+        settings = f"http.port: {port}\ntransport.port: {transport}\n{self.settings(password is not None)}"
+        self._config = _configure(self._home, self._folder, settings)
         if password is not None:
             _set_password(self._java, self._home, self._config, password)
         _give_away(self._folder)
         self.url = f"http://127.0.0.1:{port}"
         self._process: subprocess.Popen[bytes] | None = None
+
+    def find(self) -> tuple[Path, Path]:
+        """Return the home of a JDK and that of the Elasticsearch."""
+        return find_java(), find_home()
+
+    def settings(self, secured: bool) -> str:
+        """Return the lines of ``elasticsearch.yml`` that only this Elasticsearch has."""
+        return f"cluster.max_shards_per_node: 20000\nxpack.security.enabled: {str(secured).lower()}\n"
 
     def __enter__(self) -> Server:
         self.start()
@@ -121,6 +130,7 @@ def _started(java: Path, home: Path, folder: Path, config: Path, log: IO[bytes])
         "HOME": str(folder),
         "HOSTNAME": "test",
         "ES_JAVA_HOME": str(java),
+        "JAVA_HOME": str(java),  # an old one looks there
         "ES_PATH_CONF": str(config),
         "ES_TMPDIR": str(folder / "tmp"),
         # It lives for minutes: the better compiler would cost more than it brings.
@@ -161,21 +171,36 @@ def fetch(on_progress: Callable[[int], None]) -> None:
     Raises:
         Unavailable: there is no JDK 21+, no Maven, too little space, or the package cannot be had.
     """
-    if is_fetched():
-        return
+    if not is_fetched():
+        with fetched(PACKAGE, _SHA256, UNPACKED, on_progress) as package:
+            _cut_out(package, _home())
+
+
+@contextmanager
+def fetched(
+    artifact: Artifact, sha256: str, unpacked: int, on_progress: Callable[[int], None] = lambda _: None
+) -> Iterator[Path]:
+    """A package from Maven Central, which is gone after the block; what an earlier call left is continued.
+
+    Args:
+        unpacked: bytes that the block needs, at most.
+
+    Raises:
+        Unavailable: there is no JDK 21+, no Maven, too little space, or the package cannot be had.
+    """
     maven = Maven(cache.folder() / "maven")
-    missing = PACKAGE.size - maven.fetched(PACKAGE) + UNPACKED
+    missing = artifact.size - maven.fetched(artifact) + unpacked
     free = shutil.disk_usage(cache.folder()).free
     if free < missing:
         raise Unavailable(f"{cache.folder()} has {free >> 20} MiB free, and {missing >> 20} MiB are needed")
-    package = maven.get(PACKAGE, on_progress)
+    package = maven.get(artifact, on_progress)
     with package.open("rb") as file:
         actual = hashlib.file_digest(file, "sha256").hexdigest()
-    if actual != _SHA256:
-        maven.forget(PACKAGE)
-        raise Unavailable(f"{PACKAGE} has the SHA-256 {actual}, not {_SHA256}")
-    _cut_out(package, _home())
-    maven.forget(PACKAGE)
+    if actual != sha256:
+        maven.forget(artifact)
+        raise Unavailable(f"{artifact} has the SHA-256 {actual}, not {sha256}")
+    yield package
+    maven.forget(artifact)
 
 
 def _cut_out(package: Path, home: Path) -> None:
@@ -199,7 +224,7 @@ def _cut_out(package: Path, home: Path) -> None:
     shutil.rmtree(making)
 
 
-def _configure(home: Path, folder: Path, port: int, transport: int, *, secured: bool) -> Path:
+def _configure(home: Path, folder: Path, settings: str) -> Path:
     config = folder / "config"
     shutil.copytree(home / "config", config)
     for name in ("data", "logs", "tmp", "config/jvm.options.d"):
@@ -210,9 +235,7 @@ def _configure(home: Path, folder: Path, port: int, transport: int, *, secured: 
     options.write_text("\n".join(kept) + "\n")
     (config / "elasticsearch.yml").write_text(
         f"cluster.name: test\npath.data: {folder}/data\npath.logs: {folder}/logs\nnetwork.host: 127.0.0.1\n"
-        f"http.port: {port}\ntransport.port: {transport}\ndiscovery.type: single-node\n"
-        "cluster.routing.allocation.disk.threshold_enabled: false\ncluster.max_shards_per_node: 20000\n"
-        f"xpack.security.enabled: {'true' if secured else 'false'}\n"
+        "discovery.type: single-node\ncluster.routing.allocation.disk.threshold_enabled: false\n" + settings
     )
     return config
 

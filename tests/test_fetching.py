@@ -13,7 +13,7 @@ from threading import Thread
 
 import pytest
 
-from tests import cache, elasticsearch_server, jruby, maven
+from tests import cache, elasticsearch_server, jruby, maven, watcher_server
 from tests.cache import Unavailable
 from tests.maven import Artifact, Maven
 
@@ -118,12 +118,12 @@ import shutil
 from tests import browser, cache
 from tools import fetch_test_servers
 cache.JAVA_FOLDER = cache.Path({str(tmp_path)!r})
-raise SystemExit(fetch_test_servers.main())
+raise SystemExit(fetch_test_servers.main(['--slow']))
 """],
         cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    for name in ("Elasticsearch", "JRuby"):
+    for name in ("Elasticsearch", "JRuby", "Watcher"):
         assert f"{name} is left out, and tests that need it will be skipped: {reason}" in done.stdout
     assert "Chromium is left out, and tests that need it will be skipped: no chromium" in done.stdout
 
@@ -134,6 +134,8 @@ def test_a_server_that_is_not_there_names_the_command_that_fetches_it(
     monkeypatch.setenv("LOGGING_LIB_TEST_CACHE", str(tmp_path))
     with pytest.raises(Unavailable, match=r"Elasticsearch .* is not in .*; fetch it with: make servers"):
         elasticsearch_server.find_home()
+    with pytest.raises(Unavailable, match=r"Elasticsearch .* is not in .*; fetch it with: make slow-servers"):
+        watcher_server.find_home()
     try:
         cache.find_java()
     except Unavailable:

@@ -1,16 +1,16 @@
 """``make servers``: brings what the tests start to this machine, once: Elasticsearch, JRuby and Chromium.
 
+``make slow-servers`` (``--slow``) brings what only the slow tests start, too: an old Elasticsearch with Watcher.
+
 What this machine cannot have is named with the reason, and is no failure: the tests that need it are skipped.
 """
 
 from __future__ import annotations
 
-import fcntl
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -23,7 +23,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from tests import browser, cache, elasticsearch_server, jruby
+from tests import browser, cache, elasticsearch_server, jruby, watcher_server
 from tests.cache import Unavailable
 
 LINE_SECONDS = 15.0
@@ -50,28 +50,22 @@ SERVERS = (
     Fetchable("JRuby", jruby.is_fetched, jruby.fetch, jruby.SIZE),
     Fetchable("Chromium", lambda: browser.find() is not None, lambda _: browser.install(), None),
 )
+SLOW_SERVERS = (
+    Fetchable("Watcher", watcher_server.is_fetched, watcher_server.fetch, watcher_server.PACKAGE.size),
+)
 
 
-def main() -> int:
+def main(arguments: Sequence[str] = ()) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that Maven is ended, too
-    for server in SERVERS:
+    for server in (*SERVERS, *SLOW_SERVERS) if "--slow" in arguments else SERVERS:
         if server.is_fetched():
             continue
         try:
-            with _lock():
+            with cache.lock():
                 _fetch(server)
         except (Unavailable, OSError) as reason:
             print(f"{server.name} is left out, and tests that need it will be skipped: {reason}", flush=True)
     return 0
-
-
-@contextmanager
-def _lock() -> Iterator[None]:
-    """Another checkout's `make servers` ends first."""
-    cache.folder().mkdir(parents=True, exist_ok=True)
-    with (cache.folder() / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _fetch(server: Fetchable) -> None:
@@ -105,4 +99,4 @@ class _Lines:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

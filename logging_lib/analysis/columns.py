@@ -1,92 +1,158 @@
-"""A column of each sample, made ready for the tests: its kind, its values, what had to be left out."""
+"""A column of each sample, made ready for the tests: its kind, its values, and what is not among them."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from logging_lib.profile.coerce import category_text, split_words, to_python
+from logging_lib.logger.values import escape_surrogates
+from logging_lib.profile import encoding
+from logging_lib.profile.coerce import (
+    NA_VALUES,
+    category_text,
+    is_null,
+    is_number,
+    parse_scalar,
+    to_epoch,
+    to_python,
+)
+from logging_lib.profile.config import Config, FeatureConfig
+from logging_lib.profile.encoding import encode_column, is_number_dtype
+from logging_lib.profile.spellings import is_padded
+from logging_lib.profile.vector_columns import Vectors, holds_vectors, read_vectors
 
 Array = np.ndarray[Any, Any]
 
-KINDS: Final = ("numeric", "category", "text", "boolean", "date")
-MAX_CATEGORIES: Final = 1000
+INFERRED_FROM: Final = 200_000
+"""So many values of a sample are enough to infer a kind."""
 LARGEST: Final = 1e60
 """Squares of squares of larger numbers leave the range of a double."""
 WORDS_FROM: Final = 50_000
 """So many texts of a sample are enough to know its words."""
+_NA: Final = frozenset(NA_VALUES)
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One sample's values of a variable: ``numbers`` sorted, shape (n,), or ``counts`` by category."""
+    """One sample's values of a variable: ``numbers`` sorted, shape (n,), or ``counts`` by category.
+
+    Of ``rows`` values ``missing`` are null; ``wrong_type`` are not of the variable's kind, and ``not_finite`` are
+    infinite or beyond ``LARGEST``: these are compared as shares. ``notes`` have examples of them.
+    """
 
     rows: int
     missing: int
     numbers: Array | None = None
     counts: Mapping[str, int] | None = None
+    wrong_type: int = 0
+    not_finite: int = 0
     notes: tuple[str, ...] = ()
+
+    @property
+    def usable(self) -> int:
+        """The number of values that a distribution is made of."""
+        return self.rows - self.missing - self.wrong_type - self.not_finite
 
 
 def infer_kind(series: Sequence[pd.Series]) -> str:
-    """Infer from all samples what the values of a variable are: one of ``KINDS``."""
-    if all(pd.api.types.is_bool_dtype(values) for values in series):
-        return "boolean"
-    if all(pd.api.types.is_numeric_dtype(values) for values in series):
+    """Infer what the values of a variable are from the first sample that has any: what most of them are."""
+    present = next((values for values in (values.dropna() for values in series) if len(values)), None)
+    if present is None or is_number_dtype(present):
         return "numeric"
-    if all(pd.api.types.is_datetime64_any_dtype(values) for values in series):
+    if pd.api.types.is_datetime64_any_dtype(present):
         return "date"
-    present = [values.dropna() for values in series]
-    first = next((values.iloc[:1000] for values in present if len(values)), None)
-    if first is None:
-        return "numeric"
-    if all(isinstance(to_python(value), int | float) and not isinstance(value, bool) for value in first):
-        return "numeric"
-    for values in present:
-        sample = values.iloc[:: max(1, len(values) // 20_000)]
-        distinct = sample.map(repr).nunique()  # lists have no hash
-        if distinct > 50 and distinct > 0.2 * len(sample):
-            return "text"
-    return "category"
+    if holds_vectors(present):
+        return "vector"
+    present = present.iloc[:: -(-len(present) // INFERRED_FROM)]
+    return encoding.infer_kind(
+        encode_column(present, FeatureConfig(), Config(), np.zeros(len(present), bool))
+    )
 
 
 def numbers(series: pd.Series, kind: str) -> Column:
-    """Return the finite numbers, sorted; a date is its seconds since 1970."""
-    rows = len(series)
-    missing = int(series.isna().sum())
-    notes: list[str] = []
-    if kind == "date":
-        moments = pd.to_datetime(series, utc=True, errors="coerce", format="ISO8601").dropna()
-        values = moments.dt.as_unit("us").astype("int64").to_numpy() / 1e6
-    else:
-        if not pd.api.types.is_numeric_dtype(series):
-            series = pd.to_numeric(series, errors="coerce")
-        values = series.to_numpy(dtype=float, na_value=np.nan)
-        values = (
-            values[~np.isnan(values)] if missing or len(values) != rows or np.isnan(values).any() else values
-        )
-    if unreadable := rows - missing - len(values):
-        notes.append(
-            f"{unreadable} values are no {'dates' if kind == 'date' else 'numbers'} and were left out"
-        )
-    values = np.sort(values)
-    inside = slice(*np.searchsorted(values, [-LARGEST, LARGEST]))
-    if (usable := values[inside]).size < values.size:
-        notes.append(
-            f"{values.size - usable.size} values that are infinite or beyond {LARGEST:g} were left out"
-        )
-    return Column(rows, missing, usable, None, tuple(notes))
+    """Return the finite numbers, sorted; a date is its seconds since 1970.
+
+    A text that spells a number is not one, as in the service's logger; `parse_texts` is for files without types.
+    """
+    values = _dates(series) if kind == "date" else _numbers(series)
+    usable = np.sort(values.read[~np.isnan(values.read)])
+    inside = slice(*np.searchsorted(usable, [-LARGEST, LARGEST]))
+    not_finite = usable.size - usable[inside].size
+    notes = _note_wrong(values.wrong, "date" if kind == "date" else "number")
+    if not_finite:
+        notes += (f"{not_finite} values are infinite or beyond {LARGEST:g}",)
+    return Column(
+        len(series),
+        len(series) - len(usable) - len(values.wrong),
+        usable[inside],
+        None,
+        len(values.wrong),
+        not_finite,
+        notes,
+    )
+
+
+class _Values(NamedTuple):
+    """Values that could be ``read``, NaN for those that are missing, and the ``wrong`` ones."""
+
+    read: Array
+    wrong: list[Any]
+
+
+def _numbers(series: pd.Series) -> _Values:
+    if is_number_dtype(series):
+        return _Values(series.to_numpy(dtype=float, na_value=np.nan), [])
+    read, wrong = [], []
+    for value in map(to_python, series.astype(object)):
+        if is_number(value):
+            read.append(_to_double(value))
+        elif not _is_missing(value):
+            wrong.append(value)
+    return _Values(np.array(read, dtype=float), wrong)
+
+
+def _to_double(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an integer that no double holds
+        return math.inf if value > 0 else -math.inf
+
+
+def _dates(series: pd.Series) -> _Values:
+    if pd.api.types.is_datetime64_any_dtype(series):
+        moments = pd.to_datetime(series, utc=True).dropna()
+        return _Values(moments.dt.as_unit("us").astype("int64").to_numpy() / 1e6, [])
+    read, wrong = [], []
+    for value in map(to_python, series.astype(object)):
+        seconds = to_epoch(value)
+        if seconds is not None:
+            read.append(seconds)
+        elif not _is_missing(value):
+            wrong.append(value)
+    return _Values(np.array(read, dtype=float), wrong)
+
+
+def _is_missing(value: Any) -> bool:
+    return is_null(value) or (isinstance(value, str) and (value in _NA or not value.strip()))
+
+
+def _note_wrong(values: Sequence[Any], noun: str) -> tuple[str, ...]:
+    if not values:
+        return ()
+    examples = ", ".join(text for text, _ in Counter(f"{value!r:.40}" for value in values).most_common(3))
+    return (f"{len(values)} values are not a {noun}: {examples}",)
 
 
 def categories(series: pd.Series) -> Column:
     """Count how often each category occurs, by its canonical text."""
     counts: Counter[str] = Counter()
-    unreadable = 0
+    wrong: list[Any] = []
     try:
         frequencies = series.value_counts(dropna=True)
     except TypeError:  # lists and objects, which have no hash
@@ -94,25 +160,93 @@ def categories(series: pd.Series) -> Column:
     for value, count in zip(frequencies.index, frequencies.to_numpy(), strict=True):
         text = category_text(to_python(value))
         if text is None:
-            unreadable += int(count)
+            wrong += [value] * int(count)
         else:
             counts[text] += int(count)
-    notes = (f"{unreadable} values are no categories and were left out",) if unreadable else ()
-    return Column(len(series), int(series.isna().sum()), None, counts, notes)
+    notes = _note_wrong(wrong, "category")
+    return Column(len(series), int(series.isna().sum()), None, counts, len(wrong), notes=notes)
 
 
-def word_counts(series: pd.Series) -> tuple[Column, Counter[str]]:
-    """Count the words of each text, sorted, and the words of up to ``WORDS_FROM`` texts."""
+def booleans(series: pd.Series) -> Column:
+    """Count true and false; ``1`` and ``yes`` are of another type, as in the service's logger."""
+    counts: Counter[str] = Counter()
+    wrong: list[Any] = []
+    for value in map(to_python, series.astype(object)):
+        if isinstance(value, bool):
+            counts["true" if value else "false"] += 1
+        elif not _is_missing(value):
+            wrong.append(value)
+    missing = len(series) - counts.total() - len(wrong)
+    return Column(len(series), missing, None, counts, len(wrong), notes=_note_wrong(wrong, "boolean"))
+
+
+def texts(series: pd.Series) -> tuple[Column, list[str]]:
+    """Count the words of each text, sorted, and return up to ``WORDS_FROM`` of the texts."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     present = series.dropna()
-    texts = pa.array(present.astype(str), type=pa.large_string(), from_pandas=True)
-    lengths = pc.count_substring_regex(texts, pattern=r"[^\s]+").to_numpy(zero_copy_only=False)
-    vocabulary: Counter[str] = Counter()
-    for text in present.iloc[:: max(1, -(-len(present) // WORDS_FROM))]:
-        vocabulary.update(split_words(str(text)))
-    return Column(len(series), len(series) - len(present), np.sort(lengths.astype(float))), vocabulary
+    values = [value for value in present if isinstance(value, str)]
+    wrong = [] if len(values) == len(present) else [value for value in present if not isinstance(value, str)]
+    encodable = pa.array([escape_surrogates(value) for value in values], type=pa.large_string())
+    lengths = pc.count_substring_regex(encodable, pattern=r"[^\s]+").to_numpy(zero_copy_only=False)
+    notes = _note_wrong(wrong, "text")
+    missing = len(series) - len(present)
+    column = Column(len(series), missing, np.sort(lengths.astype(float)), None, len(wrong), notes=notes)
+    return column, values[:: max(1, -(-len(values) // WORDS_FROM))]
+
+
+def vectors(series: Sequence[pd.Series]) -> tuple[list[Column], list[tuple[Array, Array]]]:
+    """Count the vectors of each sample, and measure their norms and their cosines to the first one's centroid.
+
+    Returns:
+        A column without values, and two sorted arrays of shape (vectors,), of each sample.
+    """
+    read = [read_vectors(values) for values in series]
+    reference = next((i for i, sample in enumerate(read) if sample.find_centroid()), 0)
+    centroid = read[reference].find_centroid()
+    results = []
+    for i, values in enumerate(series):
+        sample = read[i] if i == reference else read_vectors(values, len(centroid))
+        results.append(measure_vectors(sample, centroid, is_own=i == reference))
+    return [column for column, _ in results], [measures for _, measures in results]
+
+
+def measure_vectors(
+    sample: Vectors, centroid: tuple[float, ...], *, is_own: bool = False
+) -> tuple[Column, tuple[Array, Array]]:
+    """Count a sample's vectors, and measure their norms and cosines to a centroid, sorted; NaN of none is there."""
+    norms, cosines = (
+        np.sort(numbers[~np.isnan(numbers)]) for numbers in sample.measure(centroid, is_own=is_own)
+    )
+    wrong = int(sample.wrong.sum())
+    notes = (f"{wrong} values are not a vector of {len(centroid)} numbers",) if wrong else ()
+    column = Column(
+        len(sample.missing),
+        int(sample.missing.sum()),
+        wrong_type=wrong,
+        not_finite=len(sample.rows) - len(norms),
+        notes=notes,
+    )
+    return column, (norms, cosines)
+
+
+def parse_texts(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of a file without types, where a number among texts is a number.
+
+    Only of columns in which most values spell a number: there a file with one odd value has texts alone. Codes with
+    leading zeros stay texts.
+    """
+    parsed = {}
+    for name in frame.columns:
+        if is_number_dtype(frame[name]) or pd.api.types.is_bool_dtype(frame[name]):
+            continue
+        if any(isinstance(value, str) and is_padded(value) for value in frame[name].unique()):
+            continue
+        values = frame[name].astype(object).map(parse_scalar)
+        if 2 * sum(map(is_number, values)) > frame[name].notna().sum():
+            parsed[name] = values
+    return frame.assign(**parsed) if parsed else frame
 
 
 def table(counts: Iterable[Mapping[str, int]]) -> tuple[list[str], Array]:

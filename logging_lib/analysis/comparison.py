@@ -12,20 +12,28 @@ numbers
 categories         chi-squared or G; sparse cells are pooled, in    the same
                    small samples Fisher's exact test or a
                    permutation test
-missing values     the same over (there, missing)                   the same
+texts              the number of words, as numbers; the share of    the number of words
+                   unknown words: Mann-Whitney, one-sided
+missing values,    the same as categories over (there, missing),    the same
+other types,       and the like
+infinite numbers
 =================  ===============================================  ====================================
 
 A variable *differs* where its test is significant after Benjamini and Hochberg's correction over all variables, and
 its effect is not negligible: of a million rows every difference is significant. So does a category with values
-that the first sample does not have, in a hundredth of the rows or more: a model knows nothing of those.
+that the first sample does not have, in a hundredth of the rows or more: a model knows nothing of those. So do
+categories and identifiers that are all new: no test can say that, where each value is there once.
+
+A variable is *not comparable* where nothing is known of it: a sample has no row, or none has a value of its kind.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -33,17 +41,14 @@ import pandas as pd
 from scipy import stats
 
 from logging_lib._util.formatting import list_values
-from logging_lib.analysis import columns, contingency, numeric_tests
+from logging_lib.analysis import columns, contingency, numeric_tests, shares
 from logging_lib.analysis.columns import Column
-from logging_lib.analysis.profile_comparison import (
-    compare_missing,
-    compare_with_profile,
-    new_share,
-    new_values,
-)
-from logging_lib.analysis.results import THRESHOLDS, WORDS, Bins, Comparison, Effect, Test, Variable
-from logging_lib.profile.coerce import number_text
+from logging_lib.analysis.profile_comparison import compare_with_profile
+from logging_lib.analysis.results import WORDS, Bins, Comparison, Test, Variable
+from logging_lib.analysis.verdicts import FEW_ROWS, add_verdicts, rank
+from logging_lib.profile.coerce import number_text, split_words
 from logging_lib.profile.model import Profile
+from logging_lib.profile.vectors import derived_names
 
 Array = np.ndarray[Any, Any]
 
@@ -51,11 +56,7 @@ PREDICTION: Final = "ml.prediction"
 """The column that is compared with the profile's prediction."""
 FEW_VALUES: Final = 12
 """Numbers with no more distinct values are compared value by value."""
-FEW_ROWS: Final = 30
-MANY_ROWS: Final = 100_000
 PLOTTED: Final = 20
-NEW_SHARE: Final = 0.01
-"""So many values that the first sample does not have make a category differ, whatever the effect is otherwise."""
 
 NUMERIC_TESTS: Final = ("ks", "welch", "mann_whitney")
 CATEGORY_TESTS: Final = ("chi2", "g")
@@ -73,6 +74,8 @@ def compare(
     category_test: str = "chi2",
     max_rows: int | None = None,
     seed: int = 0,
+    exclude: Sequence[str] = (),
+    paired: Sequence[Variable] = (),
 ) -> Comparison:
     """Compare two or more samples, column by column.
 
@@ -82,17 +85,20 @@ def compare(
         names: what to call the samples; default ``a``, ``b``, ...
         alpha: the share of false findings among the findings.
         min_effect: the least effect that counts: ``negligible`` (any), ``small``, ``medium`` or ``large``.
-        kinds: column → ``numeric``, ``category``, ``text``, ``boolean`` or ``date``, where the values don't say.
+        kinds: column → ``numeric``, ``category``, ``text``, ``boolean``, ``date`` or ``vector``, where the values
+            don't say.
         numeric_test: ``ks`` (any change), ``welch`` (the mean) or ``mann_whitney`` (the rank), for two samples.
         category_test: ``chi2`` or ``g``.
         max_rows: sample at most this many rows of each sample, without replacement.
         seed: the random seed for ``max_rows`` and for permutation tests.
+        exclude: columns that are not compared, such as identifiers.
+        paired: variables that were compared row by row, each in place of the column of its name.
 
     Returns:
         The variables, those that differ most first. Many tests are corrected for by Benjamini and Hochberg (1995).
 
     Raises:
-        ValueError: fewer than two samples, an unknown option, or no column in common.
+        ValueError: fewer than two samples, an unknown option or column, or no column in common.
     """
     inputs = _check_options(samples, alpha, min_effect, numeric_test, category_test)
     sample_names = tuple(names) or tuple(_letters(len(inputs)))
@@ -105,7 +111,8 @@ def compare(
             for sample, name in zip(inputs, sample_names, strict=True)
         ]
     options = _Options(sample_names, numeric_test, category_test, seed)
-    variables: list[Variable] = []
+    variables = list(paired)
+    replaced = {variable.name for variable in paired}
     if isinstance(inputs[0], Profile):
         profile, frame = inputs[0], inputs[1]
         assert isinstance(frame, pd.DataFrame)
@@ -116,30 +123,50 @@ def compare(
         features = dict(profile.features)
         if profile.prediction is not None:
             features[PREDICTION] = replace(profile.prediction, name=PREDICTION)
-        shared = [name for name in features if name in frame and not features[name].hidden]
+        derived = {name for name, feature in features.items() if feature.derived_from}
+        in_both = [name for name in features if name in frame and name not in (*exclude, *derived)]
+        shared = [name for name in in_both if not features[name].hidden]
+        if hidden := set(in_both) - set(shared):
+            notes.append(f"hidden in {sample_names[0]}, not compared: {list_values(hidden)}")
         for name in shared:
-            compared = compare_with_profile(features[name], frame[name], sample_names[1], category_test, seed)
+            of_vector = [features[other] for other in derived_names(name) if other in derived]
+            compared = compare_with_profile(
+                features[name], of_vector, frame[name], sample_names[1], category_test, seed
+            )
             variables += [_add_size_note(variable, options) for variable in compared]
-        columns_by_sample: list[set[Any]] = [set(features), set(frame.columns)]
+        columns_by_sample: list[set[Any]] = [set(features) - derived, set(frame.columns) - derived]
     else:
         frames = [sample for sample in inputs if isinstance(sample, pd.DataFrame)]
         rows = tuple(map(len, frames))
-        shared = [name for name in frames[0].columns if all(name in frame for frame in frames)]
-        for name in shared:
-            series = [frame[name] for frame in frames]
-            kind = (kinds or {}).get(str(name)) or columns.infer_kind(series)
-            variables += _compare_column(str(name), kind, series, options)
+        shared = [
+            name for name in frames[0].columns
+            if all(name in frame for frame in frames) and name not in exclude and name not in replaced
+        ]  # fmt: skip
+        kind_of = {
+            name: (kinds or {}).get(str(name)) or columns.infer_kind([frame[name] for frame in frames])
+            for name in shared
+        }
+        derived = {
+            other for name, kind in kind_of.items() if kind == "vector" for other in derived_names(str(name))
+        }
+        for name, kind in kind_of.items():
+            if name in derived:  # as a log has them, to training's centroid; here it is the first sample's
+                continue
+            compared = _compare_column(str(name), kind, [frame[name] for frame in frames], options)
+            variables += [_add_size_note(variable, options) for variable in compared]
         columns_by_sample = [set(frame.columns) for frame in frames]
-    if not shared:
+    if unknown := [name for name in exclude if not any(name in names for names in columns_by_sample)]:
+        raise ValueError(f"exclude: no sample has the column {unknown[0]!r}")
+    if not variables:
         raise ValueError(
             "the samples have no column in common: " + " | ".join(map(list_values, columns_by_sample))
         )
     for name, sample_columns in zip(sample_names, columns_by_sample, strict=True):
         if only := sample_columns - set.intersection(*columns_by_sample):
             notes.append(f"in {name}, not in all samples: {list_values(only)}")
-    results = _add_verdicts(variables, alpha, WORDS.index(min_effect))
+    results = add_verdicts(variables, alpha, WORDS.index(min_effect))
     hypotheses = sum(bool(variable.tests) for variable in results)
-    return Comparison(sample_names, rows, tuple(sorted(results, key=_rank)), alpha, hypotheses, tuple(notes))
+    return Comparison(sample_names, rows, tuple(sorted(results, key=rank)), alpha, hypotheses, tuple(notes))
 
 
 class _Options:
@@ -182,38 +209,55 @@ def _draw_rows(sample: Sample, name: str, max_rows: int, seed: int, notes: list[
 
 
 def _compare_column(name: str, kind: str, series: list[pd.Series], options: _Options) -> list[Variable]:
-    """The variable, and beside it whether its values are missing, where any is."""
-    notes: list[str] = []
+    """The variables of a feature: its distribution, and the shares that are not part of it."""
     if kind in ("category", "boolean"):
-        parts = [columns.categories(values) for values in series]
-        variable = _compare_counts(name, "category", parts, options)
+        read = columns.booleans if kind == "boolean" else columns.categories
+        parts = [read(values) for values in series]
+        variables = [_compare_counts(name, "category", parts, options)]
     elif kind == "text":
-        words_by_sample = [columns.word_counts(values) for values in series]
-        parts = [part for part, _ in words_by_sample]
-        variable = _compare_numbers(name, "words", parts, options)
-        if len(series) == 2 and all(vocabulary for _, vocabulary in words_by_sample):
-            _, table = columns.table([vocabulary for _, vocabulary in words_by_sample])
-            new = table[1][table[0] == 0].sum() / table[1].sum()
-            variable = replace(
-                variable,
-                distances={**variable.distances, "jensen_shannon": contingency.jensen_shannon(table)},
-            )
-            notes.append(
-                f"the test is of the number of words; Jensen-Shannon of the words; {new:.1%} of the words of "
-                f"{options.names[1]} are not in {options.names[0]}"
-            )
+        parts_and_texts = [columns.texts(values) for values in series]
+        parts = [part for part, _ in parts_and_texts]
+        variables = _compare_texts(name, parts, [texts for _, texts in parts_and_texts], options)
+    elif kind == "vector":
+        parts, measures = columns.vectors(series)
+        variables = [
+            _compare_numbers(derived, "numeric", [replace(parts[0], numbers=m[i]) for m in measures], options)
+            for i, derived in enumerate(derived_names(name))
+        ]
     else:
         parts = [columns.numbers(values, kind) for values in series]
-        variable = _compare_numbers(name, kind, parts, options)
-    for part, sample in zip(parts, options.names, strict=True):
-        notes += [f"{sample}: {note}" for note in part.notes]
-    variables = [_add_size_note(replace(variable, notes=(*variable.notes, *notes)), options)]
-    if any(part.missing for part in parts) and all(part.rows for part in parts):
-        counts = np.array([[part.rows - part.missing, part.missing] for part in parts])
-        variables.append(
-            _add_size_note(compare_missing(name, counts, options.category_test, options.seed), options)
-        )
-    return variables
+        variables = [_compare_numbers(name, kind, parts, options)]
+    return shares.add_shares(name, variables, parts, options.names, options.category_test, options.seed)
+
+
+def _compare_texts(
+    name: str, parts: list[Column], texts: list[list[str]], options: _Options
+) -> list[Variable]:
+    """The number of words and, of two samples, how much of each text the first one does not have."""
+    variable = _compare_numbers(name, "words", parts, options)
+    if len(texts) > 2 or not all(texts):
+        return [variable]
+    if shares.are_identifiers(texts[0]):
+        values = [[[text] for text in sample] for sample in texts]
+        return [
+            shares.compare_unknown(
+                name, "unknown_values", *shares.measure_unknown(*values),
+                "texts without a space: whether another text of the first sample is the same",
+            )
+        ]  # fmt: skip
+    words = [[split_words(text) for text in sample] for sample in texts]
+    _, table = columns.table([Counter(chain.from_iterable(sample)) for sample in words])
+    if table.any(axis=1).all():
+        distances = {**variable.distances, "jensen_shannon": contingency.jensen_shannon(table)}
+        note = "the test is of the number of words; Jensen-Shannon of the words"
+        variable = replace(variable, distances=distances, notes=(*variable.notes, note))
+    return [
+        variable,
+        shares.compare_unknown(
+            name, "unknown_words", *shares.measure_unknown(*words),
+            "the share of each text's words that no other text of the first sample has",
+        ),
+    ]  # fmt: skip
 
 
 def _compare_counts(name: str, kind: str, parts: list[Column], options: _Options) -> Variable:
@@ -224,11 +268,11 @@ def _compare_counts(name: str, kind: str, parts: list[Column], options: _Options
 def _compare_table(name: str, kind: str, labels: list[str], table: Array, options: _Options) -> Variable:
     rows = tuple(int(total) for total in table.sum(axis=1))
     if min(rows, default=0) == 0:
-        return Variable(name, kind, rows, notes=("a sample has no value",))
+        return Variable(name, kind, rows)
     test, effect, tested = contingency.association(table, test=options.category_test, seed=options.seed)
     notes = []
     if len(table) == 2:
-        notes += new_values(labels, table, options.names[1])
+        notes += shares.new_values(labels, table, options.names[1])
     distances = {}
     if len(table) == 2 and table.shape[1] > 1:
         distances = {"psi": contingency.psi(tested), "jensen_shannon": contingency.jensen_shannon(table)}
@@ -242,7 +286,7 @@ def _compare_table(name: str, kind: str, labels: list[str], table: Array, option
         for row, total in zip(table, rows, strict=True)
     )
     if kind == "category" and len(table) == 2:
-        summaries = (summaries[0], {**summaries[1], "new_share": new_share(table)})
+        summaries = (summaries[0], {**summaries[1], "new_share": shares.new_share(table)})
     return Variable(
         name, kind, rows, (test,), (effect,), distances, summaries,
         _explain_counts(test, kind), tuple(notes), _choose_plotted(labels, table),
@@ -281,7 +325,7 @@ def _compare_numbers(name: str, kind: str, parts: list[Column], options: _Option
     samples = [part.numbers if part.numbers is not None else np.array([]) for part in parts]
     rows = tuple(map(len, samples))
     if min(rows) == 0:
-        return Variable(name, kind, rows, notes=("a sample has no value",))
+        return Variable(name, kind, rows)
     summaries = tuple(_summarize(sample) for sample in samples)
     if len(samples) > 2:
         return _compare_groups(name, kind, samples, rows, summaries, options)
@@ -406,36 +450,3 @@ def detectable(n: int, m: int, *, alpha: float = 0.05, power: float = 0.8) -> fl
     (normal approximation; Cohen 1988, 2.3)."""
     z = stats.norm.isf(alpha / 2) + stats.norm.isf(1 - power)
     return float(z * math.sqrt(1 / n + 1 / m))
-
-
-def _add_verdicts(variables: list[Variable], alpha: float, min_size: int) -> list[Variable]:
-    """With q and a verdict: Benjamini and Hochberg, JRSS B 57 (1995), over the chosen tests."""
-    tested = [i for i, variable in enumerate(variables) if variable.tests]
-    if not tested:
-        return variables
-    corrected = stats.false_discovery_control([variables[i].tests[0].p for i in tested])
-    results = list(variables)
-    for i, q in zip(tested, corrected.tolist(), strict=True):
-        first, *other_tests = variables[i].tests
-        size = variables[i].effects[0].size
-        if q >= alpha:
-            verdict = "no difference shown"
-        elif (new := variables[i].summaries[-1:]) and new[0].get("new_share", 0.0) >= NEW_SHARE:
-            verdict = f"differs, {new[0]['new_share']:.1%} new values"
-        elif WORDS.index(size) < min_size:
-            verdict = f"significant, {size}"
-        else:
-            verdict = f"differs, {size}"
-        tests = (replace(first, q=q), *other_tests)
-        results[i] = replace(variables[i], tests=tests, verdict=verdict)
-    return results
-
-
-def _rank(variable: Variable) -> tuple[Any, ...]:
-    size = abs(variable.effects[0].value) / _large(variable.effects[0]) if variable.effects else 0.0
-    significant = bool(variable.tests) and not variable.verdict.startswith("no")
-    return (not variable.differs, not significant, -size, variable.name, variable.kind)
-
-
-def _large(effect: Effect) -> float:
-    return THRESHOLDS[effect.name][2]

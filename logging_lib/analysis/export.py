@@ -19,6 +19,7 @@ from logging_lib._util.times import format_instant
 from logging_lib.analysis.labels import LABELS
 from logging_lib.analysis.samples import Selection, values_of
 from logging_lib.profile.coerce import to_epoch
+from logging_lib.profile.vectors import read_vector
 from logging_lib.store.history import KINDS, STREAMS, scan_pages
 from logging_lib.store.port import Store, StoreError
 
@@ -190,7 +191,9 @@ def _build_schema(features: Mapping[str, str], about: Mapping[str, str]) -> pa.S
     import pyarrow as pa
 
     moment = pa.timestamp("us", tz="UTC")
-    types = {"numeric": pa.float64(), "boolean": pa.bool_(), "date": moment}
+    types = {
+        "numeric": pa.float64(), "boolean": pa.bool_(), "date": moment, "vector": pa.list_(pa.float64()),
+    }  # fmt: skip
     columns = [
         ("@timestamp", moment),
         *((name, pa.string()) for name in _TEXTS),
@@ -245,7 +248,7 @@ class _Csv:
         import pyarrow as pa
 
         columns = [
-            pa.array([" ".join(value or ()) for value in column.to_pylist()], pa.string())
+            pa.array([" ".join(map(str, value or ())) for value in column.to_pylist()], pa.string())
             if pa.types.is_list(column.type)
             else column
             for column in batch.columns
@@ -294,7 +297,10 @@ def _build_row(
     row["unlabelled"] = label is None
     untyped: dict[str, Any] = {}
     for kind, name, value in _scan_inputs(ml.get("input") or {}):
-        if features.get(name) == kind:
+        vector = read_vector(value) if kind == "other" and features.get(name) == "vector" else None
+        if vector is not None:
+            row[name] = vector
+        elif features.get(name) == kind:
             row[name] = _to_microseconds(value) if kind == "date" else value
         else:
             untyped[name] = value

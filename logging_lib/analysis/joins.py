@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from logging_lib._util.times import format_instant
 from logging_lib.analysis.labels import LABELS, chunks
 from logging_lib.analysis.samples import Selection
 from logging_lib.profile.coerce import category_text, to_python
+from logging_lib.schema import tokens
 from logging_lib.store.history import STREAMS, inputs_of, output_of, scan_pages
 from logging_lib.store.port import Store, StoreError
 
@@ -132,8 +133,22 @@ def share(store: Store, selection: Selection, model: str, version: str) -> dict[
 
 
 MAX_REQUESTS: Final = 1_000_000
-_SOURCE: Final = ("ml.request.id", "ml.model.version", "ml.prediction", "event.duration")
-_Answers = dict[str, tuple[Any, float | None]]
+_SOURCE: Final = (
+    "ml.request.id", "ml.model.version", "ml.prediction", "event.duration", "ml.input.bins",
+    "ml.input.category", "ml.input.boolean", "labels", "service.version", "host.name",
+)  # fmt: skip
+
+
+class _Answer(NamedTuple):
+    """An output, how long it took in milliseconds, and ``field=value`` of all that its request belongs to."""
+
+    output: Any
+    score: Any
+    milliseconds: float | None
+    slices: list[str]
+
+
+_Answers = dict[str, _Answer]
 
 
 def shadow(store: Store, selection: Selection, *, max_rows: int = MAX_REQUESTS) -> list[Shadow]:
@@ -160,27 +175,29 @@ def shadow(store: Store, selection: Selection, *, max_rows: int = MAX_REQUESTS) 
     comparisons = []
     for version, answers in shadows.items():
         for live_version, live_answers in lives.items():
-            requests = [request for request in answers if request in live_answers]
-            if not requests:
-                continue
-            frame = pd.DataFrame(
-                {
-                    "live": pd.Series([live_answers[request][0] for request in requests]),
-                    "shadow": pd.Series([answers[request][0] for request in requests]),
-                    "live_ms": [live_answers[request][1] for request in requests],
-                    "shadow_ms": [answers[request][1] for request in requests],
-                    "actual": pd.Series([actuals.get(request) for request in requests]),
-                }
-            ).dropna(subset=["live", "shadow"])
-            if frame.empty:
+            pairs = [(live_answers[request], answer, request) for request, answer in answers.items()
+                     if request in live_answers]  # fmt: skip
+            columns = {
+                "live": [live.output for live, _, _ in pairs],
+                "shadow": [other.output for _, other, _ in pairs],
+                "live_score": [live.score for live, _, _ in pairs],
+                "shadow_score": [other.score for _, other, _ in pairs],
+                "live_ms": [live.milliseconds for live, _, _ in pairs],
+                "shadow_ms": [other.milliseconds for _, other, _ in pairs],
+                "actual": [actuals.get(request) for _, _, request in pairs],
+                "slices": [live.slices or other.slices for live, other, _ in pairs],
+            }
+            frame = pd.DataFrame({name: pd.Series(values) for name, values in columns.items()})
+            frame = frame.dropna(subset=["live", "shadow"], how="all")
+            if frame[["live", "shadow"]].isna().any(axis=1).all():
                 continue
             comparisons.append(
                 compare_answers(
                     frame,
                     live=live_version,
                     shadow=version,
-                    only_live=len(live_answers) - len(requests),
-                    only_shadow=len(answers) - len(requests),
+                    only_live=len(live_answers) - len(pairs),
+                    only_shadow=len(answers) - len(pairs),
                 )
             )
     if not comparisons:
@@ -192,8 +209,9 @@ def shadow(store: Store, selection: Selection, *, max_rows: int = MAX_REQUESTS) 
 
 
 def _read_answers(store: Store, selection: Selection, max_answers: int) -> dict[str, _Answers]:
-    """Version → request → (output, milliseconds), the latest first."""
+    """Version → request → its answer, the latest first."""
     answers: dict[str, _Answers] = {}
+    names: dict[str, str] = {}  # many events share a slice: one text of each is enough
     number = 0
     for source in _scan_events(store, STREAMS, selection.query(), _SOURCE):
         ml = source["ml"]
@@ -201,14 +219,36 @@ def _read_answers(store: Store, selection: Selection, max_answers: int) -> dict[
         if request is None:
             continue
         duration = (source.get("event") or {}).get("duration")
-        answer = output_of(ml.get("prediction") or {})
-        answers.setdefault(ml["model"]["version"], {}).setdefault(
-            request, (answer, None if duration is None else duration / 1e6)
+        output = ml.get("prediction") or {}
+        answer = _Answer(
+            output_of(output),
+            output.get("score"),
+            None if duration is None else duration / 1e6,
+            [names.setdefault(name, name) for name in _list_slices(source)],
         )
+        answers.setdefault(ml["model"]["version"], {}).setdefault(request, answer)
         number += 1
         if number >= max_answers:
             break
     return answers
+
+
+def _list_slices(source: Mapping[str, Any]) -> Iterator[str]:
+    """``field=value`` of an event's bins, or of its categories where no profile made any, and of its origin."""
+    inputs = source["ml"].get("input") or {}
+    bins = inputs.get("bins")
+    if bins:
+        yield from bins
+    else:
+        for kind in ("category", "boolean"):
+            for name, value in (inputs.get(kind) or {}).items():
+                if (text := category_text(value)) is not None:
+                    yield tokens.token(name, text)
+    for key, value in (source.get("labels") or {}).items():
+        yield tokens.token(f"labels.{key}", str(value))
+    for group, key in (("service", "version"), ("host", "name")):
+        if (value := (source.get(group) or {}).get(key)) is not None:
+            yield tokens.token(f"{group}.{key}", str(value))
 
 
 def _read_actuals(store: Store, selection: Selection) -> dict[str, Any]:

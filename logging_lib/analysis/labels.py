@@ -9,11 +9,10 @@ event; readers take the latest.
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
@@ -21,11 +20,14 @@ from typing import IO, Any, Final, TypeVar
 
 import orjson
 
-from logging_lib._util.times import format_instant, parse_instant
+from logging_lib._util.times import format_instant
 from logging_lib.analysis.samples import Selection
-from logging_lib.logger.event import CachedPrediction, OutputEncoder, build_label
+from logging_lib.logger.event import CachedPrediction, build_label
+from logging_lib.logger.output import OutputEncoder
 from logging_lib.profile.coerce import NA_VALUES, category_text, is_null, parse_scalar, to_python
 from logging_lib.profile.model import Feature
+from logging_lib.profile.separators import find_separator, is_csv, open_binary
+from logging_lib.profile.timestamps import parse_timestamp
 from logging_lib.schema import DEFAULT_NAMESPACE, data_stream
 from logging_lib.schema.fields import load
 from logging_lib.store.history import STREAMS, output_of, scan_pages
@@ -34,6 +36,7 @@ from logging_lib.store.port import Store
 Item = TypeVar("Item")
 LABELS: Final = "logs-ml.label-*"
 CHUNK: Final = 1000
+_FIRST_ROWS: Final = 100
 _NUMBERS: Final = OutputEncoder(None)
 _CLASSES: Final = OutputEncoder(Feature("output", "category"))
 _PREDICTION: Final = (
@@ -95,18 +98,16 @@ class Done:
 
 
 def rows_of(path: Path) -> Iterator[Mapping[str, Any]]:
-    """Yield the rows of a ``.csv`` (or ``.csv.gz``), ``.parquet`` or ``.jsonl`` file, one after the other.
+    """Yield the rows of a ``.csv`` or ``.tsv`` (also ``.gz``), ``.parquet`` or ``.jsonl`` file, one by one.
 
     Raises:
         ValueError: another format, or a line that is no JSON object.
     """
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    if ".csv" in suffixes:
-        with (
-            gzip.open(path, "rb") if suffixes[-1] == ".gz" else path.open("rb") as file,
-            io.TextIOWrapper(file, "utf-8-sig", newline="") as text,
-        ):
-            yield from csv.DictReader(text)
+    if is_csv(path):
+        separator = find_separator(path)
+        with open_binary(path) as file, io.TextIOWrapper(file, "utf-8-sig", newline="") as text:
+            yield from csv.DictReader(text, delimiter=separator)
     elif suffixes[-1:] in ([".parquet"], [".pq"]):
         import pyarrow.parquet
 
@@ -118,6 +119,31 @@ def rows_of(path: Path) -> Iterator[Mapping[str, Any]]:
             yield from _parse_lines(file, str(path))
     else:
         raise ValueError(f"{path}: unknown format; give a .csv, .parquet or .jsonl file, or - for JSON lines")
+
+
+def check_columns(
+    rows: Iterable[Mapping[str, Any]], columns: Columns, source: str
+) -> Iterator[Mapping[str, Any]]:
+    """Yield rows, once one of the first ones has the columns that a label needs.
+
+    Raises:
+        ValueError: none has; names the columns that there are, and the option to say which it is.
+    """
+    remaining = iter(rows)
+    first = list(islice(remaining, _FIRST_ROWS))
+    keys = dict.fromkeys(key for row in first for key in row)
+    listed = ", ".join(map(str, list(keys)[:20]))
+    if first and columns.actual not in keys:
+        raise ValueError(
+            f"{source}: has no column {columns.actual!r}; columns: {listed}; say which it is with --actual"
+        )
+    if first and columns.request not in keys and columns.event not in keys:
+        raise ValueError(
+            f"{source}: has neither {columns.request!r} nor {columns.event!r}; columns: {listed}; say which column "
+            "it is with --request-id or --event-id"
+        )
+    yield from first
+    yield from remaining
 
 
 def lines_of(stream: IO[bytes]) -> Iterator[list[Mapping[str, Any]]]:
@@ -233,15 +259,9 @@ def _read_label(row: Mapping[str, Any], names: Columns, model: str | None, now: 
     if request is None and event is None:
         return f"has neither {names.request!r} nor {names.event!r}; say which column it is with --request-id"
     at = to_python(row.get(names.timestamp))
-    try:
-        if is_null(at) or at == "":
-            moment = now
-        elif isinstance(at, datetime):
-            moment = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
-        else:
-            moment = parse_instant(str(at))
-    except ValueError:
-        return f"{names.timestamp}: {at!r:.60} is no ISO 8601 time"
+    moment = now if is_null(at) or at == "" else parse_timestamp(at)
+    if moment is None:
+        return f"{names.timestamp}: {at!r:.60} is not a time; give ISO 8601 or a number since 1970"
     return Label(actual, format_instant(moment), _text(row.get(names.model)) or model, request, event)
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from logging_lib._util.formatting import NOTHING, format_probability
 from logging_lib._util.text import shorten
-from logging_lib.analysis.results import Comparison, Variable
+from logging_lib.analysis.results import NOT_COMPARABLE, Comparison, Variable
 from logging_lib.html import charts
 from logging_lib.html.charts import NARROW, Drawing
 from logging_lib.html.pages import render
@@ -28,7 +28,7 @@ def render_page(comparison: Comparison, *, title: str, now: datetime) -> str:
         title=title,
         now=now,
         conclusion=comparison.conclude(),
-        differs=bool(comparison.differing),
+        differs=bool(comparison.differing or comparison.not_comparable),
         notes=comparison.notes,
         samples=" → ".join(comparison.names),
         variables=[
@@ -41,7 +41,7 @@ def render_page(comparison: Comparison, *, title: str, now: datetime) -> str:
 def _variable(variable: Variable, names: tuple[str, ...], ident: str) -> dict[str, Any]:
     return {
         "title": variable.title,
-        "differs": variable.differs,
+        "differs": variable.differs or variable.verdict == NOT_COMPARABLE,
         "verdict": variable.verdict,
         "effect": variable.effects[0].describe() if variable.effects else NOTHING,
         "q": format_probability(variable.tests[0].q) if variable.tests else NOTHING,

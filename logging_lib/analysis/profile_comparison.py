@@ -2,113 +2,141 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
-from logging_lib.analysis import columns, contingency, numeric_tests
+from logging_lib.analysis import columns, contingency, numeric_tests, shares
+from logging_lib.analysis.columns import Column
 from logging_lib.analysis.numeric_tests import SampleMoments
 from logging_lib.analysis.results import Bins, Variable
-from logging_lib.profile.coerce import split_words
+from logging_lib.profile.coerce import MAX_CHECKED_TEXT, split_words
 from logging_lib.profile.model import OOV_EDGES, Feature
+from logging_lib.profile.vector_columns import read_vectors
 from logging_lib.schema import tokens
 
 Array = np.ndarray[Any, Any]
+_OOV_SHARES: Final = np.array([0.0, 0.375, 0.625, 1.0])
+"""What stands for the bins of ``OOV_EDGES``: in the outer ones most texts have no unknown word, or only such."""
 
 
 def compare_with_profile(
-    feature: Feature, served: pd.Series, sample_name: str, test: str, seed: int
+    feature: Feature, derived: Sequence[Feature], served: pd.Series, sample_name: str, test: str, seed: int
 ) -> list[Variable]:
-    """Compare the feature and, where a value is missing in training or was when served, what is missing.
+    """Compare the feature and, where a share of its values is not part of a distribution, those shares.
 
     Args:
         feature: of the profile, not hidden.
+        derived: of a vector, the norm and the cosine.
         served: its values, shape (rows,); ``sample_name`` is what the notes call them.
         test: ``chi2`` or ``g``.
         seed: of a permutation test.
     """
-    edges: tuple[float, ...]
-    if feature.kind in ("category", "boolean"):
-        part = columns.categories(served)
+    variables = []
+    if feature.kind == "text":
+        part, texts = columns.texts(served)
+        words = [split_words(text[:MAX_CHECKED_TEXT]) for text in texts]
+        if feature.edges:  # not in a profile of an earlier version
+            lengths = np.sort(np.array([len(text) for text in words], dtype=float))
+            variables.append(_compare_bins(feature, lengths, sample_name, test, seed))
+        variables.append(_compare_words(feature, words))
+    elif feature.kind in ("category", "boolean"):
+        part = (columns.booleans if feature.kind == "boolean" else columns.categories)(served)
         labels, table = columns.table([feature.values, part.counts or {}])
-        edges, moments = (), None
-    elif feature.kind == "text":
-        part = columns.Column(len(served), int(served.isna().sum()))
-        labels, table = list(feature.oov_labels()), _count_unknown_words(feature, served)
-        edges, moments = (), None
+        variables.append(_compare_table(feature, labels, table, None, sample_name, test, seed))
+    elif feature.kind == "vector":
+        vectors = read_vectors(served, len(feature.centroid))
+        part, measures = columns.measure_vectors(vectors, feature.centroid)
+        variables += [
+            _compare_bins(number, values, sample_name, test, seed)
+            for number, values in zip(derived, measures, strict=False)
+        ] or [Variable(feature.name, "vector", (0, 0))]  # training had no vector
     else:
         part = columns.numbers(served, feature.kind)
         values = part.numbers if part.numbers is not None else np.array([])
-        labels, table = _count_bins(feature, values)
-        edges = feature.edges
-        moments = numeric_tests.measure_moments(values) if len(values) else None
-    rows = (int(table[0].sum()), int(table[1].sum()))
-    notes = [f"{sample_name}: {note}" for note in part.notes]
-    if min(rows) == 0:
-        variable = Variable(feature.name, feature.kind, rows, notes=(*notes, "a sample has no value"))
-    else:
-        main_test, effect, tested_table = contingency.association(table, test=test, seed=seed)
-        tests, effects = [main_test], [effect]
-        if moments is not None and feature.moments is not None:
-            trained = SampleMoments(feature.moments.count, feature.moments.mean, feature.moments.std)
-            mean = numeric_tests.welch(trained, moments)
-            if mean is not None:
-                tests.append(mean[0])
-                effects.append(mean[1])
-        notes += new_values(labels, table, sample_name)
-        distances = {
-            "psi": contingency.psi(tested_table),
-            "jensen_shannon": contingency.jensen_shannon(table),
-        }
-        shares = table / table.sum(axis=1, keepdims=True)
-        plotted = slice(0, 21)
-        variable = Variable(
-            feature.name,
-            "words" if feature.kind == "text" else feature.kind,
-            rows,
-            tuple(tests),
-            tuple(effects),
-            distances,
-            _summarize(feature, moments, table),
-            "a profile keeps bins, not values: the shares of the bins are compared"
-            if feature.kind != "text"
-            else "a profile keeps the shares of unknown words: those are compared",
-            tuple(notes),
-            Bins(tuple(labels[plotted]), tuple(tuple(row[plotted]) for row in shares.tolist()), edges),
-        )
-    variables = [variable]
-    trained_missing = sum(feature.special.get(name, 0) for name in (tokens.MISSING, tokens.ABSENT))
-    if trained_missing or part.missing:
-        trained_rows = sum(feature.counts) if feature.kind == "text" and feature.edges else rows[0]
-        counts = np.array([[trained_rows, trained_missing], [part.rows - part.missing, part.missing]])
-        if counts.sum(axis=1).min() > 0:
-            variables.append(compare_missing(feature.name, counts, test, seed))
-    return variables
+        variables.append(_compare_bins(feature, values, sample_name, test, seed))
+    parts = [_count_trained(feature), part]
+    return shares.add_shares(feature.name, variables, parts, ("the profile", sample_name), test, seed)
 
 
-def compare_missing(name: str, counts: Array, test: str, seed: int) -> Variable:
-    """Compare how often values are missing; ``counts``: (there, missing) of each sample, shape (samples, 2)."""
-    result, effect, _ = contingency.association(counts, test=test, seed=seed)
-    effects = (
-        (contingency.cohens_h(counts), contingency.risk_difference(counts)) if len(counts) == 2 else (effect,)
+def _count_trained(feature: Feature) -> Column:
+    """Count training's values as those of a sample."""
+    bins = feature.expected_bins()
+    missing, wrong, infinite = (
+        sum(bins.get(name, 0) for name in names)
+        for names in ((tokens.MISSING, tokens.ABSENT), (tokens.TYPE,), (tokens.NONFINITE,))
     )
-    rows = tuple(int(total) for total in counts.sum(axis=1))
-    shares = counts / counts.sum(axis=1, keepdims=True)
+    return Column(sum(bins.values()), missing, wrong_type=wrong, not_finite=infinite)
+
+
+def _compare_bins(feature: Feature, values: Array, sample_name: str, test: str, seed: int) -> Variable:
+    labels, table = _count_bins(feature, values)
+    moments = numeric_tests.measure_moments(values) if len(values) else None
+    return _compare_table(feature, labels, table, moments, sample_name, test, seed)
+
+
+def _compare_table(
+    feature: Feature,
+    labels: list[str],
+    table: Array,
+    moments: SampleMoments | None,
+    sample_name: str,
+    test: str,
+    seed: int,
+) -> Variable:
+    kind = "words" if feature.kind == "text" else feature.kind
+    rows = (int(table[0].sum()), int(table[1].sum()))
+    if min(rows) == 0:
+        return Variable(feature.name, kind, rows)
+    main_test, effect, tested_table = contingency.association(table, test=test, seed=seed)
+    tests, effects = [main_test], [effect]
+    if moments is not None and feature.moments is not None:
+        trained = SampleMoments(feature.moments.count, feature.moments.mean, feature.moments.std)
+        mean = numeric_tests.welch(trained, moments)
+        if mean is not None:
+            tests.append(mean[0])
+            effects.append(mean[1])
+    distances = {
+        "psi": contingency.psi(tested_table),
+        "jensen_shannon": contingency.jensen_shannon(table),
+    }
+    bin_shares = table / table.sum(axis=1, keepdims=True)
+    plotted = slice(0, 21)
     return Variable(
-        name,
-        "missing",
+        feature.name,
+        kind,
         rows,
-        (result,),
-        effects,
-        {},
-        tuple(
-            {"missing": int(count), "share": float(count / total)}
-            for count, total in zip(counts[:, 1], rows, strict=True)
+        tuple(tests),
+        tuple(effects),
+        distances,
+        _summarize(feature, moments, table),
+        "a profile keeps bins, not values: the shares of the bins are compared",
+        tuple(shares.new_values(labels, table, sample_name)) if kind != "words" else (),
+        Bins(
+            tuple(labels[plotted]), tuple(tuple(row[plotted]) for row in bin_shares.tolist()), feature.edges
         ),
-        "whether there is a value: the test of categories",
-        (),
-        Bins(("there", "missing"), tuple(tuple(row) for row in shares.tolist())),
+    )
+
+
+def _compare_words(feature: Feature, words: list[list[str]]) -> Variable:
+    """Compare the shares of unknown words with those of held-out rows."""
+    trained = sum(feature.oov_counts)
+    if not feature.vocabulary or not trained or not words:
+        notes = () if feature.vocabulary else ("the profile knows no word: is it an identifier?",)
+        return Variable(
+            feature.name, "unknown_words", (trained * bool(feature.vocabulary), len(words)), notes=notes
+        )
+    vocabulary = frozenset(feature.vocabulary)
+    served = [sum(word not in vocabulary for word in text) / len(text) if text else 0.0 for text in words]
+    places = np.clip(np.searchsorted(OOV_EDGES, served, side="right") - 1, 0, len(_OOV_SHARES) - 1)
+    return shares.compare_unknown(
+        feature.name,
+        "unknown_words",
+        np.repeat(_OOV_SHARES, feature.oov_counts),
+        _OOV_SHARES[places],
+        "a profile keeps how many held-out rows have which share of unknown words: those are compared",
     )
 
 
@@ -129,20 +157,9 @@ def _count_bins(feature: Feature, values: Array) -> tuple[list[str], Array]:
     return labels, np.stack([trained, served])
 
 
-def _count_unknown_words(feature: Feature, served: pd.Series) -> Array:
-    vocabulary = frozenset(feature.vocabulary)
-    shares = []
-    for text in served.dropna():
-        words = split_words(str(text))
-        shares.append(sum(word not in vocabulary for word in words) / len(words) if words else 0.0)
-    places = np.clip(np.searchsorted(OOV_EDGES, shares, side="right") - 1, 0, len(OOV_EDGES) - 2)
-    counts = np.bincount(places.astype(int), minlength=len(OOV_EDGES) - 1)
-    return np.stack([np.array(feature.oov_counts), counts])
-
-
 def _summarize(feature: Feature, served: SampleMoments | None, table: Array) -> tuple[dict[str, Any], ...]:
     if feature.kind == "category":
-        return ({}, {"new_share": new_share(table)})
+        return ({}, {"new_share": shares.new_share(table)})
     if served is None or feature.moments is None:
         return ()
     return (
@@ -153,20 +170,3 @@ def _summarize(feature: Feature, served: SampleMoments | None, table: Array) -> 
         },
         {"mean": served.mean, "std": served.std},
     )
-
-
-def new_share(table: Array) -> float:
-    """Compute the second sample's share of values that the first lacks; ``table`` has shape (2, categories)."""
-    return float(table[1][table[0] == 0].sum() / table[1].sum())
-
-
-def new_values(labels: list[str], table: Array, name: str) -> list[str]:
-    """Return a note on them, the most frequent first, or none."""
-    new = sorted(
-        ((int(b), label) for label, a, b in zip(labels, *table.tolist(), strict=True) if b and not a),
-        reverse=True,
-    )
-    if not new:
-        return []
-    examples = ", ".join(f"{label:.60} ({count})" for count, label in new[:5])
-    return [f"only in {name}: {examples}" + (f" and {len(new) - 5} more" if len(new) > 5 else "")]

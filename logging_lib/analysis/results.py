@@ -26,9 +26,15 @@ THRESHOLDS: Final[Mapping[str, tuple[float, float, float]]] = {
     "cohens_h": (0.2, 0.5, 0.8),
     # h at shares about 1/2, as a difference: sin(h / 2).
     "risk_difference": (0.0998, 0.2474, 0.3894),
+    # Of answers to the same requests: none differs by chance.
+    "differing_share": (0.01, 0.1, 0.5),
 }
 """From where on an effect is small, medium, large."""
 
+
+_BESIDE_VALUES: Final = (
+    "missing", "not_finite", "unknown_values", "unknown_words", "words", "wrong_type",
+)  # fmt: skip
 
 TEST_NAMES: Final = {
     "ks": "Kolmogorov-Smirnov D",
@@ -39,6 +45,10 @@ TEST_NAMES: Final = {
     "fisher": "Fisher's exact, odds ratio",
     "kruskal_wallis": "Kruskal-Wallis H",
     "welch_anova": "Welch's ANOVA F",
+    "differing_share": "differing answers",
+    "wilcoxon": "Wilcoxon signed rank",
+    "mcnemar": "McNemar's exact test",
+    "bowker": "Bowker's chi-squared",
 }
 EFFECT_NAMES: Final = {
     "hedges_g": "Hedges' g",
@@ -49,6 +59,7 @@ EFFECT_NAMES: Final = {
     "epsilon_squared": "ε²",
     "cohens_h": "Cohen's h",
     "risk_difference": "difference of shares",
+    "differing_share": "share that differs",
 }
 DISTANCE_NAMES: Final = {
     "psi": "PSI",
@@ -56,6 +67,10 @@ DISTANCE_NAMES: Final = {
     "wasserstein": "Wasserstein distance",
 }
 
+NOT_COMPARED: Final = "not compared"
+"""The verdict where there is nothing to compare, or the share of the values that are lost says it."""
+NOT_COMPARABLE: Final = "not comparable"
+"""The verdict where values could not be compared, so that nothing is known of the variable."""
 DIGITS: Final = 3
 """Significant digits of a figure in a description."""
 
@@ -135,8 +150,10 @@ class Variable:
 
     Attributes:
         name: the feature.
-        kind: ``numeric``, ``discrete`` (numbers with few distinct values), ``category``, ``date``, ``words`` (the
-            number of words in a text) or ``missing`` (whether there is a value at all).
+        kind: ``numeric``, ``discrete`` (numbers with few distinct values), ``category``, ``boolean``, ``date``,
+            ``words`` (the number of words in a text), ``unknown_words`` or ``unknown_values`` (how much of each
+            text the first sample does not have), ``missing`` (whether there is a value at all), ``wrong_type``,
+            ``not_finite`` or ``paired`` (two models' answers to the same requests).
         rows: values of each sample that the tests use, shape (samples,).
         tests: the chosen one first.
         effects: that of the chosen test first.
@@ -158,7 +175,7 @@ class Variable:
     why: str = ""
     notes: tuple[str, ...] = ()
     bins: Bins | None = None
-    verdict: str = "not compared"
+    verdict: str = NOT_COMPARED
 
     @property
     def differs(self) -> bool:
@@ -168,7 +185,7 @@ class Variable:
     @property
     def title(self) -> str:
         """The name, with the kind where the variable is not the feature's value itself."""
-        return f"{self.name} ({self.kind})" if self.kind in ("missing", "words") else self.name
+        return f"{self.name} ({self.kind.replace('_', ' ')})" if self.kind in _BESIDE_VALUES else self.name
 
     def describe_distances(self) -> list[str]:
         """Write each distance as ``PSI 0.12``."""
@@ -180,7 +197,7 @@ class Variable:
         """Write what a reader asks first: the means, the missing shares, or the most frequent categories."""
         parts = []
         for summary in self.summaries:
-            if self.kind == "missing":
+            if "share" in summary:
                 parts.append(f"{summary['share']:.2%}")
             elif "top" in summary:
                 parts.append(f"{summary['top']:.30} {summary['top_share']:.1%}")
@@ -215,13 +232,32 @@ class Comparison:
         """The variables that differ."""
         return tuple(variable for variable in self.variables if variable.differs)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no value was compared: at most that both samples have none."""
+        return not any(
+            variable.differs or (variable.tests and variable.kind != "missing") for variable in self.variables
+        )
+
+    @property
+    def not_comparable(self) -> tuple[Variable, ...]:
+        """The variables of which nothing is known; all of them, where there is no value to compare at all."""
+        if self.is_empty:
+            return self.variables
+        return tuple(variable for variable in self.variables if variable.verdict == NOT_COMPARABLE)
+
     def conclude(self) -> str:
-        """Write how many variables differ, in one sentence."""
-        total, differing = len(self.variables), len(self.differing)
+        """Write how many variables differ, and how many could not be compared, in one sentence."""
+        differing, not_comparable = len(self.differing), len(self.not_comparable)
+        total = len(self.variables) - not_comparable
         sizes = " | ".join(f"{name}: {rows:,} rows" for name, rows in zip(self.names, self.rows, strict=True))
+        if self.is_empty:
+            return f"not comparable: there is nothing to compare ({sizes})"
         count = (
             f"{differing} of {total} variables differ" if differing else f"none of {total} variables differs"
         )
+        if not_comparable:
+            count += f", {not_comparable} could not be compared"
         return (
             f"{count} ({sizes}; at most {self.alpha:.0%} of the findings are false, "
             f"Benjamini-Hochberg over {self.hypotheses} tests)"
@@ -237,6 +273,8 @@ class Comparison:
             "hypotheses": self.hypotheses,
             "correction": "benjamini-hochberg",
             "differing": [variable.name for variable in self.differing],
+            "not_comparable": [variable.name for variable in self.not_comparable],
+            "conclusion": self.conclude(),
             "notes": list(self.notes),
             "variables": [_document(variable) for variable in self.variables],
         }

@@ -189,7 +189,7 @@ def _check_dependencies(evidence: Evidence, now: datetime, recent: timedelta) ->
 
 def _check_invariants(evidence: Evidence, now: datetime, recent: timedelta) -> Iterator[_Need]:
     yield _require_checks(evidence)
-    for name in ("na-spike", "unseen-categories", "out-of-range", "vanished-feature"):
+    for name in ("na-spike", "unseen-categories", "out-of-range", "wrong-type", "vanished-feature"):
         yield _require_watch(evidence, name, now, recent)
 
 

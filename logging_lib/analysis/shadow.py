@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,11 +15,12 @@ from scipy import stats
 from logging_lib._util.formatting import format_number as figure
 from logging_lib._util.formatting import format_probability
 from logging_lib.analysis.contingency import Z, wilson
+from logging_lib.analysis.paired_answers import TOLERANCE, PairedAnswers, agree, compare_pairs
 from logging_lib.analysis.results import finite
+from logging_lib.analysis.samples import SCORE
+from logging_lib.store.history import PREDICTION
 
 Array = np.ndarray[Any, Any]
-TOLERANCE = 0.01
-"""Two numbers agree within this share of the live model's standard deviation."""
 MOST_DISAGREEMENTS = 20
 
 
@@ -37,6 +38,7 @@ class Shadow:
         disagreements: classes: (live's, shadow's, requests), the most frequent first.
         latency: of each model p50, p95 and p99 in ms, and the median of the paired differences with its p.
         better: once labels are there: both models' error, the difference with its interval, p, and ``winner``.
+        paired: how many outputs differ and where: the prediction and, where both have one, the score.
     """
 
     live: str
@@ -51,6 +53,7 @@ class Shadow:
     disagreements: tuple[tuple[str, str, int], ...] = ()
     latency: Mapping[str, float] = field(default_factory=dict)
     better: Mapping[str, Any] = field(default_factory=dict)
+    paired: tuple[PairedAnswers, ...] = ()
     notes: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
@@ -77,6 +80,7 @@ class Shadow:
             ],
             "latency_ms": plain(self.latency),
             "better": plain(self.better),
+            "paired": [pairs.document() for pairs in self.paired],
             "notes": list(self.notes),
         }
 
@@ -96,6 +100,7 @@ class Shadow:
                 f"[{figure(d['p025'])}, {figure(d['p975'])}], correlation {figure(d['correlation'])}"
             )
         lines += [f"  {live} → {shadow}: {count:,}" for live, shadow, count in self.disagreements[:5]]
+        lines += [each.describe() for pairs in self.paired[:1] for each in pairs.slices]
         if self.latency:
             t = self.latency
             lines.append(
@@ -126,51 +131,76 @@ def compare_answers(
     """Compare the answers of a live and a shadow model to the same requests.
 
     Args:
-        pairs: a row a request; columns ``live`` and ``shadow`` (numbers or classes), and, where known,
-            ``live_ms``, ``shadow_ms`` and ``actual``.
+        pairs: a row a request; columns ``live`` and ``shadow`` (numbers or classes, missing where a model gave no
+            answer), and, where known, ``live_score``, ``shadow_score``, ``live_ms``, ``shadow_ms``, ``actual`` and
+            ``slices`` (a list of ``field=value``).
         live, shadow: versions.
         only_live, only_shadow: requests that one model alone answered.
         alpha: from where on a difference is no winner.
 
     Raises:
-        ValueError: no pair.
+        ValueError: no pair with two answers.
     """
-    if pairs.empty:
+    answered = pairs.dropna(subset=["live", "shadow"])
+    if answered.empty:
         raise ValueError(
             "no request was answered by both the live and the shadow model: do both log request_id?"
         )
-    numeric = all(pd.api.types.is_numeric_dtype(pairs[name]) for name in ("live", "shadow"))
-    a, b = pairs["live"].to_numpy(), pairs["shadow"].to_numpy()
+    numeric = all(
+        pd.api.types.is_numeric_dtype(answered[name].infer_objects()) for name in ("live", "shadow")
+    )
+    a, b = _read_outputs(answered, "live", "shadow", numeric)
     notes = []
     difference: dict[str, float] = {}
     kappa: float | None = None
     disagreements: tuple[tuple[str, str, int], ...] = ()
+    same = agree(a, b)
     if numeric:
-        spread = float(np.std(a, ddof=1)) if len(a) > 1 else 0.0
-        same = np.abs(b - a) <= TOLERANCE * spread + 1e-12
         difference = _measure_difference(a, b)
         notes.append(f"numbers agree within {TOLERANCE:.0%} of the live answers' standard deviation")
     else:
-        a, b = a.astype(str), b.astype(str)
-        same = a == b
         kappa = _kappa(a, b)
         disagreements = _count_disagreements(a[~same], b[~same])
     hits = int(same.sum())
     return Shadow(
         live,
         shadow,
-        len(pairs),
+        len(answered),
         only_live,
         only_shadow,
         "numeric" if numeric else "category",
-        (hits / len(pairs), *wilson(hits, len(pairs))),
+        (hits / len(answered), *wilson(hits, len(answered))),
         kappa,
         difference,
         disagreements,
-        _compare_latency(pairs),
-        _compare_errors(pairs, numeric, alpha),
+        _compare_latency(answered),
+        _compare_errors(answered, numeric, alpha),
+        tuple(_pair_outputs(pairs, numeric)),
         tuple(notes),
     )
+
+
+def _read_outputs(pairs: pd.DataFrame, live: str, shadow: str, numeric: bool) -> tuple[Array, Array]:
+    """The outputs as numbers, or as texts in arrays of objects."""
+    if numeric:
+        return pairs[live].to_numpy(dtype=float), pairs[shadow].to_numpy(dtype=float)
+    return tuple(pairs[name].astype(str).to_numpy(dtype=object) for name in (live, shadow))  # type: ignore[return-value]
+
+
+def _pair_outputs(pairs: pd.DataFrame, numeric: bool) -> Iterator[PairedAnswers]:
+    """Each output that both models have; an output that one alone gave differs."""
+    for name, live, shadow, numbers in (
+        (PREDICTION, "live", "shadow", numeric),
+        (SCORE, "live_score", "shadow_score", True),
+    ):
+        if not {live, shadow} <= set(pairs.columns):
+            continue
+        outputs = pairs.dropna(subset=[live, shadow])
+        if outputs.empty:
+            continue
+        unanswered = int((pairs[live].isna() != pairs[shadow].isna()).sum())
+        slices = outputs["slices"].tolist() if "slices" in outputs else ()
+        yield compare_pairs(name, *_read_outputs(outputs, live, shadow, numbers), unanswered, slices)
 
 
 def _measure_difference(a: Array, b: Array) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +15,7 @@ from logging_lib.analysis.contingency import wilson
 from logging_lib.analysis.results import finite
 from logging_lib.analysis.skew_causes import Cause
 from logging_lib.profile.coerce import category_text, format_epoch, is_null, to_epoch, to_python
+from logging_lib.profile.vectors import read_vector
 
 Array = np.ndarray[Any, Any]
 EXAMPLES: Final = 5
@@ -101,6 +102,7 @@ class Skew:
                         "name": feature.cause.name,
                         "detail": feature.cause.detail,
                         "share": feature.cause.share,
+                        "features": list(feature.cause.features),
                     },
                     "examples": [
                         {"key": key, "logged": _to_json(logged), "recomputed": _to_json(recomputed)}
@@ -168,11 +170,18 @@ def find_skew(
             f"recomputed: {', '.join(map(str, right.columns))}"
         )
     columns = {name: _align(partnered[name], partners[name], (kinds or {}).get(name)) for name in shared}
-    mismatches = []
-    for name, (a, b) in columns.items():
-        limit = (tolerances or {}).get(name, tolerance)
-        differs = _find_differences(a, b, limit, absolute)
-        mismatches.append(_measure_mismatch(name, columns, differs, partnered.index, max_rate))
+    differs = {
+        name: _find_differences(a, b, (tolerances or {}).get(name, tolerance), absolute)
+        for name, (a, b) in columns.items()
+    }
+    mismatches = [
+        _measure_mismatch(name, columns, rows, partnered.index, max_rate) for name, rows in differs.items()
+    ]
+    causes = {mismatch.name: mismatch.cause for mismatch in mismatches if mismatch.cause is not None}
+    joins = skew_causes.find_lost_joins(causes, differs)
+    mismatches = [
+        replace(mismatch, cause=joins.get(mismatch.name, mismatch.cause)) for mismatch in mismatches
+    ]
     return Skew(
         key,
         len(partnered),
@@ -192,7 +201,8 @@ def _index_by_key(frame: pd.DataFrame, key: str) -> pd.DataFrame:
 
 
 def _align(logged: pd.Series, recomputed: pd.Series, kind: str | None) -> tuple[Array, Array]:
-    """Both columns in one form: floats where both are numbers, otherwise objects; a moment is ISO 8601 text."""
+    """Both columns in one form: floats where both are numbers, otherwise objects; a moment is ISO 8601 text, and a
+    vector is a list."""
     if all(
         pd.api.types.is_numeric_dtype(side) and not pd.api.types.is_bool_dtype(side)
         for side in (logged, recomputed)
@@ -206,16 +216,19 @@ def _align(logged: pd.Series, recomputed: pd.Series, kind: str | None) -> tuple[
         if kind in ("category", "boolean"):
             values = [value if value is None else category_text(value) or value for value in values]
         else:
-            values = [_normalize_moment(value) for value in values]
+            values = [_normalize(value) for value in values]
         column = np.empty(len(values), dtype=object)
         column[:] = values
         aligned.append(column)
     return aligned[0], aligned[1]
 
 
-def _normalize_moment(value: Any) -> Any:
+def _normalize(value: Any) -> Any:
     if isinstance(value, str | int | float | bool) or value is None:
         return value
+    vector = read_vector(value)
+    if vector is not None:
+        return vector
     seconds = to_epoch(value)
     return value if seconds is None else format_epoch(seconds)
 
@@ -235,6 +248,9 @@ def _is_same(x: Any, y: Any, tolerance: float, absolute: float) -> bool:
     numbers = [isinstance(value, int | float) and not isinstance(value, bool) for value in (x, y)]
     if all(numbers):
         return bool(x == y or abs(x - y) <= absolute + tolerance * max(abs(x), abs(y)))
+    if isinstance(x, list) and isinstance(y, list):
+        pairs = zip(x, y, strict=False)
+        return len(x) == len(y) and all(_is_same(a, b, tolerance, absolute) for a, b in pairs)
     if isinstance(x, str) and isinstance(y, str) and x != y:
         first, second = to_epoch(x), to_epoch(y)
         return first is not None and second is not None and abs(first - second) < 1e-3

@@ -9,16 +9,23 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
+from logging_lib._util.formatting import list_values
 from logging_lib.profile.coerce import NA_VALUES, category_text, is_null, number_text, parse_scalar, to_epoch
 
 Array = np.ndarray[Any, Any]
-EXPLAINS: Final = 0.8
+EXPLAINS: Final = 0.95
+"""A cause is named if it explains so many of the rows that differ."""
+SAME_ROWS: Final = 0.5
+"""The columns of a lost join differ in at least so many of its rows; in the others they had no value anyway."""
+JOIN_MISS: Final = "join miss"
+DEFAULT: Final = "default filled in"
+UNEXPLAINED: Final = "unexplained"
 _NA: Final = frozenset(
     text.casefold() for text in (*NA_VALUES, "missing", "unknown", "nil", "undefined", "?", "none")
 )
@@ -38,11 +45,15 @@ _FACTORS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """``share`` of the rows that differ are explained; ``detail`` says how."""
+    """``share`` of the rows that differ are explained; ``detail`` says how.
+
+    ``features`` are all that have this one cause in common, where they are several.
+    """
 
     name: str
     detail: str
     share: float
+    features: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +77,6 @@ class SkewedFeature:
 def likeliest(feature: SkewedFeature) -> Cause:
     """Find the cause; ``unexplained`` where no explanation holds. A rule may explain what was logged by what was
     recomputed, or the reverse."""
-    best = Cause("unexplained", "no rule explains the difference", 0.0)
     rows = np.flatnonzero(feature.differs)
     if not len(rows):
         return Cause("none", "nothing differs", 1.0)
@@ -77,9 +87,39 @@ def likeliest(feature: SkewedFeature) -> Cause:
             for cause in explain(feature, rows, pairs):
                 if cause.share >= EXPLAINS:
                     return cause
-                if cause.share > max(best.share, 0.5):
-                    best = Cause(cause.name, f"{cause.detail} (in part)", cause.share)
-    return best
+    return Cause(UNEXPLAINED, f"no rule explains {EXPLAINS:.0%} of the rows that differ", 0.0)
+
+
+def find_lost_joins(causes: Mapping[str, Cause], differs: Mapping[str, Array]) -> dict[str, Cause]:
+    """Find the columns that one lost join explains: they have no value, or a default, in the same rows.
+
+    Args:
+        causes: feature → the cause that was found for it alone.
+        differs: feature → mask of the rows that differ, shape (rows,).
+
+    Returns:
+        The causes of the features that have a lost join in common, in place of their own.
+    """
+    joins: dict[str, Cause] = {}
+    by_rows = sorted(causes, key=lambda name: (-int(differs[name].sum()), name))
+    for first in by_rows:
+        if first in joins or causes[first].name != JOIN_MISS:
+            continue
+        rows = differs[first]
+        group = [
+            name
+            for name in by_rows
+            if name not in joins
+            and causes[name].name in (JOIN_MISS, DEFAULT)
+            and (differs[name] & rows).sum() >= EXPLAINS * differs[name].sum()
+            and differs[name].sum() >= SAME_ROWS * rows.sum()
+        ]
+        if len(group) > 1:
+            detail = f"in the same {int(rows.sum()):,} rows as " + "{}: one lost join"
+            for name in group:
+                others = list_values([other for other in group if other != name])
+                joins[name] = Cause(JOIN_MISS, detail.format(others), causes[name].share, tuple(group))
+    return joins
 
 
 Pairs = list[tuple[Any, Any]]
@@ -97,20 +137,21 @@ def _explain_missing(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Itera
     """Null on one side: an NA spelling, a default, or a lost join."""
     for lost, filled, where in ((1, 0, "logged"), (0, 1, "recomputed")):
         values = [pair[filled] for pair in pairs if _is_missing(pair[lost]) and not _is_missing(pair[filled])]
-        share = _share(len(values), pairs)
-        if share < 0.5:
+        if not values:
             continue
         counted = Counter(str(value) for value in values)
+        spelled = [value for value in values if _is_na(value)]
+        if spelled:
+            spellings = ", ".join(repr(text) for text, _ in Counter(map(str, spelled)).most_common(3))
+            detail = f"{where} {spellings} where the other has no value"
+            yield Cause("NA spelling", detail, _share(len(spelled), pairs))
         value, count = counted.most_common(1)[0]
-        na_values = [candidate for candidate in values if _is_na(candidate)]
-        if len(na_values) >= EXPLAINS * len(values):
-            spellings = ", ".join(repr(text) for text, _ in counted.most_common(3))
-            yield Cause("NA spelling", f"{where} {spellings} where the other has no value", share)
-        elif count >= EXPLAINS * len(values) and len(values) > 2:
-            yield Cause("default filled in", f"{where} {value[:60]!r} where the other has no value", share)
-        else:
-            other_side = "recomputed" if where == "logged" else "logged"
-            yield Cause("join miss", f"{other_side} has no value where the {where} one has", share)
+        if count > 2:
+            yield Cause(DEFAULT, f"{where} {value[:60]!r} where the other has no value", _share(count, pairs))
+        other_side = "recomputed" if where == "logged" else "logged"
+        yield Cause(
+            JOIN_MISS, f"{other_side} has no value where the {where} one has", _share(len(values), pairs)
+        )
 
 
 def _is_na(value: Any) -> bool:
@@ -400,7 +441,7 @@ def _explain_constant(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iter
         other_values = {str(pair[1 - side]) for pair in pairs if str(pair[side]) == value}
         if count > 2 and len(other_values) > 3:
             yield Cause(
-                "default filled in",
+                DEFAULT,
                 f"{where} is {value[:60]} whatever the other is",
                 _share(count, pairs),
             )
@@ -436,6 +477,8 @@ def _explain_misaligned(feature: SkewedFeature, rows: Array, pairs: Pairs) -> It
 def _is_equal(a: Any, b: Any) -> bool:
     if isinstance(a, int | float) and isinstance(b, int | float):
         return _is_close(float(a), float(b))
+    if isinstance(a, list) != isinstance(b, list):  # numpy compares a number with each item of a list
+        return False
     return bool(parse_scalar(a) == parse_scalar(b)) and not _is_missing(a)
 
 

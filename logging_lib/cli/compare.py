@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from logging_lib.analysis import Comparison
     from logging_lib.analysis.comparison import Sample
 
+NOT_COMPARABLE = 3
+"""The exit code where nothing differs, but not everything could be compared."""
 _DATA = (".csv", ".gz", ".parquet", ".pq", ".jsonl", ".ndjson")
 
 
@@ -56,13 +58,19 @@ def compare(
         int, typer.Option(min=10, help="Of a larger sample, so many rows are drawn at random.")
     ] = samples.MAX_ROWS,
     seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(help="A column that is not compared, such as an identifier. May be repeated."),
+    ] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page with plots here.")] = None,
     as_json: output.JsonOption = False,
 ) -> None:
     """Compare samples variable by variable: what differs, by how much, and whether chance explains it.
 
     The test fits the variable; an effect size with its interval stands beside each p-value, which are corrected
-    for their number. Exit code 0: nothing differs; 1: something does; 2: wrong input.
+    for their number. Exit code 0: nothing differs; 1: something does; 2: wrong input; 3: nothing differs, but not
+    everything could be compared, such as a sample without rows. With --role shadow the answers to the same requests
+    are compared in pairs.
 
     Examples: logging-lib compare train.parquet last-week.parquet;
     logging-lib compare --store build/store --model loans;
@@ -92,6 +100,8 @@ def compare(
             category_test=category_test,
             max_rows=max_rows,
             seed=seed,
+            exclude=exclude or (),
+            paired=[outputs.variable() for pair in shadows or () for outputs in pair.paired],
         )
         if html is not None:
             from logging_lib.analysis.page import render_page
@@ -112,7 +122,7 @@ def compare(
             output.note(line)
         if html is not None:
             typer.echo(f"{html}: the page with plots")
-    raise typer.Exit(1 if comparison.differing else 0)
+    raise typer.Exit(1 if comparison.differing else NOT_COMPARABLE if comparison.not_comparable else 0)
 
 
 def show(comparison: Comparison) -> None:
@@ -200,14 +210,18 @@ class _Reader:
         return self._served(self._selection(text) if text else self.base())
 
     def _file(self, path: Path) -> Any:
+        from logging_lib.analysis.columns import parse_texts
         from logging_lib.profile.coerce import NA_VALUES
         from logging_lib.profile.readers import read_table
+        from logging_lib.profile.separators import is_csv
 
         if path.suffix.lower() == ".json":
             loaded = profile.load(path)
             self.kinds |= {name: feature.kind for name, feature in loaded.features.items()}
             return loaded
-        return read_table(path, na_values=NA_VALUES)[0]
+        table = read_table(path, na_values=NA_VALUES)
+        self.notes += [f"{path}: {note}" for note in table.notes]
+        return parse_texts(table.frame) if is_csv(path) else table.frame
 
     def _served(self, selection: Selection) -> Any:
         served = samples.read(self.opened(), selection, max_rows=self._max_rows, seed=self._seed)

@@ -38,10 +38,13 @@ def index(
 ) -> None:
     """Normalize events and put them into a store; an event that is already indexed is skipped.
 
+    Exit code 1: every event was refused; 2: wrong input, such as files of something else.
+
     Example: logging-lib index spool --store build/store --profile profile.json
     """
     with output.handle_errors(OSError, ValueError):
         loaded_profiles = [profile.load(path) for path in profiles or []]
+        loading.reject_other_files(events)
         if store is not None and elasticsearch is not None:
             raise StoreError("give either --store or --elasticsearch, not both")
         target = EmbeddedStore(store) if store is not None else options.open_elasticsearch(elasticsearch)
@@ -69,3 +72,5 @@ def index(
         )
         for reason, count in refused.items():
             typer.echo(f"refused: {count} ({reason}); see {data_stream('ml.deadletter', namespace)}")
+    if refused and not loaded.events and not already_indexed:
+        raise typer.Exit(1)

@@ -62,8 +62,9 @@ def ingest(
             path = Path(file)
             if not path.exists():
                 raise ValueError(f"{path}: no such file")
+            rows_of_file = labels.check_columns(labels.rows_of(path), names, str(path))
             total = labels.ingest(
-                opened, labels.rows_of(path), now=now, model=model, columns=names, namespace=namespace
+                opened, rows_of_file, now=now, model=model, columns=names, namespace=namespace
             )
     _report(total, as_json, "rows")
 

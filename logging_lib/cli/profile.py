@@ -22,7 +22,8 @@ from logging_lib.profile.config import Config
 from logging_lib.profile.io import ProfileError
 from logging_lib.profile.model import PREDICTION as PREDICTION_FEATURE
 from logging_lib.profile.model import Feature, Kind, Profile
-from logging_lib.profile.words import describe_variation
+from logging_lib.profile.notes import MAX_LISTED, Notes, draft_config, name_columns, rank_notes
+from logging_lib.profile.words import describe_age, describe_variation
 from logging_lib.store import history
 from logging_lib.store.history import PREDICTION
 from logging_lib.store.port import StoreError
@@ -70,9 +71,20 @@ def fit(
     out: Annotated[Path, typer.Option("-o", "--output", help="Where to write the profile.")] = Path(
         "profile.json"
     ),
+    suggest_config: Annotated[
+        Path | None, typer.Option("--suggest-config", help="Also write a draft of profile.yml to this file.")
+    ] = None,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Replace a file that is there, also the profile of another model or version."
+        ),
+    ] = False,
     as_json: output.JsonOption = False,
 ) -> None:
     """Fit a profile from the rows that the model was trained on, or from what it served.
+
+    It ends with what is odd about the columns, the most important first; a draft of profile.yml says what to do.
 
     Examples: logging-lib profile fit train.csv --model loans --version 3 --target interest_rate;
     logging-lib profile fit --from-elasticsearch --days 30 --model loans --version 3
@@ -80,13 +92,17 @@ def fit(
     from dataclasses import replace
 
     from logging_lib.profile import config as configuration
-    from logging_lib.profile.fitting import fit as fit_profile
-    from logging_lib.profile.readers import read_table
+    from logging_lib.profile.fitting import fit_with_notes
+    from logging_lib.profile.readers import TrainingTable, read_table
 
     if (data is None) != from_elasticsearch:
         raise output.fail("give either a file or --from-elasticsearch")
     source = str(data or "Elasticsearch")
     try:
+        if not force:
+            _protect(out, model, version)
+            if suggest_config is not None and suggest_config.exists():
+                raise ProfileError(f"{suggest_config}: is there already; --force replaces it")
         settings = configuration.read(config) if config else configuration.Config()
         if time is not None:
             settings = replace(settings, time=time)
@@ -96,6 +112,7 @@ def fit(
                 raise output.fail("--timezone needs --time")
         if data is None:
             frame, absent, settings = _served(elasticsearch, model, version, days, settings)
+            table = TrainingTable(frame, dict(absent))
             prediction = prediction or (PREDICTION if PREDICTION in frame else None)
         else:
             texts = [
@@ -103,9 +120,9 @@ def fit(
                 for name, feature_settings in settings.features.items()
                 if feature_settings.kind in ("category", "text")
             ]
-            frame, absent = read_table(data, na_values=settings.na_values, texts=texts)
-        fitted = fit_profile(
-            frame,
+            table = read_table(data, na_values=settings.na_values, texts=texts)
+        fitted, notes = fit_with_notes(
+            table.frame,
             model=model,
             version=version,
             target=target,
@@ -113,17 +130,20 @@ def fit(
             config=settings,
             trained_at=trained_at,
             training_seconds=training_seconds,
-            absent=absent,
+            absent=table.absent,
         )
         io.save(fitted, out)
+        if suggest_config is not None:
+            draft = draft_config(notes, fitted.na_values, source=source, has_time=settings.time is not None)
+            suggest_config.write_text(draft, "utf-8")
     except ProfileError as error:
         raise output.fail(f"{source}: {error}" if not str(error).startswith(source) else str(error)) from None
     except StoreError as error:
         raise output.fail(str(error)) from None
     except OSError as error:
-        raise output.fail(f"{out}: cannot be written: {error.strerror}") from None
+        raise output.fail(f"{error.filename or out}: cannot be written: {error.strerror}") from None
     if as_json:
-        notes = {feature.name: list(feature.notes) for feature in fitted.features.values() if feature.notes}
+        texts_by_name = {name: [note.text for note in noted] for name, noted in notes.items() if noted}
         about = {
             "model": fitted.model,
             "version": fitted.version,
@@ -131,16 +151,17 @@ def fit(
             "trained_at": fitted.trained_at,
         }
         counts = {"rows": fitted.rows, "features": len(fitted.features), "held_out": fitted.held_out.method}
-        typer.echo(json.dumps({"profile": str(out), **about, **counts, "notes": notes}, indent=1))
+        ranked = [{"columns": names, "note": note.text} for names, note in rank_notes(notes)]
+        of_file = {"notes": texts_by_name, "look_at": ranked, "file_notes": list(table.notes)}
+        typer.echo(json.dumps({"profile": str(out), **about, **counts, **of_file}, indent=1))
         return
     typer.echo(
         f"{out}: {fitted.model} {fitted.version}, {fitted.rows} rows, {len(fitted.features)} features, "
         f"id {fitted.id}"
     )
     typer.echo(f"expected rates from {fitted.held_out.method}")
-    for feature in fitted.features.values():
-        for note in feature.notes:
-            typer.echo(f"note: {feature.name} {note}")
+    for note in table.notes:
+        typer.echo(output.plain(f"note: {source}: {note}"))
     for note in fitted.variation.notes if fitted.variation is not None else ():
         typer.echo(f"note: {note}")
     if settings.time is None:
@@ -150,6 +171,37 @@ def fit(
         )
     if fitted.trained_at is None:
         typer.echo("note: when it was trained is not recorded; give --trained-at or --time")
+    _print_notes(notes, out)
+
+
+def _protect(out: Path, model: str, version: str) -> None:
+    """Check that a file is not replaced that is something else than an earlier profile of the same model version.
+
+    Raises:
+        ProfileError: names the file, what it is and the remedy.
+    """
+    if not out.exists():
+        return
+    try:
+        before = io.load(out)
+    except ProfileError as error:
+        raise ProfileError(f"{error}\n--force replaces it") from None
+    if (before.model, before.version) != (model, version):
+        raise ProfileError(
+            f"{out}: is the profile of {before.model} {before.version}, not of {model} {version}; "
+            "give another file with -o, or --force to replace it"
+        )
+
+
+def _print_notes(notes: Notes, out: Path) -> None:
+    ranked = rank_notes(notes)
+    if not ranked:
+        return
+    typer.echo("look at these, the most important first:")
+    for number, (names, note) in enumerate(ranked[:MAX_LISTED], 1):
+        typer.echo(output.plain(f"{number:2}. {name_columns(names)} {note.text}"))
+    if len(ranked) > MAX_LISTED:
+        typer.echo(f"and {len(ranked) - MAX_LISTED} more: logging-lib profile show {out}")
 
 
 def _served(
@@ -215,6 +267,8 @@ def publish(
                     continue
                 flag = "deployed" if deployed else "not deployed"
                 typer.echo(f"{profile.model} {profile.version}: published as {flag}, id {profile.id}")
+                if age := describe_age(profile):
+                    typer.echo(output.plain(f"note: {age}"))
                 if deployed and not keep_others:
                     for version in retired_versions:
                         typer.echo(f"{profile.model} {version}: not flagged as deployed any more")
@@ -250,8 +304,8 @@ def _heading(profile: Profile) -> str:
         lines.append(
             f"prediction ({profile.prediction.kind}): {escape(_summary(profile.prediction))}; {varies}"
         )
-    if profile.variation is not None:
-        lines += [f"note: {escape(note)}" for note in profile.variation.notes]
+    notes = [describe_age(profile), *(profile.variation.notes if profile.variation is not None else ())]
+    lines += [f"note: {escape(note)}" for note in notes if note]
     return "\n".join(lines)
 
 
@@ -296,6 +350,10 @@ def _summary(feature: Feature) -> str:
     if feature.kind == "text":
         mean = f"{feature.moments.mean:.1f}" if feature.moments else "0"
         return f"{len(feature.vocabulary)} known words, {mean} words a text"
+    if feature.kind == "vector":
+        return (
+            f"{len(feature.centroid)} numbers each; its norm and its cosine to their mean are features below"
+        )
     if feature.range is None:
         return "no value"
     low, high = (format_epoch(b) if feature.kind == "date" else number_text(b) for b in feature.range)

@@ -153,7 +153,9 @@ def _recomputed(source: str, logged: pd.DataFrame) -> pd.DataFrame:
     from logging_lib.profile.readers import read_table
 
     if Path(source).exists() or not _FUNCTION.fullmatch(source):
-        frame = read_table(Path(source), na_values=NA_VALUES, texts=list(_KEYS))[0]
+        frame, _, notes = read_table(Path(source), na_values=NA_VALUES, texts=list(_KEYS))
+        for note in notes:
+            output.note(f"{source}: {note}")
         if ".csv" in [suffix.lower() for suffix in Path(source).suffixes]:
             # CSV has no types: a number among texts is a number.
             for name in frame.columns:
@@ -202,7 +204,8 @@ def _show(result: Skew) -> None:
     for feature in result.features:
         color = "default" if feature.allowed else "red"
         cause = (
-            f"{feature.cause.name}: {feature.cause.detail} ({feature.cause.share:.0%})"
+            f"{feature.cause.name}: {feature.cause.detail}"
+            + (f" ({feature.cause.share:.0%})" if feature.cause.share else "")
             if feature.cause
             else ""
         )
@@ -216,6 +219,11 @@ def _show(result: Skew) -> None:
             output.safe(example),
         )
     output.console().print(table)
+    joins = {
+        feature.cause.features for feature in result.features if feature.cause and feature.cause.features
+    }
+    for names in sorted(joins):
+        typer.echo(output.plain(f"one lost join explains {', '.join(sorted(names))}"))
     if result.only_logged:
         typer.echo(f"join miss: {result.only_logged:,} logged events have no recomputed row")
     if result.only_recomputed:

@@ -35,7 +35,12 @@ BEFORE: Final = timedelta(days=7)
 """``bins`` compares with so much time before the chosen span."""
 MAX_BINS: Final = 20_000
 MAX_PROFILES: Final = 10_000
-TOKEN_FIELDS: Final = ("ml.input.bins", "ml.check.unseen_values", "ml.text.oov_words")
+TOKEN_FIELDS: Final = (
+    "ml.input.bins",
+    "ml.check.unseen_values",
+    "ml.check.wrong_type_values",
+    "ml.text.oov_words",
+)
 """Fields with tokens ``feature=value``."""
 
 _WEIGHT: Final = "ml.sample.weight"

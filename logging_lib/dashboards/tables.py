@@ -49,6 +49,7 @@ LABELS = {
     "error.type": "Reason",
     "ml.deadletter.stage": "Stage",
     "ml.check.unseen_values": "Feature = value",
+    "ml.check.wrong_type_values": "Feature = value",
     "ml.text.oov_words": "Feature = word",
     "ml.input.bins": "Feature = bin",
     "ml.start.libraries": "Library = version",

@@ -16,6 +16,7 @@ from logging_lib.logger.batch_columns import FrameRenderer, RowFragments, render
 from logging_lib.logger.checks import CheckResult
 from logging_lib.logger.event import new_ids, render_event, to_label_text
 from logging_lib.logger.jsonlines import MAX_LINE
+from logging_lib.logger.rows import InputsError, describe
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,18 +48,22 @@ class BatchRenderer:
         """Render the events of a DataFrame of inputs, in lists of up to ``SLICE_ROWS`` lines.
 
         Args:
-            frame: one row a prediction, one column a feature; shape (rows, columns).
+            frame: one row a prediction, one column a feature; shape (rows, columns). What is not a DataFrame
+                becomes one dead letter.
             shared: the fields of all rows: labels, a timestamp.
             columns: the fields that differ by row: ``prediction``, ``request_id``, ...; each of length (rows,).
 
         Raises:
             ValueError: a column is shorter or longer than the frame.
         """
+        if not hasattr(frame, "iloc") or frame.ndim != 2:
+            yield [self._refuse(frame, shared)]
+            return
         fields = {name: list(values) for name, values in columns.items()}
         for name, values in fields.items():
             if len(values) != len(frame):
                 raise ValueError(f"{name}: expected {len(frame)} values, one a row, found {len(values)}")
-        has_one_layout = shared.keys().isdisjoint(_OUTPUT_KEYS)
+        has_one_layout = shared.keys().isdisjoint(_OUTPUT_KEYS) and "timestamp" not in fields
         for begin in range(0, len(frame), CHUNK_ROWS):
             chunk = frame.iloc[begin : begin + CHUNK_ROWS]
             prepared = self._columns.prepare(chunk) if self._columns is not None and has_one_layout else None
@@ -71,6 +76,15 @@ class BatchRenderer:
                     lines = self._join_fragments(prepared.render(start, stop), row_fields, shared)
                 yield self._fill_missing(lines, chunk.iloc[start:stop], row_fields, shared)
 
+    def _refuse(self, inputs: Any, shared: Mapping[str, Any]) -> bytes:
+        """Render the dead letter of a batch that is not a DataFrame."""
+        error = InputsError(
+            "inputs of predictions() must be a pandas DataFrame, one row for each prediction and one column for "
+            f"each feature, such as pandas.DataFrame(rows, columns=names); found {describe(inputs)}"
+        )
+        self._processor.counts.built += 1
+        return render_event(self._processor.build_dead_letter({"inputs": inputs, **shared}, error))
+
     def _join_fragments(
         self, rows: RowFragments, row_fields: dict[str, list[Any]], shared: Mapping[str, Any]
     ) -> list[bytes | None]:
@@ -79,7 +93,9 @@ class BatchRenderer:
         ids = new_ids(processor.clock(), rows.count)
         has_request_ids = "request_id" in row_fields
         request_ids = [to_label_text(value) for value in row_fields["request_id"]] if has_request_ids else ids
+        unreadable_before = processor.counts.unreadable_times
         first, *between, last = self._split_template(shared, row_fields)
+        is_time_unreadable = processor.counts.unreadable_times > unreadable_before
         separators = iter(between)
         parts: list[Iterable[bytes]] = [render_texts(first, ids), repeat(next(separators)), *rows.fragments]
         if "prediction" in row_fields:
@@ -100,6 +116,10 @@ class BatchRenderer:
                     lines[i] = b""
         for i in rows.skipped:
             lines[i] = None
+        if (
+            is_time_unreadable
+        ):  # the template counted as one event; the rows that are built later count themselves
+            processor.counts.unreadable_times = unreadable_before + rows.count - len(rows.skipped)
         return lines
 
     def _split_template(self, shared: Mapping[str, Any], row_fields: Mapping[str, Any]) -> list[bytes]:

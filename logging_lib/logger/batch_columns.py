@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from logging_lib.logger.checks import Checker, CheckResult, FeatureTable
-from logging_lib.logger.event import OutputEncoder
+from logging_lib.logger.output import OutputEncoder
 from logging_lib.profile.coerce import MAX_CHECKED_TEXT
 from logging_lib.profile.model import KINDS
 

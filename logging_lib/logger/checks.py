@@ -6,13 +6,17 @@ look-up; every other value goes through ``check_value``.
 
 from __future__ import annotations
 
+import math
 import sys
 from bisect import bisect_right
 from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from logging_lib.logger.event import OutputEncoder
+import orjson
+
+from logging_lib.logger.output import OutputEncoder
+from logging_lib.logger.rows import unpack_columns
 from logging_lib.logger.values import to_json_number, to_jsonable, to_key_text
 from logging_lib.profile.coerce import (
     MAX_CHECKED_TEXT,
@@ -26,10 +30,15 @@ from logging_lib.profile.coerce import (
     to_python,
 )
 from logging_lib.profile.model import OOV_EDGES, Feature, Profile
+from logging_lib.profile.vectors import derived_names, measure_vector, read_vector
 from logging_lib.schema import tokens
 
 MAX_LISTED_VALUES = 20
-"""Maximum number of unseen values, and of unknown words, listed in one event."""
+"""Maximum number of unseen values, of values of a wrong type, and of unknown words, listed in one event."""
+MAX_LISTED_TEXT = 40
+"""Characters of a listed value of a wrong type: escaped, too, it is short enough not to be hashed."""
+VALUE_FIELDS = frozenset(("unseen_values", "wrong_type_values"))
+"""The fields of ``ml.check`` that list ``feature=value``; the others list features."""
 MAX_CATEGORY = 256
 """Without a profile, a longer text is ``text``, a shorter one ``category``."""
 
@@ -43,19 +52,32 @@ class CheckResult:
     """The result of checking one mapping of inputs: the inputs by kind, their bins, and the failed checks.
 
     ``input`` is ``ml.input.*`` except for the bins: kind → feature → value, without empty kinds; ``failed`` is
-    check → names of features, empty where every check passed.
+    check → names of features, empty where every check passed. ``row`` are the inputs where they had to be unpacked
+    first, else None.
     """
 
-    __slots__ = ("bins", "failed", "input", "oov_tokens", "oov_words", "tokens", "unseen_values")
+    __slots__ = (
+        "bins",
+        "failed",
+        "input",
+        "oov_tokens",
+        "oov_words",
+        "row",
+        "tokens",
+        "unseen_values",
+        "wrong_type_values",
+    )
 
     def __init__(self) -> None:
         self.input: dict[str, Any] = {}
         self.bins: list[str] = []
         self.failed: dict[str, list[str]] = {}
         self.unseen_values: list[str] = []
+        self.wrong_type_values: list[str] = []
         self.oov_words: list[str] = []
         self.tokens = 0
         self.oov_tokens = 0
+        self.row: Mapping[Any, Any] | None = None
 
     def add_input(self, kind: str, name: str, value: Any) -> None:
         """Add an input under the path of its kind."""
@@ -76,6 +98,8 @@ class CheckResult:
         document: dict[str, Any] = dict(self.failed)
         if self.unseen_values:
             document["unseen_values"] = self.unseen_values
+        if self.wrong_type_values:
+            document["wrong_type_values"] = self.wrong_type_values
         return document
 
     def text_document(self) -> dict[str, Any]:
@@ -105,7 +129,7 @@ class Checker:
         self.numeric = [
             (t.name, t.inner_edges, t.bins, *t.range)
             for t in tables
-            if t.kind == "numeric" and not t.hidden and t.range
+            if t.kind == "numeric" and not (t.hidden or t.is_derived) and t.range
         ]
         self.category = [
             (t.name, t.value_tokens.get) for t in tables if t.kind == "category" and not t.hidden
@@ -114,13 +138,27 @@ class Checker:
             (t.name, t.vocabulary, t.inner_edges, t.bins) for t in tables if t.kind == "text" and not t.hidden
         ]
         fast = {entry[0] for entry in (*self.numeric, *self.category, *self.text)}
-        self.others = [t for t in tables if t.name not in fast]
+        self.others = [t for t in tables if t.name not in fast and not t.is_derived]
+        self._inputs = sum(not t.is_derived for t in tables)
+        for table in tables:
+            if table.centroid:
+                table.derived = tuple(self.features[name] for name in derived_names(table.name))
+        self.has_vectors = any(t.derived for t in tables)
+        self._usually_wrong = frozenset(
+            name
+            for name, feature in profile.features.items()
+            if (expectation := feature.expected.get("wrong_type")) is not None and expectation.rate > 0.5
+        )
 
-    def __call__(self, inputs: Mapping[Any, Any]) -> CheckResult:
+    def __call__(self, inputs: Mapping[Any, Any], *, is_unpacked: bool = False) -> CheckResult:
         """Type and check every input.
+
+        A row that was sent as columns of one value, ``{"amount": [12.5]}``, is unpacked where its values are then
+        of the profile's types.
 
         Args:
             inputs: feature → value of any type; a key that is not a text is named by its text.
+            is_unpacked: whether the inputs were unpacked already.
         """
         result = CheckResult()
         get, add_bin = inputs.get, result.bins.append
@@ -166,13 +204,26 @@ class Checker:
         if absent and not all(type(key) is str for key in inputs):  # integer column names, say
             renamed = {to_key_text(key): value for key, value in inputs.items()}
             if not renamed.keys().isdisjoint(absent):
-                return self(renamed)
-        if len(inputs) + (len(absent) if absent else 0) != len(self.features):
+                return self(renamed, is_unpacked=is_unpacked)
+        if len(inputs) + (len(absent) if absent else 0) != self._inputs:
             self._unexpected(inputs, result)
         if result.failed:
             for name in [name for name, values in inputs_by_kind.items() if not values]:
                 del inputs_by_kind[name]
+            if not is_unpacked and "wrong_type" in result.failed:
+                return self._unpack(inputs, result)
         return result
+
+    def _unpack(self, inputs: Mapping[Any, Any], result: CheckResult) -> CheckResult:
+        """Check the row that columns of one value hold, or return the result where they hold none."""
+        wrong = result.failed["wrong_type"]
+        if self._usually_wrong.issuperset(wrong) or (row := unpack_columns(inputs)) is None:
+            return result
+        unpacked = self(row, is_unpacked=True)
+        if len(unpacked.failed.get("wrong_type", ())) >= len(wrong):
+            return result
+        unpacked.row = row
+        return unpacked
 
     def _unexpected(self, inputs: Mapping[Any, Any], result: CheckResult) -> None:
         for key, value in inputs.items():
@@ -205,7 +256,11 @@ class Checker:
         elif not _CHECK_KIND[table.kind](table, value, result):
             result.fail("wrong_type", name)
             result.bins.append(table.special[tokens.TYPE])
-            result.add_input("other", name, to_jsonable(value))
+            converted = to_jsonable(value)
+            result.add_input("other", name, converted)
+            if len(result.wrong_type_values) < MAX_LISTED_VALUES:
+                shown = tokens.escape(_shorten_json(converted))
+                result.wrong_type_values.append(f"{table.escaped_name}={shown}")
 
 
 class FeatureTable:
@@ -213,9 +268,13 @@ class FeatureTable:
 
     __slots__ = (
         "bins",
+        "centroid",
+        "centroid_norm",
+        "derived",
         "escaped_name",
         "hidden",
         "inner_edges",
+        "is_derived",
         "kind",
         "name",
         "oov_threshold",
@@ -245,6 +304,18 @@ class FeatureTable:
                 )
         self.vocabulary = frozenset(feature.vocabulary)
         self.oov_threshold = feature.oov_threshold
+        self.is_derived = bool(feature.derived_from)
+        self.centroid = feature.centroid
+        self.centroid_norm = math.hypot(*feature.centroid)
+        self.derived: tuple[FeatureTable, ...] = ()
+
+
+def _shorten_json(value: Any) -> str:
+    """Render a value of JSON's types, cut to ``MAX_LISTED_TEXT`` characters."""
+    if isinstance(value, str | list):
+        value = value[:MAX_LISTED_TEXT]  # rendering all of it would cost as much again as the event
+    text = orjson.dumps(value).decode()
+    return text if len(text) <= MAX_LISTED_TEXT else f"{text[: MAX_LISTED_TEXT - 1]}…"
 
 
 def _add_missing(table: FeatureTable, value: Any, result: CheckResult) -> None:
@@ -349,12 +420,31 @@ def _check_text(table: FeatureTable, value: Any, result: CheckResult) -> bool:
     return True
 
 
+def _check_vector(table: FeatureTable, value: Any, result: CheckResult) -> bool:
+    vector = read_vector(value)
+    if vector is None or len(vector) != len(table.centroid):
+        return False
+    numbers = measure_vector(vector, table.centroid, table.centroid_norm)
+    if numbers is None:
+        result.add_input("other", table.name, to_jsonable(vector))
+        result.fail("not_finite", table.name)
+        result.bins.append(table.special[tokens.NONFINITE])
+        return True
+    result.add_input("other", table.name, vector)
+    result.bins.append(table.bins[0])
+    for derived, number in zip(table.derived, numbers, strict=True):
+        result.add_input("numeric", derived.name, number)
+        _add_bin(derived, number, result)
+    return True
+
+
 _CHECK_KIND = {
     "numeric": _check_numeric,
     "category": _check_category,
     "text": _check_text,
     "boolean": _check_boolean,
     "date": _check_date,
+    "vector": _check_vector,
 }
 
 

@@ -1,14 +1,12 @@
-"""Build and render the parts of an event: ids, times, process, the model's output, and labels."""
+"""Build and render the parts of an event: ids, times, process, and labels."""
 
 from __future__ import annotations
 
 import base64
-import math
 import os
 import socket
 import time
 import traceback
-from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Mapping, MutableMapping
 from datetime import UTC, datetime
@@ -18,10 +16,11 @@ from typing import Any, NamedTuple
 import orjson
 
 from logging_lib.logger.jsonlines import MAX_LINE
+from logging_lib.logger.output import OutputEncoder
 from logging_lib.logger.values import MAX_TEXT, escape_surrogates, to_jsonable
-from logging_lib.profile.coerce import category_text, format_epoch, is_number, to_epoch, to_python
-from logging_lib.profile.model import Feature
-from logging_lib.schema import ECS_VERSION, SCHEMA_VERSION, tokens
+from logging_lib.profile.coerce import format_epoch, is_number, to_epoch, to_python
+from logging_lib.profile.timestamps import format_time, parse_timestamp
+from logging_lib.schema import ECS_VERSION, SCHEMA_VERSION
 
 MAX_MESSAGE = 8192
 ECS = {"version": ECS_VERSION}
@@ -91,14 +90,12 @@ def format_timestamp(now_ns: int) -> str:
 
 
 def to_timestamp(value: Any) -> str | None:
-    """Convert a time (a date, ISO text, or seconds since 1970) to the event's form; None where it is not a time."""
-    if is_number(value):
-        try:
-            return format_timestamp(int(value * 1e9))
-        except (ValueError, OverflowError, OSError):
-            return None
-    seconds = to_epoch(value)
-    return format_epoch(seconds) if seconds is not None else None
+    """Convert a time, in any form that ``parse_timestamp`` reads, to the event's form; None where it is not one."""
+    if isinstance(value, datetime):
+        seconds = to_epoch(value)
+        return format_epoch(seconds) if seconds is not None else None
+    moment = parse_timestamp(to_python(value))
+    return format_time(moment) if moment is not None else None
 
 
 class ProcessFields:
@@ -173,100 +170,6 @@ def build_dead_letter(
     }
 
 
-class OutputEncoder:
-    """Encode an output as ``ml.prediction``, with its bin in the profile.
-
-    Args:
-        feature: the profile's prediction; None: outputs have no bins.
-    """
-
-    def __init__(self, feature: Feature | None) -> None:
-        self._feature = feature
-        self.has_profile = feature is not None
-        self._kind = feature.kind if feature is not None else None
-        self.is_numeric = feature is not None and feature.kind == "numeric" and feature.range is not None
-        if feature is not None and self.is_numeric:
-            self.inner_edges, self.labels = feature.edges[1:-1], feature.bin_labels()
-            self.min, self.max = feature.edges[0], feature.edges[-1]
-        self._bins = (
-            {} if feature is None else {v: tokens.escape(v) for v in list(feature.values)[: feature.binned]}
-        )
-
-    def __call__(self, prediction: Any, score: Any, scores: Any) -> dict[str, Any]:
-        if type(prediction) is float and score is None and scores is None:  # the ordinary regression
-            if self._feature is None and math.isfinite(prediction):
-                return {"value": prediction}
-            if self.is_numeric and self.min <= prediction <= self.max:
-                return {"value": prediction, "bin": self.labels[bisect_right(self.inner_edges, prediction)]}
-        prediction = to_python(prediction)
-        if hasattr(prediction, "tolist"):
-            prediction = prediction.tolist()
-        if isinstance(prediction, list | tuple) and len(prediction) == 1:
-            prediction = to_python(prediction[0])
-        document = _encode_output(prediction, score, scores, self._kind)
-        bin_name = self._bin(prediction)
-        if bin_name is not None:
-            document["bin"] = bin_name
-        return document
-
-    def _bin(self, value: Any) -> str | None:
-        if value is None:
-            return None if self._feature is None else tokens.MISSING
-        if isinstance(value, float) and not math.isfinite(value):
-            return tokens.NONFINITE
-        if self._feature is None or isinstance(value, list | tuple | Mapping):
-            return None
-        if self.is_numeric:
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                return tokens.TYPE
-            if not self.min <= value <= self.max:
-                return tokens.BELOW if value < self.min else tokens.ABOVE
-            return self.labels[bisect_right(self.inner_edges, value)]
-        text = category_text(value)
-        if text is None:
-            return tokens.TYPE
-        if text in self._feature.values:
-            return self._bins.get(text, tokens.OTHER)
-        return tokens.UNSEEN
-
-
-def _encode_output(prediction: Any, score: Any, scores: Any, kind: str | None) -> dict[str, Any]:
-    """Encode a model's output as ``ml.prediction.*``.
-
-    Args:
-        prediction: a number (regression), a text, bool or class (classification), a mapping or a sequence of
-            several outputs.
-        score: the score or probability of that output.
-        scores: scores by class.
-        kind: the profile's kind of output; ``category`` makes a number a label.
-    """
-    document: dict[str, Any] = {}
-    _place_output(to_jsonable(prediction), kind, document)
-    if score is not None and is_number(number := to_jsonable(score)):
-        document["score"] = number
-    if scores is not None:
-        _place_output(to_jsonable(scores), None, document)
-    return document
-
-
-def _place_output(value: Any, kind: str | None, document: dict[str, Any]) -> None:
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    if isinstance(value, dict):
-        document["scores"] = {name: number for name, number in value.items() if is_number(number)}
-    elif isinstance(value, list):
-        document["scores"] = {str(i): number for i, number in enumerate(value) if is_number(number)}
-    elif isinstance(value, bool):
-        document["label"] = "true" if value else "false"
-    elif isinstance(value, int | float):
-        if kind in ("category", "boolean"):
-            document["label"] = str(int(value)) if value == int(value) else repr(value)
-        else:
-            document["value"] = value
-    elif isinstance(value, str) and value not in ("Infinity", "-Infinity"):
-        document["label"] = value
-
-
 class CachedPrediction(NamedTuple):
     """The parts of an earlier prediction that its label event repeats."""
 
@@ -304,13 +207,15 @@ def build_label(
     """Build ``ml.label``, ``ml.sample`` and ``ml.prediction`` of a label event.
 
     Args:
-        actual: the true outcome: a number, or a class.
+        actual: the true outcome: a number, a class, or several labels.
         cached: the prediction, if it is known.
         output: encodes this model's outputs, so that the class ``1`` is not the number 1.
         now: when the outcome was known, ISO 8601.
     """
     outcome = output(actual, None, None)
-    label: dict[str, Any] = {key: outcome[key] for key in ("value", "label") if outcome.get(key) is not None}
+    label: dict[str, Any] = {key: outcome[key] for key in ("value", "label", "labels") if key in outcome}
+    if other := {key: outcome[key] for key in ("score", "scores", "other") if key in outcome}:
+        label["other"] = other
     label["joined"] = cached is not None
     document: dict[str, Any] = {
         "label": label,
@@ -325,6 +230,8 @@ def build_label(
         label |= {"error": error, "absolute_error": abs(error), "squared_error": error * error}
     if "label" in label and "label" in cached.prediction:
         label["correct"] = cached.prediction["label"] == label["label"]
+    if "labels" in label and "labels" in cached.prediction:
+        label["correct"] = set(cached.prediction["labels"]) == set(label["labels"])
     predicted_at, known_at = to_epoch(cached.timestamp), to_epoch(datetime.fromisoformat(now))
     if predicted_at is not None and known_at is not None and known_at >= predicted_at:
         label["delay"] = round(known_at - predicted_at)

@@ -14,16 +14,17 @@ from logging_lib.schema import SCHEMA_VERSION
 class EventCounts:
     """Count the events of one processor since the process began.
 
-    ``built`` includes those ``sampled_out`` and ``unwritten``; ``failed`` are those that could not be built.
+    ``built`` includes those ``sampled_out`` and ``unwritten``; ``failed`` are those that could not be built,
+    ``unreadable_times`` those whose ``timestamp`` was not a time.
     """
 
-    __slots__ = ("built", "failed", "sampled_out", "unwritten")
+    __slots__ = ("built", "failed", "sampled_out", "unreadable_times", "unwritten")
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        self.built = self.sampled_out = self.unwritten = self.failed = 0
+        self.built = self.sampled_out = self.unwritten = self.failed = self.unreadable_times = 0
 
     def as_fields(self) -> dict[str, int]:
         """Return the counts as fields below ``ml.health``."""
@@ -31,6 +32,7 @@ class EventCounts:
             "logged": self.built - self.sampled_out - self.unwritten,
             "sampled_out": self.sampled_out,
             "dropped": self.unwritten + self.failed,
+            "unreadable_times": self.unreadable_times,
         }
 
 

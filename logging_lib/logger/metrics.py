@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
+from logging_lib.logger.checks import VALUE_FIELDS
 from logging_lib.profile.model import Profile
 
 if TYPE_CHECKING:
@@ -199,16 +200,16 @@ class PredictionMetrics:
         if duration is not None:
             self._get_series("duration").observe(duration / 1e9)
         for check, features in (ml.get("check") or {}).items():
-            if check != "unseen_values":
+            if check not in VALUE_FIELDS:
                 for name in features:
                     label_value = name if name in self._features else OTHER_CLASS
                     self._get_series("checks", check, label_value).inc()
         output = ml.get("prediction") or {}
         value, label = output.get("value"), output.get("label")
-        if label is not None:
-            label_value = label if label in self._classes else OTHER_CLASS
+        labels = output.get("labels", []) if label is None else [label]
+        for label_value in {label if label in self._classes else OTHER_CLASS for label in labels}:
             self._get_series("classes", label_value).inc()
-        elif isinstance(value, int | float) and math.isfinite(value):
+        if not labels and isinstance(value, int | float) and math.isfinite(value):
             self._histogram.observe(value)
             self._add_to_window(float(value))
         if self._spool is not None and self._spool.dropped:

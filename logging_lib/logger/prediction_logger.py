@@ -18,6 +18,7 @@ from logging_lib.logger.event import EventRenderer
 from logging_lib.logger.health import EventCounts
 from logging_lib.logger.processor import PredictionProcessor, add_context
 from logging_lib.logger.reporter import get_reporter
+from logging_lib.logger.rows import read_row
 from logging_lib.logger.spool import Spool, get_spool
 
 if TYPE_CHECKING:
@@ -97,13 +98,16 @@ class PredictionLogger(structlog.BoundLoggerBase):
                 p.prediction = model.predict(inputs)
 
         Args:
-            inputs: feature → value, everything that the model was given.
-            prediction: the output: a number, a class, or several outputs as a mapping or a sequence.
+            inputs: feature → value, everything that the model was given. A DataFrame of one row, a Series, a named
+                tuple, a dataclass and a pydantic model are unpacked; what has no names becomes a dead letter.
+            prediction: the output: a number, a class, several labels as a list, or several outputs as a mapping or
+                a sequence. A mapping's ``value``, ``label``, ``labels``, ``score`` and ``scores`` are these.
             score: the score or probability of that output.
             scores: scores by class.
             request_id: joins this prediction with a shadow model's and with its late label.
             event_id: idempotency key; default: a time-ordered UUID.
-            timestamp: when it was made, if not now: a datetime, ISO text or seconds since 1970.
+            timestamp: when it was made, if not now: a datetime, ISO 8601 or the like, or a number since 1970 in s,
+                ms, µs or ns. One that is not a time is kept as ``labels.timestamp``, and counted.
             duration: how long it took, in seconds.
             error: the exception, if it failed.
             subject: the person it is about; only a hash is logged, for erasure.
@@ -132,14 +136,17 @@ class PredictionLogger(structlog.BoundLoggerBase):
         predictions: Iterable[Any],
         *,
         request_ids: Iterable[Any] | None = None,
+        timestamps: Iterable[Any] | None = None,
         **labels: Any,
     ) -> None:
         """Log a batch, one event for each row; it never raises. Your own processors are not run.
 
         Args:
-            inputs: one row for each prediction, one column for each feature; shape (rows, columns).
-            predictions: the outputs, shape (rows,), or (rows, outputs) for several.
+            inputs: one row for each prediction, one column for each feature; shape (rows, columns). What is not a
+                DataFrame becomes one dead letter.
+            predictions: the outputs, shape (rows,), or (rows, outputs) for several; also a frame of outputs.
             request_ids: join each row with its label, shape (rows,).
+            timestamps: when each row's prediction was made, shape (rows,); a replay of the past has them.
             labels: for all rows; also ``timestamp``, ``duration`` and the like, as for ``prediction()``.
         """
         try:
@@ -148,6 +155,8 @@ class PredictionLogger(structlog.BoundLoggerBase):
             columns: dict[str, Iterable[Any]] = {"prediction": _to_list(predictions)}
             if request_ids is not None:
                 columns["request_id"] = _to_list(request_ids)
+            if timestamps is not None:
+                columns["timestamp"] = list(timestamps)
             shared = add_context(None, "info", {**self._context, **labels})
             for lines in self._processor.batch.render(inputs, shared, **columns):
                 self._counts.unwritten += len(lines) - self._logger.write_all(lines)
@@ -162,7 +171,7 @@ class PredictionLogger(structlog.BoundLoggerBase):
 
         Args:
             request_id: the prediction's.
-            actual: a number, or a class.
+            actual: a number, a class, or a list of labels.
             more: ``prediction``, ``event_id``, ``timestamp``, as for ``prediction()``.
         """
         self._emit({**more, "request_id": request_id, "actual": actual})
@@ -223,12 +232,14 @@ class PredictionLogger(structlog.BoundLoggerBase):
         """Count the model's events in this process.
 
         Returns:
-            ``written`` and ``sampled_out``, numbers of events, and ``dropped``, the spool's lost events by reason.
+            ``written`` and ``sampled_out``, numbers of events, ``dropped``, the spool's lost events by reason, and
+            ``unreadable_times``, the number of events whose ``timestamp`` was not a time.
         """
         return {
             "written": self._counts.as_fields()["logged"],
             "dropped": dict(self._logger.dropped),
             "sampled_out": self._counts.sampled_out,
+            "unreadable_times": self._counts.unreadable_times,
         }
 
     def start(self) -> None:
@@ -248,9 +259,8 @@ class PredictionContext:
     def __init__(self, logger: PredictionLogger, fields: dict[str, Any]) -> None:
         self._logger = logger
         self._fields = fields
-        if isinstance(fields["inputs"], Mapping):  # as they are now: a model may change them in place
-            with contextlib.suppress(Exception):
-                fields["inputs"] = dict(fields["inputs"])
+        with contextlib.suppress(Exception):  # as they are now: a model may change them in place
+            fields["inputs"] = dict(read_row(fields["inputs"]))
         self._started_at: int | None = None
         self._is_logged = False
         self.prediction: Any = _UNSET
@@ -288,9 +298,11 @@ class PredictionContext:
 
 
 def _to_list(values: Iterable[Any]) -> list[Any]:
-    """Convert a list, a Series or an array to Python's own values."""
-    items: list[Any] = values.tolist() if hasattr(values, "tolist") else list(values)
-    return items
+    """Convert a list, a Series, an array, or a frame of one output a column to Python's own values, one a row."""
+    if hasattr(values, "tolist"):
+        items: list[Any] = values.tolist()
+        return items
+    return values.to_dict("records") if hasattr(values, "to_dict") else list(values)
 
 
 class SpoolLoggerFactory:

@@ -61,8 +61,8 @@ class PrivacyFilter:
             if name in inputs and treatment != "drop":
                 result.add_input("other", name, self._mask(treatment, inputs[name]))
             result.bins = [_hide_bin(token, part) for token in result.bins]
-        result.unseen_values = [t for t in result.unseen_values if not t.startswith(self._prefixes)]
-        result.oov_words = [t for t in result.oov_words if not t.startswith(self._prefixes)]
+        for values in (result.unseen_values, result.wrong_type_values, result.oov_words):
+            values[:] = [token for token in values if not token.startswith(self._prefixes)]
 
     def hide_error(self, error: dict[str, Any]) -> dict[str, Any]:
         """Keep only the type of an exception: its text and traceback may quote any value."""

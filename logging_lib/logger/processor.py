@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextvars
+import logging
 import sys
 import time
 from collections.abc import Callable, Mapping, MutableMapping
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import orjson
 import structlog
@@ -22,7 +23,6 @@ from logging_lib.logger.event import (
     PROCESS,
     CachedPrediction,
     LabelCache,
-    OutputEncoder,
     build_dead_letter,
     build_error,
     build_label,
@@ -34,8 +34,10 @@ from logging_lib.logger.event import (
 )
 from logging_lib.logger.health import EventCounts
 from logging_lib.logger.metrics import PredictionMetrics
+from logging_lib.logger.output import OutputEncoder
 from logging_lib.logger.privacy import HIDE_NOTHING, PrivacyFilter, Sampler, Treatment
 from logging_lib.logger.reporter import ReportedModel
+from logging_lib.logger.rows import InputsError, read_row
 from logging_lib.logger.values import escape_surrogates, to_jsonable
 from logging_lib.profile.coerce import to_python
 from logging_lib.profile.environment import DEFAULT_LIBRARIES, installed_versions
@@ -43,8 +45,7 @@ from logging_lib.profile.io import load
 from logging_lib.profile.model import Profile
 from logging_lib.schema import SCHEMA_VERSION
 
-if TYPE_CHECKING:
-    pass
+_log = logging.getLogger("logging_lib")
 
 
 def add_context(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -135,9 +136,18 @@ class PredictionProcessor:
         if isinstance(profile, str | Path):
             profile = load(profile)
         self.clock = clock
-        self._privacy_filter = PrivacyFilter(private) if private else HIDE_NOTHING
         self._hides_values = bool(private)
         self.sampler = Sampler(sample, profile)
+        self._privacy_filter = HIDE_NOTHING
+        if private:
+            # What is computed from a private vector says something of it.
+            derived = (
+                [feature for feature in profile.features.values() if feature.derived_from] if profile else []
+            )
+            dropped: dict[str, Treatment] = {
+                feature.name: "drop" for feature in derived if feature.derived_from in private
+            }
+            self._privacy_filter = PrivacyFilter({**private, **dropped})
         self.counts = EventCounts()
         self._label_cache = LabelCache(label_cache_size) if label_cache_size else None
         self._has_extras = bool(private or label_cache_size or not self.sampler.includes_all)
@@ -152,7 +162,8 @@ class PredictionProcessor:
             checker = Checker(profile)
             self._check_inputs = checker.__call__  # a bound method costs less than an instance
             self.encode_output = checker.output
-            if not (private or label_cache_size or metrics):
+            # The numbers of a vector are more than a column of texts: each row is built by itself.
+            if not (private or label_cache_size or metrics or checker.has_vectors):
                 batch_columns = FrameRenderer(checker)
         self._ml: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
@@ -204,7 +215,8 @@ class PredictionProcessor:
         now_ns = self.clock()
         request_id = to_label_text(fields.get("request_id"))
         timestamp = fields.get("timestamp")
-        time_text = (timestamp is not None and to_timestamp(timestamp)) or format_timestamp(now_ns)
+        event_time = to_timestamp(timestamp) if timestamp is not None else None
+        time_text = format_timestamp(now_ns) if event_time is None else event_time
         cached = self._label_cache.find(request_id) if self._label_cache is not None else None
         if "prediction" in fields:
             output = self.encode_output(fields["prediction"], None, None)
@@ -233,6 +245,8 @@ class PredictionProcessor:
         if self._service:
             event["service"] = self._service
         self._add_context({key: value for key, value in fields.items() if key != "actual"}, event)
+        if timestamp is not None and event_time is None:
+            self._keep_unreadable_time(timestamp, event)
         return event
 
     def build_event(
@@ -246,15 +260,21 @@ class PredictionProcessor:
 
         Raises:
             DropEvent: the event is sampled out.
+            InputsError: the inputs are not one row with the names of its features.
         """
         get = fields.get
         now_ns = self.clock()
         inputs = fields["inputs"]
         if result is None:
+            if type(inputs) is not dict:
+                inputs = read_row(inputs)
             result = self._check_inputs(inputs)
+            if result.row is not None:
+                inputs = result.row
         if self._has_extras:
             self._privacy_filter.hide_inputs(result, inputs)
         timestamp, event_id, message = get("timestamp"), get("event_id"), get("event")
+        event_time = None if timestamp is None else to_timestamp(timestamp)
         event_fields = {
             "id": new_id(now_ns) if event_id is None else _to_event_id(event_id, now_ns),
             "kind": "event",
@@ -264,7 +284,7 @@ class PredictionProcessor:
         ml = self._ml.copy()
         ml["input"] = result.input_document()
         event: dict[str, Any] = {
-            "@timestamp": (timestamp is not None and to_timestamp(timestamp)) or format_timestamp(now_ns),
+            "@timestamp": format_timestamp(now_ns) if event_time is None else event_time,
             "message": "prediction" if message is None else to_label_text(message) or "prediction",
             "ecs": ECS,
             "event": event_fields,
@@ -287,6 +307,8 @@ class PredictionProcessor:
             if key not in _EVENT_KEYS:
                 self._add_rare_fields(fields, event, event_fields)
                 break
+        if timestamp is not None and event_time is None:
+            self._keep_unreadable_time(timestamp, event)
         if self.metrics is not None:
             self.metrics.observe(event)
         if self._has_extras:
@@ -298,9 +320,10 @@ class PredictionProcessor:
 
     def build_dead_letter(self, fields: dict[str, Any], error: Exception) -> dict[str, Any]:
         """Build the dead letter of a call whose event could not be built."""
-        reason = to_jsonable(error)
+        reason = str(error) if isinstance(error, InputsError) else to_jsonable(error)
         if self._hides_values:  # an error's text, a label or a traceback may quote a private value
-            reason, fields = type(error).__name__, {"inputs": f"<hidden: {type(fields['inputs']).__name__}>"}
+            reason = reason if isinstance(error, InputsError) else type(error).__name__
+            fields = {"inputs": f"<hidden: {type(fields['inputs']).__name__}>"}
         original = orjson.dumps(to_jsonable(fields))
         event = build_dead_letter(
             error_type=type(error).__name__,
@@ -322,6 +345,17 @@ class PredictionProcessor:
             self.counts.sampled_out += 1
             raise DropEvent
         ml["sample"] = self.sampler.weight
+
+    def _keep_unreadable_time(self, timestamp: Any, event: dict[str, Any]) -> None:
+        """Keep a given time that is not one as a label of the event, whose time is now, and count it."""
+        event.setdefault("labels", {})["timestamp"] = text = to_label_text(timestamp)
+        self.counts.unreadable_times += 1
+        if self.counts.unreadable_times == 1:
+            _log.warning(
+                "timestamp: %.200s is not a time, so the event has the time of the call and the given text as "
+                "labels.timestamp; give a datetime, ISO 8601 or a number since 1970",
+                text,
+            )
 
     def _add_rare_fields(
         self, fields: MutableMapping[str, Any], event: dict[str, Any], event_fields: dict[str, Any]

@@ -2,7 +2,8 @@
 
 The Python twin of ``pipelines/ruby/ml_normalize.rb``; ``pipelines/cases/`` defines what both must do. An event with
 ``ml.schema_version`` is canonical: its required fields are validated, and its inputs are never changed. Any other
-event is foreign, and needs a model and inputs under one of the names in ``ALIASES``.
+event is foreign, and needs a model and inputs under one of the names in ``ALIASES``. Where it has none, but a line
+in ``log`` or ``message``, as log shippers write, it is the event in that line.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from logging_lib.logger.jsonlines import MAX_LINE as MAX_BYTES
 from logging_lib.logger.jsonlines import Line
 from logging_lib.logger.values import to_jsonable
 from logging_lib.normalize.canonical import validate
+from logging_lib.normalize.containers import MAX_WRAPPERS, find_wrapped_line
 from logging_lib.normalize.errors import NormalizeError
 from logging_lib.normalize.foreign import ALIASES, MAX_INPUTS, MAX_TEXT, Checks, hash_content, to_canonical
 from logging_lib.normalize.parsing import MAX_DEPTH, parse
@@ -88,9 +90,14 @@ def normalize(
     Returns:
         A dead letter if the event cannot be used; nothing is raised for what ``raw`` holds.
     """
-    if not isinstance(raw, bytes):
-        raw = _to_bytes(raw)
+    return _normalize(raw if isinstance(raw, bytes) else _to_bytes(raw), now, na_values, checks, MAX_WRAPPERS)
+
+
+def _normalize(
+    raw: bytes, now: datetime | None, na_values: frozenset[str], checks: Checks | None, wrappers: int
+) -> Event | DeadLetter:
     arrival = None if now is None else get_arrival(now)
+    document: dict[str, Any] = {}
     try:
         document, repaired = parse(raw)
         ml = document.get("ml")
@@ -100,7 +107,17 @@ def normalize(
             return Event(validate(document, ml, len(raw), arrival))
         return Event(to_canonical(document, raw, arrival, na_values, checks))
     except NormalizeError as error:
-        return refuse(raw, error.reason, str(error), now=now, stage=error.stage)
+        wrapped = None
+        if wrappers and error.reason in ("no_model", "no_inputs"):
+            wrapped = find_wrapped_line(document)
+        if wrapped is None:
+            return refuse(raw, error.reason, str(error), now=now, stage=error.stage)
+    name, line = wrapped
+    result = _normalize(line, now, na_values, checks, wrappers - 1)
+    if isinstance(result, Event):
+        return result
+    message, stage = result.document["error"]["message"], result.document["ml"]["deadletter"]["stage"]
+    return refuse(raw, result.reason, f"the line in `{name}`: {message}", now=now, stage=stage)
 
 
 def refuse(
@@ -144,6 +161,10 @@ def normalize_line(
     if line.fault == "too_large":
         result: Event | DeadLetter = refuse(
             line.data, "too_large", f"the line has more than {MAX_BYTES} bytes", now=now, stage="parse"
+        )
+    elif line.fault == "damaged":
+        result = refuse(
+            line.data, "damaged", "the compressed file is damaged or cut here", now=now, stage="parse"
         )
     else:
         result = normalize(line.data, now=now, checks=checks)

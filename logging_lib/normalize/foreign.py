@@ -8,12 +8,13 @@ from hashlib import sha256
 from typing import Any
 
 from logging_lib.logger.checks import MAX_CATEGORY, Checker, CheckResult
-from logging_lib.logger.event import ECS, OutputEncoder, to_nanoseconds
-from logging_lib.logger.values import MAX_ITEMS, cut_text, to_jsonable
+from logging_lib.logger.event import ECS, to_nanoseconds
+from logging_lib.logger.output import OutputEncoder
+from logging_lib.logger.values import cut_text, to_jsonable
 from logging_lib.normalize.errors import NormalizeError, quote_value, to_json_text
 from logging_lib.normalize.names import with_safe_names
 from logging_lib.normalize.parsing import SPACE
-from logging_lib.normalize.payloads import unwrap
+from logging_lib.normalize.payloads import unpack_rows, unwrap
 from logging_lib.normalize.times import Arrival, TooFarAheadError, normalize_time
 from logging_lib.profile.coerce import parse_scalar
 from logging_lib.schema import SCHEMA_VERSION
@@ -45,7 +46,6 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 _NAME_OF_ALIAS = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
 _PLAIN_OUTPUT = OutputEncoder(None)
 _WITHOUT_CONTEXT = frozenset(("model", "version", "inputs", "prediction", "timestamp", "score", "scores"))
-_INFINITE = ("Infinity", "-Infinity")
 _PLAIN_STARTS = frozenset(string.ascii_letters + "_") - frozenset("tTfF")
 """A text that begins with one of these is not blank and spells neither a number nor a boolean."""
 _SAFE = 2**63
@@ -73,6 +73,8 @@ def to_canonical(
     get = fields.get
     model, version = _read_model(fields, extra_fields)
     inputs = get("inputs")
+    if type(inputs) is not dict:
+        inputs = unpack_rows(inputs)
     if type(inputs) is not dict:
         raise NormalizeError(
             "no_inputs", f"no inputs: one of {', '.join(ALIASES['inputs'])} must hold an object"
@@ -114,7 +116,7 @@ def to_canonical(
     }
     if checker is not None:
         _add_checks(result, ml)
-    _add_output(fields, extra_fields, _PLAIN_OUTPUT if checker is None else checker.output, ml)
+    _add_output(fields, _PLAIN_OUTPUT if checker is None else checker.output, ml)
     if not fields.keys() <= _WITHOUT_CONTEXT:
         _add_context(fields, extra_fields, event)
     if extra_fields:
@@ -201,43 +203,21 @@ def _add_checks(result: CheckResult, ml: dict[str, Any]) -> None:
         ml["text"] = result.text_document()
 
 
-def _add_output(
-    fields: Mapping[str, Any], extra_fields: dict[str, Any], encode_output: OutputEncoder, ml: dict[str, Any]
-) -> None:
-    """Add ``ml.prediction.*``; a value that does not fit there becomes a label."""
+def _add_output(fields: Mapping[str, Any], encode_output: OutputEncoder, ml: dict[str, Any]) -> None:
+    """Add ``ml.prediction.*``."""
     output, scores, score = fields.get("prediction"), fields.get("scores"), fields.get("score")
     if type(output) is float and scores is None and score is None:  # the ordinary regression
         ml["prediction"] = encode_output(output, None, None)
         return
-    score = parse_scalar(score)
-    if score is not None and not _is_number(score):
-        extra_fields["score"], score = score, None
-    if scores is not None and not isinstance(scores, dict | list):
-        extra_fields["scores"], scores = scores, None
-    for name, value in (("prediction", output), ("scores", scores)):
-        if not _fits(value):
-            extra_fields[name] = value  # noqa: PERF403 - seldom any
-    if isinstance(output, list) and len(output) == 1:
-        output = output[0]
-    output = parse_scalar(output)
-    if type(output) is str:
-        output = cut_text(output, MAX_TEXT)
+    output = parse_scalar(encode_output.unwrap(output))
     if output is not None or scores is not None or score is not None:
-        document = encode_output(output, score, scores)
+        output, score, scores = (
+            to_jsonable(value, max_text=MAX_TEXT) for value in (output, parse_scalar(score), scores)
+        )
+        document = encode_output.encode(output, score, scores)
         if "scores" in document:
             document["scores"] = with_safe_names(document["scores"])
         ml["prediction"] = document
-
-
-def _fits(value: Any) -> bool:
-    """Whether ``ml.prediction`` can hold the whole value."""
-    if isinstance(value, str):
-        return value not in _INFINITE
-    if isinstance(value, dict):
-        value = value.values()
-    elif not isinstance(value, list):
-        return True
-    return len(value) <= MAX_ITEMS and all(map(_is_number, value))
 
 
 def _is_number(value: Any) -> bool:

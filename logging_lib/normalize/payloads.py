@@ -81,6 +81,16 @@ def _read_inputs(flat: dict[str, Any]) -> dict[str, Any] | None:
     return None
 
 
+def unpack_rows(inputs: Any) -> Any:
+    """Return the one row of a list of rows by name; anything else as it is.
+
+    Raises:
+        NormalizeError: ``batch``, for several rows.
+    """
+    are_rows = _is_rows(inputs) and all(isinstance(row, dict) for row in inputs)
+    return _expect_single_row(inputs) if are_rows else inputs
+
+
 def _read_outputs(flat: dict[str, Any]) -> None:
     tensors = _find_tensors(flat.get("outputs"))
     if tensors is not None:

@@ -7,42 +7,15 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-from logging_lib.profile.coerce import parse_scalar
+from logging_lib.profile.timestamps import format_time, parse_iso, parse_timestamp
 
 MAX_AHEAD = timedelta(days=1)
 """An event further in the future is refused."""
 
-_CLOCK = r"(?:[01]\d|2[0-3]):[0-5]\d"
-_ISO = re.compile(
-    rf"\d{{4}}-\d\d-\d\d(?:[T ]{_CLOCK}(?::[0-5]\d(?P<fraction>[.,]\d{{1,9}})?)?"
-    rf"(?P<zone>Z|[+-](?:[01]\d|2[0-3]):?[0-5]\d)?)?\Z",
+_CANONICAL = re.compile(
+    r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{6})?Z\Z",
     re.ASCII,
 )
-_CANONICAL = re.compile(rf"\d{{4}}-\d\d-\d\dT{_CLOCK}:[0-5]\d(?:\.\d{{6}})?Z\Z", re.ASCII)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SCALES = ((1e11, 10**9), (1e14, 10**6), (1e17, 10**3), (1e20, 1))
-
-
-def parse_iso(text: str, *, require_zone: bool = False) -> datetime | None:
-    """Parse an ISO 8601 text; None where it is not one.
-
-    Args:
-        text: a date, or a date and time; digits beyond microseconds are cut; without a zone it is UTC.
-        require_zone: refuse a text without a time of day and a zone.
-    """
-    if _CANONICAL.match(text) is None:
-        match = _ISO.match(text)
-        if match is None or (require_zone and (match["zone"] is None or text[10] != "T")):
-            return None
-        fraction = match["fraction"]
-        if fraction is not None:  # six digits, as every version of Python reads
-            start, end = match.span("fraction")
-            text = f"{text[:start]}.{fraction[1:7]:0<6}{text[end:]}"
-    try:
-        moment = datetime.fromisoformat(text)
-        return moment.astimezone(UTC) if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        return None
 
 
 class Arrival:
@@ -62,7 +35,7 @@ get_arrival = lru_cache(64)(Arrival)
 
 
 def normalize_time(value: Any, arrival: Arrival | None) -> str | None:
-    """Normalize the time of a foreign event: ISO 8601, or a number since 1970 in s, ms, µs or ns, also as text.
+    """Normalize the time of a foreign event, in any form that ``parse_timestamp`` reads.
 
     Returns:
         The canonical form, or None where the value is not a time.
@@ -70,16 +43,12 @@ def normalize_time(value: Any, arrival: Arrival | None) -> str | None:
     Raises:
         TooFarAheadError: it is more than a day after the arrival.
     """
-    if type(value) is str:
-        if _is_canonical(value):
-            text = value if len(value) == 27 else f"{value[:19]}.000000Z"
-            if arrival is not None and text > arrival.latest_text:
-                raise TooFarAheadError(text)
-            return text
-        value = parse_scalar(value)
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    moment = parse_iso(value) if isinstance(value, str) else _parse_number(value)
+    if type(value) is str and _is_canonical(value):
+        text = value if len(value) == 27 else f"{value[:19]}.000000Z"
+        if arrival is not None and text > arrival.latest_text:
+            raise TooFarAheadError(text)
+        return text
+    moment = parse_timestamp(value)
     return None if moment is None else _check_not_ahead(moment, arrival)
 
 
@@ -94,7 +63,7 @@ def validate_time(value: Any, arrival: Arrival | None) -> str | None:
         if arrival is not None and value[:-1] > arrival.latest_text[:-1]:
             raise TooFarAheadError(value if len(value) == 27 else f"{value[:19]}.000000Z")
         return value
-    moment = parse_iso(value, require_zone=True)
+    moment = parse_iso(value)
     return None if moment is None else _check_not_ahead(moment, arrival)
 
 
@@ -120,25 +89,3 @@ def _check_not_ahead(moment: datetime, arrival: Arrival | None) -> str:
     if arrival is not None and moment > arrival.latest:
         raise TooFarAheadError(text)
     return text
-
-
-def format_time(moment: datetime) -> str:
-    """Format a time in UTC in the canonical form."""
-    return f"{moment.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
-
-
-def _parse_number(value: float) -> datetime | None:
-    """Convert a number, whose unit follows from its size: seconds up to the year 5138."""
-    for limit, nanoseconds in _SCALES:
-        if abs(value) < limit:
-            if isinstance(value, int):
-                microseconds = value * nanoseconds // 1000
-            elif nanoseconds == 1:
-                microseconds = int(value) // 1000
-            else:
-                microseconds = round(value * nanoseconds / 1e3)
-            try:
-                return _EPOCH + timedelta(microseconds=microseconds)
-            except OverflowError:
-                return None
-    return None

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from logging_lib._util.times import parse_duration, parse_instant
+from logging_lib.logger.checks import VALUE_FIELDS
 from logging_lib.schema import tokens
 from logging_lib.schema.templates import PROFILES, WATCH_STATE
 from logging_lib.store.history import inputs_of
@@ -66,7 +67,7 @@ class Audit:
         return {
             check: [{"feature": name, "value": inputs.get(name), "bin": bins.get(name)} for name in names]
             for check, names in (ml.get("check") or {}).items()
-            if check != "unseen_values"
+            if check not in VALUE_FIELDS
         }
 
     def document(self) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -34,6 +34,15 @@ from logging_lib.profile.model import (
     Kind,
     Moments,
 )
+from logging_lib.profile.notes import Importance, Note
+from logging_lib.profile.review import (
+    count_values,
+    find_placeholders,
+    note_identifier,
+    review_numbers,
+    review_values,
+)
+from logging_lib.profile.spellings import read_as
 from logging_lib.profile.variation import RowStates, find_earliest_place
 
 NUMERIC_BINS = 10
@@ -51,7 +60,7 @@ def fit_numeric(
     finite = np.isfinite(numbers)
     infinite = np.isinf(numbers)
     ordered = np.sort(numbers[finite])
-    notes: list[str] = []
+    notes: list[Note] = []
     feature: dict[str, Any] = {"name": name, "kind": kind}
     failed = {"not_finite": infinite, "out_of_range": np.zeros(len(numbers), bool)}
     if len(ordered) == 0 and feature_config.range is None:
@@ -60,7 +69,7 @@ def fit_numeric(
     bounds = _parse_range(feature_config, kind, name)
     low, high = bounds or (float(ordered[0]), float(ordered[-1]))
     if low == high:
-        notes.append("is constant in training: any other value is out of range")
+        notes.append(Note(Importance.CONSTANT, "is constant in training: any other value is out of range"))
     edges = _choose_edges(ordered, low, high, feature_config, kind)
     feature["edges"] = edges
     inside = ordered[(ordered >= low) & (ordered <= high)]
@@ -248,7 +257,7 @@ def _fit_codes(
     present = codes >= 0
     sizes = np.bincount(codes[present], minlength=len(labels))
     scoring = np.bincount(codes[present & split.scoring], minlength=len(labels))
-    notes: list[str] = []
+    notes: list[Note] = []
 
     def choose_labels(counts: Array) -> list[int]:
         used_codes = [i for i in range(len(labels)) if counts[i]]
@@ -266,9 +275,10 @@ def _fit_codes(
         is_known[choose_labels(scoring)] = True
         is_known &= ~split.is_alone(codes, len(labels))
         if int((sizes > 0).sum()) > len(values):
-            notes.append(f"has more than {config.max_values} values: the rarer ones count as unseen")
+            text = f"has more than {config.max_values} values: the rarer ones count as unseen"
+            notes.append(Note(Importance.MANY_VALUES, text))
     if len(values) == 1:
-        notes.append("is constant in training: any other value is unseen")
+        notes.append(Note(Importance.CONSTANT, "is constant in training: any other value is unseen"))
     unseen = present & ~np.append(is_known, True)[codes]
     known_from = {}
     if split.rank is not None and feature_config.values is None:
@@ -322,7 +332,7 @@ def fit_text(
     bins = np.where(present, np.searchsorted(edges[1:-1], lengths, "right"), -1)
     notes = []
     if len(observed) and float(observed.mean()) > 0.5:
-        notes.append("most of its words occur once: is it an identifier? Then exclude it")
+        notes.append(note_identifier("has words that mostly occur once"))
     counts = np.histogram(observed, bins=np.array(OOV_EDGES))[0] if len(observed) else np.zeros(4, int)
     feature: dict[str, Any] = {
         "name": name,
@@ -523,10 +533,26 @@ _FITTERS: dict[Kind, Any] = {
 }
 
 
+class FittedColumn(NamedTuple):
+    """A feature, and what else was found in its column.
+
+    Attributes:
+        feature: the feature.
+        states: what each row is, for the natural variation.
+        notes: what a person should know about it; none of a hidden feature.
+        placeholders: texts that stand for a missing value among values of another type, with their rows.
+    """
+
+    feature: Feature
+    states: RowStates
+    notes: list[Note]
+    placeholders: Mapping[str, int]
+
+
 def fit_column(
     series: pd.Series, name: str, split: HeldOutSplit, config: Config, *, absent: Array | None = None
-) -> tuple[Feature, RowStates]:
-    """Fit one feature; also return what each row is, for the natural variation.
+) -> FittedColumn:
+    """Fit one feature.
 
     Args:
         series: the column, shape (rows,), of any dtype.
@@ -534,6 +560,9 @@ def fit_column(
         split: which rows are held out.
         config: overrides for this feature are looked up by ``name``.
         absent: mask of rows without the key, shape (rows,).
+
+    Raises:
+        ProfileError: the column cannot be read as the kind that the configuration names.
     """
     feature_config = config.features.get(name, FeatureConfig())
     absent_rows = absent if absent is not None else np.zeros(len(series), dtype=bool)
@@ -543,20 +572,42 @@ def fit_column(
         numbers = series.to_numpy(dtype=float, na_value=np.nan)
         missing = np.isnan(numbers) & ~absent_rows
         fit = fit_numeric(numbers, np.zeros(len(series), bool), name, "numeric", split, feature_config)
-        return _build_feature(fit, feature_config, split, missing, absent_rows)
+        notes = review_numbers(numbers, kind, name, split.rank)
+        return build_feature(fit, feature_config, split, missing, absent_rows, notes, {})
     column = encode_column(series, feature_config, config, absent_rows)
+    if kind is not None:
+        try:
+            column.uniques = read_as(kind, column.uniques)
+        except ValueError as error:
+            raise ProfileError(f"features.{name}.kind: {kind}: {error}") from None
     kind = kind or infer_kind(column)
-    fitted = _FITTERS[kind](column, name, split, feature_config, config)
-    return _build_feature(fitted, feature_config, split, column.missing, absent_rows)
+    fit = _FITTERS[kind](column, name, split, feature_config, config)
+    placeholders = find_placeholders(count_values(column, fit.wrong_type))
+    notes = review_values(column, kind, fit.wrong_type, is_inferred=feature_config.kind is None)
+    if fit.numbers is not None:
+        notes += review_numbers(fit.numbers, kind, name, split.rank)
+    return build_feature(fit, feature_config, split, column.missing, absent_rows, notes, placeholders)
 
 
-def _build_feature(
+def build_feature(
     fit: ColumnFit,
     feature_config: FeatureConfig,
     split: HeldOutSplit,
     missing: Array,
     absent: Array,
-) -> tuple[Feature, RowStates]:
+    notes: Sequence[Note] = (),
+    placeholders: Mapping[str, int] | None = None,
+) -> FittedColumn:
+    """Build the feature from the fit of its column, and what each row is.
+
+    Args:
+        fit: the fit of the column's values.
+        feature_config: the overrides for this feature.
+        split: which rows are held out.
+        missing, absent: masks of the rows without a value, and without the key; shape (rows,).
+        notes: what a person should know about the column, beside the notes of the fit.
+        placeholders: texts that stand for a missing value, with their rows.
+    """
     rows = len(missing)
     failed = {"missing": missing, "absent": absent, "wrong_type": fit.wrong_type, **fit.failed}
     special = {
@@ -570,7 +621,8 @@ def _build_feature(
         for check in ("missing", "absent"):
             expected[check] = Expectation(0, split.held_out.rows)
     if int(missing.sum() + absent.sum()) == rows:
-        fit.notes.append("has no value in training: any number, category or word will be flagged")
+        text = "has no value in training: any number, category or word will be flagged"
+        fit.notes.append(Note(Importance.NO_VALUE, text))
     if feature_config.hidden:
         keep = ("missing", "absent")
         feature = Feature(
@@ -585,17 +637,23 @@ def _build_feature(
             },
             expected={check: expected[check] for check in keep},
         )
-        return feature, RowStates(feature.name, np.full(rows, -1), 0, False, _known_from(failed, keep))
+        states = RowStates(feature.name, np.full(rows, -1), 0, False, _known_from(failed, keep))
+        return FittedColumn(feature, states, [], placeholders or {})
+    if any(note.importance in (Importance.SPELLING, Importance.IDENTIFIER) for note in notes):
+        fit.notes = [
+            note for note in fit.notes if note.importance != Importance.IDENTIFIER
+        ]  # it says the same
+    all_notes = sorted({*fit.notes, *notes})
     feature = Feature(
         **fit.feature,
         nullable=feature_config.nullable,
         special={key: count for key, count in special.items() if count},
         expected=expected,
-        notes=tuple(fit.notes),
+        notes=tuple(note.text for note in all_notes),
     )
     static = [check for check in expected if check not in ("oov", "unseen", "out_of_range")]
     bins = fit.bins if fit.bins is not None else np.full(rows, -1)
-    return feature, RowStates(
+    states = RowStates(
         feature.name,
         np.where(missing | absent | fit.wrong_type, -1, bins),
         max(int(bins.max(initial=-1)) + 1, len(feature.counts)),
@@ -604,6 +662,7 @@ def _build_feature(
         fit.numbers,
         fit.words,
     )
+    return FittedColumn(feature, states, all_notes, placeholders or {})
 
 
 def _known_from(failed: Mapping[str, Array], checks: Iterable[str]) -> dict[str, Array]:

@@ -20,7 +20,7 @@ class FeatureConfig:
     """Overrides for one feature; None leaves a part to inference.
 
     Attributes:
-        kind: numeric, category, text, boolean or date.
+        kind: numeric, category, text, boolean, date or vector.
         values: category: the allowed values; any other is unseen, even if training had it.
         range: numeric (or date, as ISO text): the allowed (low, high).
         nullable: False expects no missing value at all, even if training had some.

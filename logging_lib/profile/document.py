@@ -35,7 +35,8 @@ def build_document(
     feature → bin → training rows, ``order`` lists a number's bins from the lowest to the highest, ``rates`` has the
     counts of ``checks`` as a list, for readers that cannot iterate over an object's keys (Vega in Kibana). The
     check ``prediction`` has the special bins of ``ml.prediction.bin`` in place of features; ``new_words`` has, for
-    each text, the rows with the most frequent new word.
+    each text, the rows with the most frequent new word. The ``prediction`` of a model with several labels has
+    ``rows``, since a row is in the bin of each of its labels.
 
     Args:
         profile: the profile, as ``fit`` returned it.
@@ -56,7 +57,7 @@ def build_document(
             "features": len(profile.features),
             "checks": {
                 **{check: _expected_rates(profile, check) for check in CHECKS},
-                "prediction": _expected_output_bins(profile.prediction),
+                "prediction": _expected_output_bins(profile),
                 NEW_WORDS: _expected_new_words(profile),
             },
             "rates": [
@@ -84,6 +85,8 @@ def build_document(
             "order": _bin_order(profile.prediction),
             "moments": _feature_moments(profile.prediction),
         }
+        if profile.prediction.multiple:
+            document["expected"]["prediction"]["rows"] = _count_labeled_rows(profile, profile.prediction)
     if profile.quality is not None:
         document["expected"]["quality"] = _expected_quality(profile.quality)
     if profile.trained_at is not None:
@@ -246,15 +249,21 @@ def _bin_order(feature: Feature) -> list[str]:
     return list(feature.bin_labels()) if is_ordered and not feature.hidden else []
 
 
-def _expected_output_bins(output: Feature | None) -> dict[str, Any]:
+def _count_labeled_rows(profile: Profile, output: Feature) -> int:
+    """Count the rows with a list of labels, of which each label's rows are a share."""
+    return profile.rows - output.special.get(tokens.MISSING, 0) - output.special.get(tokens.TYPE, 0)
+
+
+def _expected_output_bins(profile: Profile) -> dict[str, Any]:
     """Compute the expected counts of the special bins of the model's outputs.
 
     The range ends at training's extremes, so of m + 1 outputs one is expected beyond either end, although training
     has none there.
     """
+    output = profile.prediction
     if output is None:
         return {}
-    rows = sum(output.expected_bins().values())
+    rows = profile.rows if output.multiple else sum(output.expected_bins().values())
     beyond = 1 if output.kind == "numeric" else 0
     return {
         name: {

@@ -14,6 +14,7 @@ import pandas as pd
 from logging_lib.profile.coerce import is_null, split_words, to_epoch, to_python
 from logging_lib.profile.config import Config, FeatureConfig
 from logging_lib.profile.model import Expectation, HeldOut, Kind
+from logging_lib.profile.notes import Note
 
 Array = np.ndarray[Any, Any]
 
@@ -145,7 +146,7 @@ class ColumnFit:
     feature: dict[str, Any]
     failed: dict[str, Array]
     wrong_type: Array
-    notes: list[str]
+    notes: list[Note]
     bins: Array | None = None
     known_from: dict[str, Array] = field(default_factory=dict)
     numbers: Array | None = None

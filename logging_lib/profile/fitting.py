@@ -10,14 +10,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from logging_lib.profile.coerce import category_text, format_epoch, to_epoch, to_python
-from logging_lib.profile.columns import compute_moments, fit_column
+from logging_lib.profile.coerce import NA_VALUES, category_text, format_epoch, to_epoch, to_python
+from logging_lib.profile.columns import FittedColumn, compute_moments, fit_column
 from logging_lib.profile.config import Config, FeatureConfig, parse_timezone, validate_columns
-from logging_lib.profile.encoding import HeldOutSplit
+from logging_lib.profile.encoding import HeldOutSplit, is_number_dtype
 from logging_lib.profile.environment import installed_versions
 from logging_lib.profile.io import ProfileError, with_content_hash
 from logging_lib.profile.model import PREDICTION, Feature, HeldOut, Profile, Quality
+from logging_lib.profile.multilabel import fit_labels, is_multilabel
+from logging_lib.profile.notes import Note
+from logging_lib.profile.review import note_placeholders
 from logging_lib.profile.variation import RowStates, measure_variation, state_default
+from logging_lib.profile.vector_columns import fit_features, holds_vectors
+from logging_lib.profile.vectors import derived_names
 
 MAX_BLOCKS = 10
 MIN_BLOCK_ROWS = 20
@@ -57,7 +62,34 @@ def fit(
     Raises:
         ProfileError: the data have no row, no feature, or not all of the named columns.
     """
-    config = config or Config()
+    return fit_with_notes(
+        data,
+        model=model,
+        version=version,
+        target=target,
+        prediction=prediction,
+        config=config or Config(),
+        trained_at=trained_at,
+        training_seconds=training_seconds,
+        libraries=libraries,
+        absent=absent,
+    )[0]
+
+
+def fit_with_notes(
+    data: pd.DataFrame,
+    *,
+    model: str,
+    version: str,
+    target: str | None,
+    prediction: str | None,
+    config: Config,
+    trained_at: str | datetime | None,
+    training_seconds: float | None,
+    libraries: Mapping[str, str] | None = None,
+    absent: Mapping[str, np.ndarray] | None,
+) -> tuple[Profile, dict[str, list[Note]]]:
+    """Fit a profile as ``fit`` does, and also return the notes of each feature with their importance."""
     for argument, value in (("model", model), ("version", version)):
         if not isinstance(value, str) or not value:
             raise ProfileError(f"{argument}: expected a text that is not empty, found {value!r}")
@@ -76,6 +108,8 @@ def fit(
         raise ProfileError("the data have no rows: a profile needs the rows that the model was trained on")
     data = data.set_axis(names, axis=1)
     excluded = {*config.exclude, config.time, target, prediction}
+    # What a log has of vectors beside them is computed again.
+    excluded |= {derived for name in names if holds_vectors(data[name]) for derived in derived_names(name)}
     features = [name for name in names if name not in excluded]
     if not features:
         raise ProfileError(
@@ -84,35 +118,65 @@ def fit(
 
     seconds = _read_times(data, config.time) if config.time is not None else None
     split = _hold_out(data, seconds, config)
-    masks = absent or {}
-    fitted = {name: fit_column(data[name], name, split, config, absent=masks.get(name)) for name in features}
+    fitted, na_values = _fit_features(data[features], split, config, absent or {})
     outputs = {
         role: _fit_output(data[column], role, split, config)
         for role, column in (("prediction", prediction or target), ("target", target))
         if column is not None
     }
-    states = [replace(state, numbers=None) for _, state in fitted.values()]
+    states = [replace(column.states, numbers=None) for column in fitted.values()]
     if "prediction" in outputs:
         states.append(replace(outputs["prediction"][1], name=PREDICTION, known_from={}))
     variation = measure_variation(seconds, states, config.timezone) if seconds is not None else None
     last = format_epoch(float(seconds.max())) if seconds is not None else None
-    return with_content_hash(
+    profile = with_content_hash(
         Profile(
             model=model,
             version=version,
             rows=len(data),
             held_out=split.held_out,
-            features={name: feature for name, (feature, _) in fitted.items()},
+            features={name: column.feature for name, column in fitted.items()},
             prediction=outputs["prediction"][0] if "prediction" in outputs else None,
             target=outputs["target"][0] if "target" in outputs else None,
             quality=_measure_quality(data, target, prediction, outputs, split),
             trained_at=_parse_trained_at(trained_at) or last,
             training_seconds=training_seconds,
             libraries=dict(libraries) if libraries is not None else installed_versions(),
-            na_values=config.na_values,
+            na_values=na_values,
             variation=variation or state_default(seconds),
         )
     )
+    return profile, {name: column.notes for name, column in fitted.items()}
+
+
+def _fit_features(
+    data: pd.DataFrame, split: HeldOutSplit, config: Config, absent: Mapping[str, np.ndarray]
+) -> tuple[dict[str, FittedColumn], tuple[str, ...]]:
+    """Fit each column; also return the spellings of a missing value.
+
+    Usual ones that are found among numbers, dates or booleans, such as ``?``, are added to the default. They count
+    in all columns, as for the logger; only a category keeps those that are among its values.
+    """
+    fitted: dict[str, FittedColumn] = {}
+    for name in data:
+        columns = fit_features(data[name], str(name), split, config, absent=absent.get(str(name)))
+        fitted |= {column.feature.name: column for column in columns}
+    placeholders = sorted({text for column in fitted.values() for text in column.placeholders})
+    if not placeholders or config.na_values != NA_VALUES:
+        return fitted, config.na_values
+    extended = replace(config, na_values=(*config.na_values, *placeholders))
+    for name in data:
+        before = fitted[str(name)]
+        keeps_values = before.feature.kind == "category" and not before.feature.hidden
+        if keeps_values or before.feature.kind == "vector" or is_number_dtype(data[name]):
+            continue
+        after = fit_column(data[name], str(name), split, extended, absent=absent.get(str(name)))
+        if before.placeholders and not before.feature.hidden:
+            notes = [note_placeholders(before.placeholders, len(data)), *after.notes]
+            texts = tuple(note.text for note in notes)
+            after = after._replace(notes=notes, feature=replace(after.feature, notes=texts))
+        fitted[str(name)] = after
+    return fitted, extended.na_values
 
 
 def _read_times(data: pd.DataFrame, column: str) -> np.ndarray[Any, Any]:
@@ -176,11 +240,13 @@ def _fit_output(
     column: pd.Series, role: str, split: HeldOutSplit, config: Config
 ) -> tuple[Feature, RowStates]:
     """Fit the distribution of the prediction or the target, as a feature without expectations."""
-    feature, states = fit_column(column, role, split, replace(config, features={}))
-    if feature.kind == "text":  # an output is never a text: many labels are still labels
+    if is_multilabel(column):
+        return fit_labels(column, role, config)
+    fitted = fit_column(column, role, split, replace(config, features={}))
+    if fitted.feature.kind == "text":  # an output is never a text: many labels are still labels
         labels = {role: FeatureConfig(kind="category")}
-        feature, states = fit_column(column, role, split, replace(config, features=labels))
-    return replace(feature, expected={}, notes=()), states
+        fitted = fit_column(column, role, split, replace(config, features=labels))
+    return replace(fitted.feature, expected={}, notes=()), fitted.states
 
 
 def _measure_quality(

@@ -29,6 +29,7 @@ from logging_lib.profile.model import (
     Rhythm,
     Variation,
 )
+from logging_lib.profile.vectors import derived_names
 
 
 class ProfileError(LoggingLibError, ValueError):
@@ -238,7 +239,7 @@ def _decode_edges(reader: _ProfileDecoder, value: Any, path: str) -> tuple[float
 def _decode_feature(reader: _ProfileDecoder, value: Any, path: str) -> Feature:
     feature: Feature = reader.build(Feature, value, path, _FEATURE)
     sizes = []
-    if feature.kind in ("numeric", "date") or (feature.kind == "text" and feature.edges):
+    if feature.kind in ("numeric", "date", "vector") or (feature.kind == "text" and feature.edges):
         sizes.append((len(feature.counts), len(feature.bin_labels())))
     if feature.kind == "text":
         sizes.append((len(feature.oov_counts), len(OOV_EDGES) - 1))
@@ -261,6 +262,12 @@ def _decode_features(reader: _ProfileDecoder, value: Any, path: str) -> dict[str
     for key, feature in features.items():
         if key != feature.name:
             raise reader.fail(f"{path}.{key}.name", repr(key), feature.name)
+    for key, feature in features.items():
+        source = features.get(feature.derived_from)
+        if feature.derived_from and not (
+            source is not None and source.kind == "vector" and key in derived_names(source.name)
+        ):
+            raise reader.fail(f"{path}.{key}.derived_from", "the vector in its name", feature.derived_from)
     return features
 
 
@@ -292,6 +299,7 @@ _FEATURE: dict[str, _Decode] = {
     "nullable": _decode_flag,
     "hidden": _decode_flag,
     "values": _decode_map(_decode_count),
+    "multiple": _decode_flag,
     "binned": _decode_count,
     "edges": _decode_edges,
     "counts": _decode_tuple(_decode_count),
@@ -299,6 +307,8 @@ _FEATURE: dict[str, _Decode] = {
     "oov_threshold": _decode_number,
     "oov_counts": _decode_tuple(_decode_count),
     "new_words": _decode_object(Expectation, _EXPECTATION),
+    "centroid": _decode_tuple(_decode_number),
+    "derived_from": _decode_text,
     "moments": _decode_object(Moments, _MOMENTS),
     "special": _decode_map(_decode_count),
     "expected": _decode_map(_decode_object(Expectation, _EXPECTATION)),

@@ -13,8 +13,8 @@ from logging_lib.schema import tokens
 FORMAT_VERSION = 1
 MAX_BINS = 50
 
-Kind = Literal["numeric", "category", "text", "boolean", "date"]
-KINDS: tuple[Kind, ...] = ("numeric", "category", "text", "boolean", "date")
+Kind = Literal["numeric", "category", "text", "boolean", "date", "vector"]
+KINDS: tuple[Kind, ...] = ("numeric", "category", "text", "boolean", "date", "vector")
 CHECKS = ("missing", "absent", "unseen", "out_of_range", "not_finite", "wrong_type", "oov")
 NEW_WORDS = "new_words"
 """Not a check of one event: that a word which training did not have became common."""
@@ -23,6 +23,8 @@ MAX_WORDS = float(MAX_CHECKED_TEXT)
 """No text has more words that count."""
 LENGTH = "len:"
 """What the bins of a text's number of words begin with."""
+DIMENSION = "dim:"
+"""What the one bin of a vector begins with: how many numbers it has."""
 PREDICTION = "(prediction)"
 PARTS_OF_WEEK = 48
 DEFAULT_FEATURE = "*"
@@ -86,9 +88,11 @@ class Feature:
 
     Attributes:
         name: the feature's name.
-        kind: numeric, category, text, boolean or date.
+        kind: numeric, category, text, boolean, date or vector.
         nullable: whether missing values are allowed; False expects none at all.
         hidden: neither values nor words are stored; only presence and type are checked.
+        multiple: of the prediction or the target: each row has a list of ``values``, and their counts are those of
+            the rows with that label.
         values: category, boolean: each known value with its training count, the most frequent first.
         binned: category: how many of ``values`` have a bin of their own; the others share ``!other``.
         edges: numeric, date (in epoch seconds): bin edges; the first and the last are the allowed range. Text: of
@@ -99,6 +103,9 @@ class Feature:
         oov_counts: text: held-out rows by share of unknown words, in the bins of ``OOV_EDGES``.
         new_words: text: how many held-out rows have the most frequent word that the other rows do not know; without
             times, in the block of rows where that are most. None in a profile of an earlier version.
+        centroid: vector: the mean of training's vectors, of as many numbers as each has.
+        derived_from: the vector that this number is computed from when that is checked: its norm, or its cosine to
+            the centroid; empty for any other feature.
         moments: numeric, date: of the values; text: of the number of words in a text.
         special: training rows in special bins: ``!missing`` and the like.
         expected: by check, how often it failed on held-out rows.
@@ -109,6 +116,7 @@ class Feature:
     kind: Kind
     nullable: bool = True
     hidden: bool = False
+    multiple: bool = False
     values: Mapping[str, int] = field(default_factory=dict)
     binned: int = 0
     edges: tuple[float, ...] = ()
@@ -117,6 +125,8 @@ class Feature:
     oov_threshold: float = 0.0
     oov_counts: tuple[int, ...] = ()
     new_words: Expectation | None = None
+    centroid: tuple[float, ...] = ()
+    derived_from: str = ""
     moments: Moments | None = None
     special: Mapping[str, int] = field(default_factory=dict)
     expected: Mapping[str, Expectation] = field(default_factory=dict)
@@ -132,6 +142,8 @@ class Feature:
         if self.kind == "text":
             lengths = tuple(LENGTH + label for label in _format_intervals(self.edges, number_text))
             return lengths or self.oov_labels()
+        if self.kind == "vector":
+            return (f"{DIMENSION}{len(self.centroid)}",) if self.centroid else ()
         return _format_intervals(self.edges, format_epoch if self.kind == "date" else number_text)
 
     def oov_labels(self) -> tuple[str, ...]:
@@ -145,7 +157,9 @@ class Feature:
     def expected_bins(self) -> dict[str, int]:
         """Count the training rows per bin; the keys are the bins as in ``ml.input.bins`` after the ``=``."""
         bins: dict[str, int] = {}
-        if self.kind in ("category", "boolean"):
+        if self.multiple:  # `special` has the rows with any other label
+            bins = {tokens.escape(value): count for value, count in list(self.values.items())[: self.binned]}
+        elif self.kind in ("category", "boolean"):
             for position, (value, count) in enumerate(self.values.items()):
                 name = tokens.escape(value) if position < self.binned else tokens.OTHER
                 bins[name] = bins.get(name, 0) + count

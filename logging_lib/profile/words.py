@@ -13,6 +13,25 @@ MAX_SHIFT = sqrt(3.0)
 """The shift of ranks, in their standard deviations, where all values are higher than any in training."""
 
 
+OUTDATED = (
+    "the profile was fitted by an earlier version: how much traffic varies by itself is not known, and only chance "
+    "and the watches' least effects count, as before; fit it again"
+)
+
+
+def describe_age(profile: Profile) -> str:
+    """Say what a profile of an earlier version does not have; empty for one of this version."""
+    if profile.variation is None:
+        return OUTDATED
+    texts = [f.name for f in profile.features.values() if f.kind == "text" and not f.hidden and not f.edges]
+    if texts:
+        return (
+            "the profile was fitted by an earlier version: it has neither new words nor numbers of words of "
+            f"{', '.join(texts)}, whose bins are shares of unknown words, as before; fit it again"
+        )
+    return ""
+
+
 def describe_variation(profile: Profile, feature: str) -> str:
     """Describe a feature's natural variation from day to day, at training's number of events.
 

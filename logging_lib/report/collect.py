@@ -29,6 +29,7 @@ from logging_lib.report.model import (
 from logging_lib.report.verdict import verdict
 from logging_lib.schema import tokens
 from logging_lib.store.port import Store, StoreError
+from logging_lib.store.profiles import explain_versions
 from logging_lib.watch.model import Watch
 
 INTERVALS = tuple(
@@ -256,14 +257,14 @@ def _read_features(
     answer = store.search(queries.PREDICTIONS, queries.bins(subject)).get("aggregations", {})
     served = responses.group_by_feature(answer["inputs"], "inputs", expected["bins"]) if answer else {}
     shares = {name: responses.shares(bins, served.get(name, {})) for name, bins in expected["bins"].items()}
-    named: dict[str, dict[str, float]] = {}
-    for name in ("unseen_values", "oov_words"):
-        if name in aggregations:
-            for feature, values in responses.group_by_feature(
-                aggregations[name], name, expected["bins"]
-            ).items():
-                plain = {tokens.split(f"={value}")[1]: count for value, count in values.items()}
-                named.setdefault(feature, {}).update(plain)
+    named: dict[str, dict[str, dict[str, float]]] = {}
+    for check in queries.VALUES_OF:
+        if (name := f"{check}_values") in aggregations:
+            by_feature = responses.group_by_feature(aggregations[name], name, expected["bins"])
+            named[check] = {
+                feature: {tokens.split(f"={value}")[1]: count for value, count in values.items()}
+                for feature, values in by_feature.items()
+            }
     checked = main.checked if main else 0.0
     return drift.compare_features(expected, served, failed, named, checked, shares), unknown
 
@@ -294,7 +295,11 @@ def _read_output(store: Store, subject: Subject, profile: Mapping[str, Any] | No
     if expected is not None:
         served = responses.weights(aggregations["prediction"], "prediction")
         moments = expected.get("moments") or {}
-        psi = drift.population_stability(expected["bins"], served)
+        rows = None
+        if "rows" in expected:
+            labeled = aggregations["weight"]["value"] - served.get("!missing", 0.0) - served.get("!type", 0.0)
+            rows = (float(expected["rows"]), float(labeled))
+        psi = _compare_output(expected["bins"], served, rows)
         return Output(
             kind=str(expected["kind"]),
             shares=responses.shares(expected["bins"], served),
@@ -302,6 +307,7 @@ def _read_output(store: Store, subject: Subject, profile: Mapping[str, Any] | No
             psi_by_chance=psi[1] if psi else None,
             trained_mean=moments.get("mean"),
             trained_std=moments.get("std"),
+            rows=rows,
         )
     by_label = responses.weights(aggregations["labels"], "labels")
     if by_label:
@@ -327,7 +333,15 @@ def _has_output_moved(profile: Mapping[str, Any] | None, output: Output | None) 
         return False
     bins = profile["expected"]["prediction"]["bins"]
     served = _count_served(output, bins)
-    return drift.has_moved(drift.population_stability(bins, served), 1)
+    return drift.has_moved(_compare_output(bins, served, output.rows), 1)
+
+
+def _compare_output(
+    bins: Mapping[str, float], served: Mapping[str, float], rows: tuple[float, float] | None
+) -> tuple[float, float, float] | None:
+    if rows is None:
+        return drift.population_stability(bins, served)
+    return drift.labels_stability(bins, served, rows)
 
 
 def _count_served(output: Output, bins: Mapping[str, Any]) -> dict[str, float]:
@@ -386,6 +400,7 @@ def _write_notes(
                 f"{_describe_part(main.mismatched, main)} were checked against the profile of another "
                 "model or version."
             )
+        yield from explain_versions(store, subject.model)
         unchecked = main.predictions - main.checked
         if profile is not None and unchecked > main.predictions * 0.0005:
             yield (

@@ -73,10 +73,22 @@ def rate(
     )
 
 
-def bins(title: str, kind: str, shares: Sequence[Share], widths: Sequence[int]) -> Drawing | None:
-    """Draw bins as bars, training beside what was served; categories beyond the largest share one bar."""
-    trained = sum(share.trained for share in shares)
-    served = sum(share.served for share in shares)
+def bins(
+    title: str,
+    kind: str,
+    shares: Sequence[Share],
+    widths: Sequence[int],
+    totals: tuple[float, float] | None = None,
+) -> Drawing | None:
+    """Draw bins as bars, training beside what was served; categories beyond the largest share one bar.
+
+    Args:
+        totals: what the bars are shares of, in training and served; default: all bins together.
+    """
+    trained, served = totals or (
+        sum(share.trained for share in shares),
+        sum(share.served for share in shares),
+    )
     if not trained and not served:
         return None
     rows, small = _choose_bins(shares, kind)

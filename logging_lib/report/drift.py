@@ -74,6 +74,29 @@ def population_stability(
     return psi, (k - 1) * scale, gamma_tail(0.5 * (k - 1), 0.5 * psi / scale)
 
 
+def labels_stability(
+    expected: Mapping[str, float], served: Mapping[str, float], rows: tuple[float, float]
+) -> tuple[float, float, float] | None:
+    """Return ``population_stability`` of the label that moved least likely: with it against without it.
+
+    Labels are not parts of one whole, so each is tested by itself; the chance is times their number.
+
+    Args:
+        rows: of training and of what was served, those that have labels.
+    """
+    names = [name for name in expected if _is_ordinary(name)]
+    stabilities = []
+    for name in names:
+        before, after = float(expected[name]), min(served.get(name, 0.0), rows[1])
+        pair = {"with": before, "without": rows[0] - before}, {"with": after, "without": rows[1] - after}
+        if (stability := population_stability(*pair)) is not None:
+            stabilities.append(stability)
+    if not stabilities:
+        return None
+    psi, by_chance, chance = min(stabilities, key=lambda stability: (stability[2], -stability[0]))
+    return psi, by_chance, min(1.0, chance * len(names))
+
+
 def _is_ordinary(name: str) -> bool:
     return not name.startswith("!") or name == "!other"
 
@@ -88,6 +111,8 @@ def infer_kind(bins: Iterable[str], ordered: bool) -> str:
     ordinary = [name for name in bins if not name.startswith("!")]
     if any(name.startswith(("len:", "oov:")) for name in ordinary):
         return "text"
+    if any(name.startswith("dim:") for name in ordinary):
+        return "vector"
     if ordered:
         return "numeric"
     if not ordinary:
@@ -101,7 +126,7 @@ def compare_features(
     expected: Mapping[str, Any],
     served: Mapping[str, Mapping[str, float]],
     failed: Mapping[str, Mapping[str, float]],
-    named: Mapping[str, Mapping[str, float]],
+    named: Mapping[str, Mapping[str, Mapping[str, float]]],
     checked: float,
     shares: Mapping[str, tuple[Share, ...]],
 ) -> list[FeatureReport]:
@@ -111,7 +136,7 @@ def compare_features(
         expected: of the profile's document.
         served: feature → bin → weight.
         failed: check → feature → weight.
-        named: feature → value → weight, of unseen categories and unknown words.
+        named: check → feature → value → weight, of unseen categories, values of another type and unknown words.
         checked: the weight of the predictions that were checked.
         shares: feature → its bins, training against served.
     """
@@ -126,7 +151,7 @@ def compare_features(
             if expectation is None and not hits:
                 continue
             rate = compare_rate(check, hits, checked, expectation, tests)
-            values = _rank_values(named.get(name, {})) if check in ("unseen", "oov") and hits else ()
+            values = _rank_values(named.get(check, {}).get(name, {})) if hits else ()
             rates.append(replace(rate, values=values))
         psi = population_stability(bins, served.get(name, {}))
         kind = infer_kind(bins, bool(expected["order"].get(name)))

@@ -125,9 +125,10 @@ def _feature(feature: FeatureReport) -> list[str]:
 
 def _rate(rate: Rate) -> str:
     peak = f", at most {format_percent(rate.peak)}" if rate.peak is not None else ""
+    values = ", ".join(_escape(value, 30) for value, _ in rate.values[:3])
     return (
         f"{CHECK_LABELS[rate.check]} {format_percent(rate.rate)}, "
-        f"expected {format_percent(rate.expected)}{peak}"
+        f"expected {format_percent(rate.expected)}{peak}{': ' + values if values else ''}"
     )
 
 

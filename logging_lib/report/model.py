@@ -149,7 +149,11 @@ class FeatureReport:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """The prediction, training against served; ``shadow`` are the shares of the shadow's, where there is one."""
+    """The prediction, training against served.
+
+    ``rows`` are, of a model with several labels, the rows of training and the predictions that have labels: each of
+    the ``shares`` is a share of these.
+    """
 
     kind: str
     shares: tuple[Share, ...]
@@ -157,6 +161,7 @@ class Output:
     psi_by_chance: float | None
     trained_mean: float | None
     trained_std: float | None
+    rows: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

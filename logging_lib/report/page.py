@@ -49,7 +49,7 @@ HEADLINES: Final = {
     "well": "All is well",
     "unknown": "Not evaluated",
 }
-_CHECKS = ("missing", "absent", "unseen", "out_of_range", "oov")
+_CHECKS = ("missing", "absent", "wrong_type", "unseen", "out_of_range", "oov")
 
 View = dict[str, Any]
 
@@ -235,6 +235,8 @@ def _explain_feature(feature: FeatureReport) -> str:
 def _bin_table(feature: FeatureReport | Output) -> Table:
     trained = sum(share.trained for share in feature.shares)
     served = sum(share.served for share in feature.shares)
+    if isinstance(feature, Output) and feature.rows is not None:
+        trained, served = feature.rows
     return Table(
         "Training rows and predictions in each bin",
         ("bin", "training", "share", "served", "share"),
@@ -273,7 +275,7 @@ def _predictions(report: ModelReport, axis: TimeAxis) -> Iterable[PagePanel]:
     output = report.output
     if output is not None:
         drawing = drawings.bins(
-            "Share of predictions in each bin", output.kind, output.shares, (WIDE, NARROW)
+            "Share of predictions in each bin", output.kind, output.shares, (WIDE, NARROW), output.rows
         )
         yield PagePanel(drawing=draw(drawing, "output"), table=_bin_table(output), summary="Numbers")
     mean = drawings.mean(report, axis)

@@ -21,6 +21,12 @@ MAX_VERSIONS = 100
 MAX_VALUES = 1000
 PERCENTS = (50, 95, 99)
 RATED = (*CHECKS, "unexpected")
+VALUES_OF = {
+    "unseen": "ml.check.unseen_values",
+    "wrong_type": "ml.check.wrong_type_values",
+    "oov": "ml.text.oov_words",
+}
+"""Check → the field with the values that failed it."""
 
 _WEIGHT: Body = {"sum": {"field": "ml.sample.weight"}}
 _WEIGHTED: Body = {"weight": _WEIGHT}
@@ -137,6 +143,7 @@ def outputs(subject: Subject) -> Body:
         "size": 0,
         "query": _filter_variant(subject),
         "aggs": {
+            **_WEIGHTED,
             "prediction": {"terms": {"field": "ml.prediction.bin", "size": 1000}, "aggs": _WEIGHTED},
             "labels": {
                 "terms": {"field": "ml.prediction.label", "size": MAX_VALUES},
@@ -171,8 +178,12 @@ def checks(subject: Subject) -> Body:
         for check in RATED
     }
     named = {
-        name: {"terms": {"field": field, "size": MAX_VALUES}, "meta": {"top": True}, "aggs": _WEIGHTED}
-        for name, field in (("unseen_values", "ml.check.unseen_values"), ("oov_words", "ml.text.oov_words"))
+        f"{check}_values": {
+            "terms": {"field": field, "size": MAX_VALUES},
+            "meta": {"top": True},
+            "aggs": _WEIGHTED,
+        }
+        for check, field in VALUES_OF.items()
     }
     return {"size": 0, "query": _filter_variant(subject), "aggs": {**failed, **named}}
 

@@ -22,7 +22,8 @@ class SchemaError(ValueError):
 class Field:
     """One field of the event.
 
-    ``name`` is a dotted path; where it ends in ``.*`` the star matches any key.
+    ``name`` is a dotted path; where it ends in ``.*`` the star matches any key. ``array``: it holds a list;
+    ``several``: it holds one value or, seldom, a list.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Field:
     datasets: tuple[str, ...]
     required: tuple[str, ...] = ()
     array: bool = False
+    several: bool = False
     indexed: bool = True
     values: tuple[str, ...] = ()
     unit: str = ""

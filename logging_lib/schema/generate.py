@@ -75,7 +75,8 @@ def _build_value_schema(field: Field) -> dict[str, Any]:
         )
     else:
         single = {"type": ["string", "null"]} if field.dynamic else {"type": "string"}
-    return {"type": "array", "items": single} if field.array else single
+    several = {"type": "array", "items": single}
+    return several if field.array else {"anyOf": [single, several]} if field.several else single
 
 
 def render_reference(schema: Schema) -> str:
@@ -107,7 +108,11 @@ def render_reference(schema: Schema) -> str:
 
 def _render_row(field: Field, dataset: str) -> str:
     name = f"**`{field.name}`**" if dataset in field.required else f"`{field.name}`"
-    kind = field.type + ("[]" if field.array else "") + (f", {field.unit}" if field.unit else "")
+    kind = (
+        field.type
+        + ("[]" if field.array else " or []" if field.several else "")
+        + (f", {field.unit}" if field.unit else "")
+    )
     kind += "" if field.indexed else ", not indexed"
     notes = field.description
     if field.values and field.name != "event.dataset":

@@ -18,6 +18,8 @@ _UNESCAPE = re.compile(r"%(25|3D|21|u[0-9a-f]{4})")
 
 MISSING, ABSENT, UNSEEN, OTHER = "!missing", "!absent", "!unseen", "!other"
 BELOW, ABOVE, NONFINITE, TYPE, HIDDEN = "!below", "!above", "!nonfinite", "!type", "!hidden"
+NONE = "!none"
+"""Of a prediction that is a list of labels: the list is empty."""
 SPECIAL_BINS = (MISSING, ABSENT, UNSEEN, OTHER, BELOW, ABOVE, NONFINITE, TYPE, HIDDEN)
 
 

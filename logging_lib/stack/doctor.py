@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from logging_lib._util.ownership import OwnershipState
+from logging_lib.profile.words import OUTDATED
 from logging_lib.schema import DATASETS
 from logging_lib.schema.templates import FINAL_PIPELINE
 from logging_lib.stack import deploy
@@ -19,7 +20,7 @@ from logging_lib.store.annotate import count_unchecked
 from logging_lib.store.connection import Connection, ElasticsearchError
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.store.port import StoreError
-from logging_lib.store.profiles import list_careful
+from logging_lib.store.profiles import list_careful, list_outdated
 
 MAX_CLOCK_SKEW = timedelta(seconds=5)
 MAX_EVENT_AGE = timedelta(hours=1)
@@ -108,6 +109,10 @@ def _variation(store: ElasticsearchStore) -> DoctorFindings:
         names = ", ".join(careful[:MAX_SHOWN]) + (" and others" if len(careful) > MAX_SHOWN else "")
         message = f"is not known of {names}: watches are careful, by a stated default"
         yield DoctorFinding(FindingLevel.NOTE, "natural variation", message, "logging-lib profile learn")
+    outdated = list_outdated(store)
+    if outdated:
+        names = ", ".join(outdated[:MAX_SHOWN]) + (" and others" if len(outdated) > MAX_SHOWN else "")
+        yield DoctorFinding(FindingLevel.NOTE, "profiles", f"{names}: {OUTDATED}", "logging-lib profile fit")
 
 
 def _license(server: ServerCapabilities) -> DoctorFindings:

@@ -137,15 +137,20 @@ def render_watches(folder: Path, models: Iterable[str]) -> list[Resource]:
     for file in sorted(folder.glob("*.json")):
         definition = json.loads(file.read_text("utf-8"))
         watches += [
-            Resource(WATCH, f"logging-lib-{file.stem}--{_model_id(name)}", _for_model(definition, name))
+            Resource(
+                WATCH,
+                f"logging-lib-{file.stem}--{_model_id(name)}",
+                _for_model(definition, watch=file.stem, model=name),
+            )
             for name in names
         ]
     return watches
 
 
-def _for_model(definition: dict[str, Any], model: str) -> dict[str, Any]:
-    of_model = {**definition, "metadata": {**definition["metadata"], "model": _escape_wildcards(model)}}
-    return throttle_by_finding(of_model)
+def _for_model(definition: dict[str, Any], watch: str, model: str) -> dict[str, Any]:
+    """Return the watch of one model; profiles override its settings by the name that it had before."""
+    settings = {**definition["metadata"], "model": _escape_wildcards(model), "watch": watch}
+    return throttle_by_finding({**definition, "metadata": settings})
 
 
 def _escape_wildcards(model: str) -> str:

@@ -94,8 +94,18 @@ def add_checks(document: Mapping[str, Any], checker: Checker) -> dict[str, Any]:
     if checked.tokens:
         new_ml["text"] = checked.text_document()
     if stored := ml.get("prediction"):
-        new_ml["prediction"] = checker.output(output_of(stored), stored.get("score"), stored.get("scores"))
+        new_ml["prediction"] = _encode_output_again(stored, checker)
     return {**document, "ml": new_ml}
+
+
+def _encode_output_again(stored: Mapping[str, Any], checker: Checker) -> dict[str, Any]:
+    """Encode a stored output as the profile defines it; what has no field of its own stays where it is."""
+    other = stored.get("other") or {}
+    output = stored.get("labels", output_of(stored))
+    if output is None:
+        output = other.get("prediction")
+    encoded = checker.output(output, stored.get("score"), stored.get("scores"))
+    return encoded | ({"other": other} if other else {})
 
 
 def _scan_unchecked(store: Store, profile: Profile) -> Iterator[list[dict[str, Any]]]:

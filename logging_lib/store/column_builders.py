@@ -91,6 +91,24 @@ class KeywordListBuilder:
         return ColumnArray(self._type, list(self._codes), codes, np.concatenate([[0], np.cumsum(lengths)]))  # type: ignore[arg-type]
 
 
+class KeywordsBuilder(KeywordListBuilder):
+    """Build a field of one keyword or, seldom, several: a column of lists only where an event has several."""
+
+    def add(self, values: list[Any]) -> None:
+        super().add([[value] if isinstance(value, str) else value for value in values])
+
+    def finish(self) -> ColumnArray:
+        column = super().finish()
+        assert column.codes is not None
+        assert column.offsets is not None
+        lengths = np.diff(column.offsets)
+        if lengths.max(initial=0) > 1:
+            return column
+        codes = np.full(len(lengths), -1, np.int32)
+        codes[lengths == 1] = column.codes
+        return ColumnArray(column.type, column.values, codes)
+
+
 def _drop_repeats(codes: NDArray[np.int32], lengths: NDArray[np.int64]) -> tuple[Any, Any]:
     """Drop repeated keywords within each list: they are a set, as in Elasticsearch's doc values."""
     if not len(codes):
@@ -189,6 +207,8 @@ ColumnBuilder = KeywordBuilder | KeywordListBuilder | NumberBuilder
 
 
 def make_builder(entry: Field) -> ColumnBuilder:
+    if entry.several:
+        return KeywordsBuilder(entry)
     if entry.array:
         return KeywordListBuilder(entry)
     if entry.type == "date":

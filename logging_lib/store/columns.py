@@ -185,10 +185,16 @@ class _ColumnReader:
         if not isinstance(document, dict):
             return None
         conformed = mapping.conform(document)
-        if conformed.list_fields:
-            raise ListsError(f"{', '.join(sorted(conformed.list_fields))}: an event has several values in it")
+        lists = sorted(name for name in conformed.list_fields if not _may_have_several(name))
+        if lists:
+            raise ListsError(f"{', '.join(lists)}: an event has several values in it")
         canonical = _without_nulls(document) if conformed.document is None else conformed.document
         return self._decoder.decode(mapping.dumps(canonical))
+
+
+def _may_have_several(name: str) -> bool:
+    entry = load().field(name)
+    return entry is not None and entry.several
 
 
 def _count_lines(block: bytes) -> tuple[int, bool]:
@@ -270,6 +276,8 @@ def _struct(tree: dict[str, Any], never: Collection[str]) -> tuple[Any, list[_Fi
 
 
 def _type(entry: Field) -> Any:
+    if entry.several:
+        return str | list[str] | None
     if entry.array:
         return list[str] | None
     if entry.type in mapping.WHOLE_TYPES:

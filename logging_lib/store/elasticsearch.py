@@ -29,7 +29,6 @@ from logging_lib.store.elastic_pages import PagedSearch
 from logging_lib.store.port import (
     ConflictError,
     IndexResult,
-    QueryNotSupported,
     ScriptExecutionError,
     SearchError,
     StoreError,
@@ -144,7 +143,7 @@ class ElasticsearchStore:
         params = {"ignore_unavailable": "true", "allow_no_indices": "true"}
         if rest_total_hits_as_int:
             params["rest_total_hits_as_int"] = "true"
-        asked = dict(body) if now is None else _with_fixed_now(body, format_instant(now), ())
+        asked = dict(body) if now is None else _with_fixed_now(body, format_instant(now))
         asked.setdefault("timeout", SEARCH_TIMEOUT)
         answer = self._paged.search(lambda part: self._search(f"/{path}/_search", part, params), asked)
         if "aggregations" not in answer and ("aggs" in body or "aggregations" in body):
@@ -349,21 +348,19 @@ def _empty_aggregations(indices: list[str], body: Mapping[str, Any], now: dateti
     return aggregations
 
 
-def _with_fixed_now(value: Any, moment: str, path: tuple[str, ...]) -> Any:
+def _with_fixed_now(value: Any, moment: str) -> Any:
     """Return the body with ``now`` at the beginning of each range's bound replaced by a moment."""
     if isinstance(value, Mapping):
-        fixed = {key: _with_fixed_now(item, moment, (*path, key)) for key, item in value.items()}
+        fixed = {key: _with_fixed_now(item, moment) for key, item in value.items()}
         for key in _BOUNDS & fixed.keys():
             bound = fixed[key]
             if isinstance(bound, str) and _NOW.match(bound):
-                if "format" in fixed:
-                    raise QueryNotSupported(
-                        "'now' beside a 'format' cannot be asked for another moment", ".".join(("$", *path))
-                    )
                 fixed[key] = f"{moment}||{bound[3:].removeprefix('||')}"
+                if isinstance(value.get("format"), str):  # the moment is a date of this format
+                    fixed["format"] = f"{value['format']}||strict_date_optional_time"
         return fixed
     if isinstance(value, list):
-        return [_with_fixed_now(item, moment, (*path, str(index))) for index, item in enumerate(value)]
+        return [_with_fixed_now(item, moment) for item in value]
     return value
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -15,12 +16,17 @@ from logging_lib.logger import jsonlines
 from logging_lib.logger.checks import Checker
 from logging_lib.logger.jsonlines import Line
 from logging_lib.normalize import MAX_AHEAD, Checks, DeadLetter, normalize_line, refuse
+from logging_lib.normalize.containers import join_lines
 from logging_lib.schema import DEFAULT_NAMESPACE, data_stream
 from logging_lib.store import mapping
 from logging_lib.store.duckdb.files import OWN_FILE
 from logging_lib.store.port import IndexResult
 
 _BATCH = 10_000
+_FIRST_LINES = 200
+_ENOUGH_LINES = 5
+"""Of fewer lines one that was damaged may be all."""
+_NO_EVENT = frozenset(("not_json", "not_an_object", "no_model", "no_inputs"))
 
 
 class JsonLinesWriter:
@@ -86,6 +92,30 @@ class LoadSummary:
     refused: Counter[str] = field(default_factory=Counter)
 
 
+def reject_other_files(paths: Iterable[Path]) -> None:
+    """Check by their first lines that files may hold events, before anything is written.
+
+    Raises:
+        FileNotFoundError: naming the path that holds no events.
+        ValueError: no file has an event among its first lines, and they have several; names what they have.
+    """
+    reasons: Counter[str] = Counter()
+    files = jsonlines.find_files(paths)
+    for file in files:
+        for line in islice(jsonlines.read_lines(file), _FIRST_LINES):
+            normalized = normalize_line(line)
+            if not isinstance(normalized, DeadLetter) or normalized.reason not in _NO_EVENT:
+                return
+            reasons[normalized.document["error"]["message"]] += 1
+    if reasons.total() >= _ENOUGH_LINES:
+        names = str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
+        lines = f"the first {reasons.total()} lines"
+        raise ValueError(
+            f"{names}: holds no events: none of {lines} is one ({reasons.most_common(1)[0][0]}); nothing was "
+            "indexed. If events begin later, give the file without these lines"
+        )
+
+
 def load(
     store: EventSink,
     paths: Iterable[Path],
@@ -139,7 +169,7 @@ def _normalize_files(
 ) -> Iterator[tuple[dict[str, Any] | DeadLetter, datetime]]:
     """Yield each line's event or dead letter, and the time of its arrival."""
     for file in jsonlines.find_files(paths):
-        for line in jsonlines.read_lines(file):
+        for line in join_lines(jsonlines.read_lines(file)):
             normalized = normalize_line(line, now=now, checks=checks)
             if isinstance(normalized, DeadLetter):
                 yield normalized, now or present
@@ -191,9 +221,10 @@ def _index_batch(
     if not batch:
         return
     result = store.index(target, batch)
-    loaded.events += result.created if "deadletter" not in target else 0
-    if result.duplicates:
-        loaded.refused["duplicate"] += result.duplicates
+    if "deadletter" not in target:
+        loaded.events += result.created
+        if result.duplicates:
+            loaded.refused["duplicate"] += result.duplicates
     if dead_letters is None or target == dead_letters:
         loaded.refused.update(reason for _, reason in result.failed)
         return

@@ -17,11 +17,13 @@ from logging_lib._util.times import format_instant
 from logging_lib.profile.document import build_document
 from logging_lib.profile.io import ProfileError, dumps, loads
 from logging_lib.profile.model import Profile
+from logging_lib.profile.words import OUTDATED
 from logging_lib.schema.templates import PROFILE_FILES, PROFILES
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.port import DelegatingStore, IndexResult, Store, StoreError
 
 MAX_PROFILES = 10_000
+PREDICTIONS = "logs-ml.prediction-*"
 
 
 def is_published(store: Store, profile: Profile) -> bool:
@@ -151,14 +153,49 @@ def write_document(store: Store, document: Mapping[str, Any]) -> None:
 
 def list_careful(store: Store) -> list[str]:
     """List the deployed model versions whose natural variation is not known, so that a default is used."""
-    source = ["ml.model", "deployed", "expected.variation.source"]
-    hits = store.search(PROFILES, {"size": MAX_PROFILES, "_source": source})["hits"]["hits"]
+    return _list_deployed(store, "default")
+
+
+def list_outdated(store: Store) -> list[str]:
+    """List the deployed model versions whose profile is of an earlier version, without natural variation."""
+    return _list_deployed(store, None)
+
+
+def _list_deployed(store: Store, source: str | None) -> list[str]:
+    """List the deployed model versions whose natural variation is from this source."""
+    fields = ["ml.model", "deployed", "expected.variation.source"]
+    hits = store.search(PROFILES, {"size": MAX_PROFILES, "_source": fields})["hits"]["hits"]
     return sorted(
         " ".join(hit["_source"]["ml"]["model"][part] for part in ("name", "version"))
         for hit in hits
         if hit["_source"].get("deployed")
-        and hit["_source"].get("expected", {}).get("variation", {}).get("source") == "default"
+        and hit["_source"].get("expected", {}).get("variation", {}).get("source") == source
     )
+
+
+def explain_versions(store: Store, model: str | None = None) -> Iterator[str]:
+    """Say which profiles are of an earlier version, and which events were checked with different profiles.
+
+    Args:
+        model: only this one; default: all.
+    """
+    for name in list_outdated(store):
+        if model is None or name.startswith(f"{model} "):
+            yield f"{name}: {OUTDATED}"
+    ids = {"terms": {"field": "ml.profile.id", "size": 10}}
+    versions = {"terms": {"field": "ml.model.version", "size": 1000}, "aggs": {"ids": ids}}
+    models = {"terms": {"field": "ml.model.name", "size": 1000}, "aggs": {"versions": versions}}
+    query: dict[str, Any] = {"match_all": {}} if model is None else {"term": {"ml.model.name": model}}
+    answer = store.search(PREDICTIONS, {"size": 0, "query": query, "aggs": {"models": models}})
+    for of_model in answer.get("aggregations", {"models": {"buckets": []}})["models"]["buckets"]:
+        for of_version in of_model["versions"]["buckets"]:
+            used = sorted(str(bucket["key"]) for bucket in of_version["ids"]["buckets"])
+            if len(used) > 1:
+                yield (
+                    f"{of_model['key']} {of_version['key']}: events were checked with {len(used)} profiles "
+                    f"({', '.join(used)}), as by loggers of two versions; bins that only one of them has are not "
+                    "counted, all others and all rates are"
+                )
 
 
 def _find_documents(store: Store, model: str) -> list[dict[str, Any]]:

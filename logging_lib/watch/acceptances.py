@@ -168,11 +168,14 @@ def _replace_bins(expected: Document, document: Document, feature: str, bucket: 
     """Put the observed bins in the place of the expected ones; special bins keep their shares of training."""
     is_prediction = feature == PREDICTION
     features = Features(document, inputs=not is_prediction, prediction=is_prediction)
-    observed = features.count_observed(bucket)[feature].counts
+    counted = features.count_observed(bucket)[feature]
+    observed = counted.counts
     before = expected["prediction"] if is_prediction else expected["bins"][feature]
     bins = before["bins"] if is_prediction else before
     rows = sum(count for name, count in bins.items() if is_ordinary(name))
     now = sum(count for name, count in observed.items() if is_ordinary(name))
+    if is_multiple := is_prediction and "rows" in before:
+        rows, now = before["rows"], counted.total
     scale = now / rows if rows else 1.0
     replaced = {
         name: observed.get(name, 0.0) if is_ordinary(name) else count * scale for name, count in bins.items()
@@ -187,6 +190,8 @@ def _replace_bins(expected: Document, document: Document, feature: str, bucket: 
         totals = [weight * stratum["value"]["avg"] for weight, stratum in zip(weights, values, strict=True)]
         moments |= {"count": bucket["doc_count"], "mean": sum(totals) / sum(weights)}
     expected["prediction"] = {**before, "bins": replaced, "moments": moments}
+    if is_multiple:
+        expected["prediction"]["rows"] = now
     return {"value": before}
 
 

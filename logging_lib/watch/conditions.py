@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from logging_lib._util.times import parse_instant, resolve_date_math
 from logging_lib.watch.model import Condition, Operator
+from logging_lib.watch.templating import format_java
 
 DATE_MATH = re.compile(r"<\{(.*)\}>")
+_DOUBLE = re.compile(
+    r"[\0- ]*([+-]?(?:NaN|Infinity|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?))[fFdD]?[\0- ]*", re.ASCII
+)
+_MILLISECONDS = re.compile(r"-?\d{5,}", re.ASCII)
 REFERENCE = re.compile(r"\{\{(.*)\}\}")
 
 
@@ -57,14 +63,15 @@ def _compare_array(
     path: str, inner: str, operator: Operator, value: Any, quantifier: str, context: Mapping[str, Any]
 ) -> bool:
     items = resolve_path(path, context)
-    if items is None:
-        return False
+    if items is None:  # an empty list to Watcher, so that "all" holds
+        items = ()
     if not isinstance(items, list | tuple):
         raise ConditionError(f"array_compare: {path} is no array but {type(items).__name__}")
     operand = _resolve_operand(value, context)
-    # Watcher: over an empty array the comparison is false, whichever the quantifier.
-    results = [compare(operator, resolve_path(inner, item) if inner else item, operand) for item in items]
-    return bool(results) and (all(results) if quantifier == "all" else any(results))
+    orders = [_compare(resolve_path(inner, item) if inner else item, operand) for item in items]
+    # As in Watcher: what cannot be compared does not hold, not even for not_eq; "all" of no items holds.
+    results = [order is not None and _HOLDS[operator](order) for order in orders]
+    return all(results) if quantifier == "all" else any(results)
 
 
 def _resolve_operand(value: Any, context: Mapping[str, Any]) -> Any:
@@ -76,45 +83,76 @@ def _resolve_operand(value: Any, context: Mapping[str, Any]) -> Any:
     return value
 
 
+_HOLDS: Mapping[Operator, Callable[[int], bool]] = {
+    "eq": lambda order: order == 0,
+    "not_eq": lambda order: order != 0,
+    "lt": lambda order: order < 0,
+    "lte": lambda order: order <= 0,
+    "gt": lambda order: order > 0,
+    "gte": lambda order: order >= 0,
+}
+
+
 def compare(operator: Operator, left: Any, right: Any) -> bool:
-    """Compare leniently, as Watcher does: ``"5"`` with 5 as numbers, dates with ISO strings.
+    """Compare as Watcher does, by the type of the right side, which the watch's author wrote.
 
-    What cannot be compared is neither equal, less nor greater.
+    With a number, a text on the left is read as a number; with a text, both are compared as texts, so that 5 is
+    more than ``"10"`` and true equals ``"true"``; with a date, ISO texts and milliseconds are read as dates. What
+    cannot be compared is neither equal, less nor greater.
     """
-    order = _order(left, right)
-    if operator == "eq":
-        return order == 0
-    if operator == "not_eq":
-        return order != 0
-    if order is None:
-        return False
-    return {"lt": order < 0, "lte": order <= 0, "gt": order > 0, "gte": order >= 0}[operator]
+    order = _compare(left, right)
+    return operator == "not_eq" if order is None else _HOLDS[operator](order)
 
 
-def _order(left: Any, right: Any) -> int | None:
-    if left is None or right is None:
-        return 0 if left is right else None
-    if isinstance(left, bool) or isinstance(right, bool):
-        return 0 if left is right else None
-    try:
-        if isinstance(left, datetime) or isinstance(right, datetime):
-            left, right = _to_instant(left), _to_instant(right)
-        elif isinstance(left, int | float) or isinstance(right, int | float):
-            left, right = float(left), float(right)
-        elif not (isinstance(left, str) and isinstance(right, str)):
-            return 0 if left == right else None
-    except (TypeError, ValueError, OverflowError):
-        return None
-    if left == right:
+def _compare(left: Any, right: Any) -> int | None:
+    """Return the order of two values as LenientCompare in Watcher's source, None where there is none."""
+    if _is_same(left, right):
         return 0
-    if left < right:
-        return -1
-    return 1 if left > right else None
+    if left is None or right is None or isinstance(right, bool):
+        return None
+    if isinstance(right, int | float):
+        number = _to_number(left)
+        return None if number is None else _sign(number, float(right))
+    if isinstance(right, str):
+        # Java orders texts by their UTF-16.
+        texts = [format_java(value).encode("utf-16-be", "surrogatepass") for value in (left, right)]
+        return _sign(*texts)
+    if isinstance(right, datetime):
+        instant = _to_instant(left)
+        return None if instant is None else _sign(instant, right)
+    return None
 
 
-def _to_instant(value: Any) -> datetime:
-    if isinstance(value, datetime):
-        return value
-    if isinstance(value, int | float):
-        return datetime.fromtimestamp(value / 1000, UTC)
-    return parse_instant(value)
+def _is_same(left: Any, right: Any) -> bool:
+    """Java's ``equals``: 5 and 5.0 are not the same, nor are true and 1."""
+    if isinstance(left, list | tuple) and isinstance(right, list | tuple):
+        return len(left) == len(right) and all(map(_is_same, left, right))
+    if isinstance(left, Mapping) and isinstance(right, Mapping):
+        return left.keys() == right.keys() and all(_is_same(left[key], right[key]) for key in left)
+    return type(left) is type(right) and bool(left == right)
+
+
+def _sign(left: Any, right: Any) -> int:
+    return int(left > right) - int(left < right)
+
+
+def _to_number(value: Any) -> float | None:
+    """Read a number as Java's ``Double.valueOf`` reads a text."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except OverflowError:
+            return math.inf if value > 0 else -math.inf
+    match = _DOUBLE.fullmatch(format_java(value))
+    return float(match[1]) if match else None
+
+
+def _to_instant(value: Any) -> datetime | None:
+    try:
+        if isinstance(value, str) and not _MILLISECONDS.fullmatch(value):
+            return parse_instant(value)
+        if isinstance(value, bool):
+            return None
+        return datetime.fromtimestamp(int(value) / 1000, UTC)
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None

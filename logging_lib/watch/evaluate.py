@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -139,6 +139,7 @@ class RunDependencies:
         http: sends its requests over HTTP; None where nothing may be asked that cannot be asked again, as in a
             backtest.
         ask: what the runner asks about the findings; None where it does not ask.
+        warnings: what the searches of a run left out without failing it; the run adds to it.
     """
 
     search: SearchFunction
@@ -146,6 +147,7 @@ class RunDependencies:
     painless: ExecutePainless | None = None
     http: Http | None = None
     ask: AskStore | None = None
+    warnings: list[str] = field(default_factory=list)
 
 
 def run_dependencies(store: Store, *, now: datetime, scripts: Scripts | None = None) -> RunDependencies:
@@ -153,12 +155,14 @@ def run_dependencies(store: Store, *, now: datetime, scripts: Scripts | None = N
 
     ``scripts`` replaces the shipped ones. From a store of the past no request over HTTP is made.
     """
+    warnings: list[str] = []
     return RunDependencies(
-        search=store_search(store, now),
+        search=store_search(store, now, warnings.append),
         scripts=default_scripts() if scripts is None else scripts,
         painless=store.execute_painless,
         http=_send if store.is_live else None,
         ask=store_ask(store, now),
+        warnings=warnings,
     )
 
 
@@ -167,8 +171,12 @@ def _send(call: Call) -> HttpResponse:
     return HttpClient.from_environ(os.environ)(call)
 
 
-def store_search(store: Store, now: datetime) -> SearchFunction:
-    """Return the search of a live run: one request to the store."""
+def store_search(store: Store, now: datetime, warn: Callable[[str], None] = lambda _: None) -> SearchFunction:
+    """Return the search of a live run: one request to the store.
+
+    Args:
+        warn: is called with each aggregation that left out terms beyond the size it states.
+    """
 
     def search(
         request: SearchRequest, timeout: timedelta | None, context: Mapping[str, Any]
@@ -179,6 +187,8 @@ def store_search(store: Store, now: datetime) -> SearchFunction:
         response = store.search(
             list(request.indices), body, now=now, rest_total_hits_as_int=request.rest_total_hits_as_int
         )
+        for cut in find_cut_terms(body, response, sized=True):
+            warn(cut)
         return require_complete(request, body, response)
 
     return search
@@ -341,13 +351,23 @@ def find_omissions(
 ) -> Iterator[str]:
     """Yield what is missing in a response; evaluating it would be a silent error."""
     yield from _find_missing_parts(response)
-    yield from _find_cut_terms(_sub_aggregations(body), response.get("aggregations", {}), "")
+    yield from find_cut_terms(body, response, sized=False)
     hits = response.get("hits", {})
     total = hits.get("total", 0)
     total = total["value"] if isinstance(total, Mapping) else total
     size = int(body.get("size", 10))
     if size and "ml-profiles" in request.indices and total > len(hits.get("hits", ())):
         yield f"{total} profiles match and only {len(hits['hits'])} were returned: raise the body's 'size'"
+
+
+def find_cut_terms(body: Mapping[str, Any], response: Mapping[str, Any], *, sized: bool) -> Iterator[str]:
+    """Yield the aggregations by terms that left some out, other than those that want only the largest.
+
+    Args:
+        sized: those that state their size, which Watcher's authors often mean as "the ten largest" (the shipped
+            scripts themselves refuse an answer that is cut); or those that have Elasticsearch's ten.
+    """
+    return _find_cut_terms(_sub_aggregations(body), response.get("aggregations", {}), "", sized)
 
 
 def _find_missing_parts(response: Mapping[str, Any]) -> Iterator[str]:
@@ -363,13 +383,16 @@ def _sub_aggregations(node: Mapping[str, Any]) -> Mapping[str, Any]:
     return aggs
 
 
-def _find_cut_terms(aggs: Mapping[str, Any], responses: Mapping[str, Any], path: str) -> Iterator[str]:
+def _find_cut_terms(
+    aggs: Mapping[str, Any], responses: Mapping[str, Any], path: str, sized: bool
+) -> Iterator[str]:
     for name, agg in aggs.items():
         response = responses.get(name)
         if not isinstance(response, Mapping):
             continue
         cut = response.get("sum_other_doc_count", 0)
-        if cut and not (agg.get("meta") or {}).get("top"):
+        states_size = "size" in (agg.get("terms") or {})
+        if cut and states_size is sized and not (agg.get("meta") or {}).get("top"):
             yield (
                 f"aggregation {path}{name} left out {cut} documents: raise its 'size', or say that only the "
                 'largest are wanted with "meta": {"top": true}'
@@ -379,10 +402,10 @@ def _find_cut_terms(aggs: Mapping[str, Any], responses: Mapping[str, Any], path:
             continue
         buckets = response.get("buckets")
         if buckets is None:
-            yield from _find_cut_terms(sub_aggregations, response, f"{path}{name}>")
+            yield from _find_cut_terms(sub_aggregations, response, f"{path}{name}>", sized)
             continue
         for bucket in buckets.values() if isinstance(buckets, Mapping) else buckets:
-            yield from _find_cut_terms(sub_aggregations, bucket, f"{path}{name}>")
+            yield from _find_cut_terms(sub_aggregations, bucket, f"{path}{name}>", sized)
 
 
 def extract(value: Mapping[str, Any], paths: tuple[str, ...]) -> dict[str, Any]:

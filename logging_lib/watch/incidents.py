@@ -56,6 +56,7 @@ class Incident(BaseModel):
         notified: by action, the last notifications of it, one an address: throttling counts from them, and there
             goes the notification that it is resolved; once that was sent their kind is ``resolved``.
         acked_at: since when someone is working on it, until it closes; ``acked_by`` says who.
+        acked_actions: the actions that are acknowledged by themselves until it closes; the others go on.
         window, severity, effect: those of its last finding, where it says them.
         leading: the value or bin that leads, and in how many findings in succession it did: ``leading_runs``.
         times_notified: how often it was notified of, with no week of silence between: see ``lengthen_throttle``.
@@ -74,6 +75,7 @@ class Incident(BaseModel):
     notified: dict[str, tuple[Notification, ...]] = {}
     acked_at: datetime | None = None
     acked_by: str = ""
+    acked_actions: tuple[str, ...] = ()
     window: str = ""
     severity: str = ""
     effect: float | None = None
@@ -342,10 +344,11 @@ def _mark_absent(incident: Incident, now: datetime, policy: ResolvePolicy) -> In
     since, runs = incident.absent_since or now, incident.absent_runs + 1
     changes: dict[str, Any] = {"absent_since": since, "absent_runs": runs}
     if policy.is_resolved(runs, now - since, incident.window):
-        changes |= {"closed_at": now, "acked_at": None, "acked_by": ""}
+        changes |= {"closed_at": now, **_NOT_ACKED}
     return incident.model_copy(update=changes)
 
 
+_NOT_ACKED: Mapping[str, Any] = {"acked_at": None, "acked_by": "", "acked_actions": ()}
 Decision = Literal["notify", "muted", "acknowledged", "throttled", "related"]
 
 
@@ -369,7 +372,7 @@ def decide(
     incident = incidents.get(key)
     if is_muted(mutes, now, watch=watch, model=key.model, version=key.version, feature=key.feature):
         return "muted"
-    if incident is not None and incident.acked_at is not None:
+    if incident is not None and (incident.acked_at is not None or action in incident.acked_actions):
         return "acknowledged"
     last = incident.notified.get(action) if incident else None
     if incident is None or not last:
@@ -506,7 +509,7 @@ def close(incidents: Incidents, key: Key, now: datetime) -> dict[Key, Incident]:
         action: tuple(receipt.model_copy(update={"kind": "resolved"}) for receipt in receipts)
         for action, receipts in incident.notified.items()
     }
-    closed = {"closed_at": now, "acked_at": None, "acked_by": "", "notified": notified}
+    closed = {"closed_at": now, **_NOT_ACKED, "notified": notified}
     return {**incidents, key: incident.model_copy(update=closed)}
 
 
@@ -524,12 +527,30 @@ def is_accepted(finding: Finding, watch: str, accepted: Iterable[Mapping[str, An
 
 
 def acknowledge(
-    incidents: Incidents, is_chosen: Callable[[Key], bool], now: datetime, by: str = ""
+    incidents: Incidents,
+    is_chosen: Callable[[Key], bool],
+    now: datetime,
+    by: str = "",
+    actions: Iterable[str] = (),
 ) -> tuple[dict[Key, Incident], list[Key]]:
     """Return the incidents after someone took on the open ones that are chosen; and which these are.
 
     An incident that is not open cannot be acknowledged: nobody would be notified of the next one.
+
+    Args:
+        actions: acknowledge only these, of incidents that they notified of; none: all actions.
     """
-    chosen = [key for key, incident in incidents.items() if incident.closed_at is None and is_chosen(key)]
-    acked = {key: incidents[key].model_copy(update={"acked_at": now, "acked_by": by}) for key in chosen}
+    wanted = frozenset(actions)
+    chosen = [
+        key
+        for key, incident in incidents.items()
+        if incident.closed_at is None and is_chosen(key) and wanted <= incident.notified.keys()
+    ]
+    acked = {}
+    for key in chosen:
+        incident = incidents[key]
+        change: dict[str, Any] = {"acked_at": now, "acked_by": by}
+        if wanted:
+            change = {"acked_actions": tuple(sorted(wanted.union(incident.acked_actions)))}
+        acked[key] = incident.model_copy(update=change)
     return {**incidents, **acked}, chosen

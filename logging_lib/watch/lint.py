@@ -111,11 +111,13 @@ def lint_watch(watch: Watch, *, now: datetime) -> list[LintFinding]:
     """
     definition = watch.definition
     rules: dict[str, Callable[[], LintResults]] = {
+        "ignored": lambda: (("warning", path, message, "remove it") for path, message in watch.ignored),
         "unknown-variable": lambda: _check_variables(definition),
         "unknown-field": lambda: _check_profile_fields(definition),
         "never-runs": lambda: _check_runs(watch, now),
         "long-throttle": lambda: _check_throttles(watch),
         "no-size": lambda: _check_sizes(definition),
+        "cut-terms": lambda: _check_cut_terms(definition),
         "event-time": lambda: _check_event_times(definition),
         "literal-secret": lambda: _check_secrets(definition),
         "unencrypted": lambda: _check_encryption(definition),
@@ -187,21 +189,40 @@ def _check_sizes(definition: Definition) -> LintResults:
             )
             remedy = "write 'size': 0" if has_aggs else "write the 'size' that is meant"
             yield "warning", path, f"the search has no size: {what}", remedy
-        yield from _check_terms_sizes(body, path)
-
-
-def _check_terms_sizes(node: Mapping[str, Any], path: JsonPath) -> LintResults:
-    for key in ("aggs", "aggregations"):
-        aggs = node.get(key)
-        for name, agg in aggs.items() if isinstance(aggs, Mapping) else ():
-            terms = agg.get("terms") if isinstance(agg, Mapping) else None
-            if isinstance(terms, Mapping) and "size" not in terms:
+        for place, name, agg in _list_terms(body, path):
+            if "size" not in agg["terms"]:
                 message = (
                     f"the terms of {name!r} have no size: ten buckets, and a run with more of them fails"
                 )
-                yield "warning", (*path, key, name, "terms"), message, "write the 'size' that is enough"
+                yield "warning", place, message, "write the 'size' that is enough"
+
+
+def _list_terms(node: Mapping[str, Any], path: JsonPath) -> Iterator[tuple[JsonPath, str, Mapping[str, Any]]]:
+    """List the aggregations by terms, with the path of their settings and their name."""
+    for key in ("aggs", "aggregations"):
+        aggs = node.get(key)
+        for name, agg in aggs.items() if isinstance(aggs, Mapping) else ():
             if isinstance(agg, Mapping):
-                yield from _check_terms_sizes(agg, (*path, key, name))
+                if isinstance(agg.get("terms"), Mapping):
+                    yield (*path, key, name, "terms"), name, agg
+                yield from _list_terms(agg, (*path, key, name))
+
+
+def _check_cut_terms(definition: Definition) -> LintResults:
+    """Warn of terms whose size cuts them without failing a run; a shipped script fails it."""
+    document = definition.model_dump(by_alias=True, exclude_unset=True, mode="json")
+    shipped = default_scripts()
+    if any(
+        key == "id" and isinstance(value, str) and value in shipped for _, key, value in _walk(document, ())
+    ):
+        return
+    for path, _, body in _render_bodies(definition):
+        for place, name, agg in _list_terms(body, path):
+            if "size" in agg["terms"] and not (agg.get("meta") or {}).get("top"):
+                size = agg["terms"]["size"]
+                message = f"{name!r} has the {size} most frequent terms: a run leaves the others out"
+                remedy = 'raise the size, or say that only these are wanted with "meta": {"top": true}'
+                yield "warning", place, message, remedy
 
 
 def _check_event_times(definition: Definition) -> LintResults:

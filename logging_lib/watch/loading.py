@@ -28,10 +28,16 @@ _UNSUPPORTED = {
     "jira": "use a webhook",
     "hipchat": "use a webhook",
     "proxy": "set HTTPS_PROXY in the runner's environment",
-    "types": "documents have no types any more; leave it out",
     "preference": "leave it out",
     "timeout": "leave it out",
 }
+
+
+_COMMENT = re.compile(r'(?P<text>"(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/', re.DOTALL)
+_TEMPLATE = frozenset({"source", "inline", "lang", "params", "options"})
+_ACTION_TYPES = frozenset(channel.action_type for channel in CHANNELS.values())
+_OPAQUE = frozenset({"metadata", "simple", "script", "template"})
+JsonPath = tuple[str | int, ...]
 
 
 def load_watches(directory: str | Path, *, scripts: Container[str] | None = None) -> list[Watch]:
@@ -44,6 +50,23 @@ def load_watches(directory: str | Path, *, scripts: Container[str] | None = None
     Raises:
         WatchError: with all problems of all files.
     """
+    watches, problems = load_accepted(directory, scripts=scripts)
+    if problems:
+        raise WatchError(problems)
+    return watches
+
+
+def load_accepted(
+    directory: str | Path, *, scripts: Container[str] | None = None
+) -> tuple[list[Watch], list[WatchProblem]]:
+    """Read a folder as ``load_watches`` does, but let a file that is refused stop no other.
+
+    Returns:
+        The watches, and the problems of the files that are refused.
+
+    Raises:
+        WatchError: no watch is left.
+    """
     directory = Path(directory)
     files = sorted(directory.glob("*.json")) if directory.is_dir() else [directory]
     if not files:
@@ -55,9 +78,9 @@ def load_watches(directory: str | Path, *, scripts: Container[str] | None = None
             watches.append(load_watch(file, scripts=scripts))
         except WatchError as error:
             problems.extend(error.problems)
-    if problems:
+    if not watches:
         raise WatchError(problems)
-    return watches
+    return watches, problems
 
 
 def load_watch(file: str | Path, *, scripts: Container[str] | None = None) -> Watch:
@@ -107,10 +130,14 @@ def parse_watch(
     if isinstance(document, str):
         try:
             document = json.loads(
-                document, object_pairs_hook=_reject_duplicates, parse_constant=reject_constant
+                _blank_comments(document),
+                object_pairs_hook=_reject_duplicates,
+                parse_constant=reject_constant,
             )
         except (ValueError, RecursionError) as error:
             raise WatchError([WatchProblem(file, "$", f"is not JSON: {error}")]) from error
+    ignored: list[tuple[JsonPath, str]] = []
+    document = _as_we_write(document, (), ignored)
     try:
         shipped = default_scripts() if scripts is None else scripts
         user_scripts = {name: source for name, source in (sources or {}).items() if name not in shipped}
@@ -129,7 +156,7 @@ def parse_watch(
     )
     if problems:
         raise WatchError(WatchProblem(file, json_path(*path), message) for path, message in problems)
-    return Watch(id, definition, file)
+    return Watch(id, definition, file, tuple(ignored))
 
 
 def with_kibana_url(watches: Iterable[Watch], environ: Mapping[str, str]) -> list[Watch]:
@@ -151,6 +178,50 @@ def _with_kibana_url(watch: Watch, url: str) -> Watch:
         return watch
     metadata = {**watch.metadata, "kibana_url": url}
     return Watch(watch.id, watch.definition.model_copy(update={"metadata": metadata}), watch.file)
+
+
+def _blank_comments(text: str) -> str:
+    """Put spaces in the place of ``//`` and ``/* */``, which Elasticsearch's parser takes."""
+    return _COMMENT.sub(lambda match: match["text"] or re.sub(r"\S", " ", match[0]), text)
+
+
+def _as_we_write(node: Any, path: JsonPath, ignored: list[tuple[JsonPath, str]]) -> Any:
+    """Rewrite what Watcher takes beside what the models read: templates as objects, keys without an effect here.
+
+    Args:
+        ignored: the paths of the keys that are left out are added to it, each with the reason.
+    """
+    if isinstance(node, list):
+        return [_as_we_write(item, (*path, index), ignored) for index, item in enumerate(node)]
+    if not isinstance(node, dict) or (path and path[-1] in _OPAQUE):
+        return node
+    if _holds_templates(path) and node.keys() <= _TEMPLATE and not node.get("params"):
+        template = node.get("source", node.get("inline"))
+        if isinstance(template, str):
+            return template
+    without_effect = _list_ignored(path)
+    ignored += [
+        ((*path, key), f"{key!r} has no effect here: {without_effect[key]}")
+        for key in node
+        if key in without_effect
+    ]
+    return {
+        key: _as_we_write(value, (*path, key), ignored)
+        for key, value in node.items()
+        if key not in without_effect
+    }
+
+
+def _holds_templates(path: JsonPath) -> bool:
+    """Whether texts at this place are templates: what an action sends, and the parts of a request over HTTP."""
+    return (len(path) > 3 and path[0] == "actions" and path[2] in _ACTION_TYPES) or "http" in path
+
+
+def _list_ignored(path: JsonPath) -> Mapping[str, str]:
+    if len(path) == 3 and path[0] == "actions":
+        channels = [channel for channel in CHANNELS.values() if channel.action_type == path[2]]
+        return {name: reason for channel in channels for name, reason in channel.ignored.items()}
+    return {"types": "documents have no types any more"} if path[-2:] == ("search", "request") else {}
 
 
 def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -191,6 +262,10 @@ def _describe_error(error: Any) -> str:
         if name in remedies:
             return f"Watcher's {name!r} is not executed by this runner: {remedies[name]}"
         return f"unknown field {name!r}" + (suggest(name, _list_field_names()) or "; remove it")
+    if kind == "string_type" and isinstance(error["input"], dict):
+        return (
+            "write the template as a text, or as {'source': text}: stored ones and 'params' are not executed"
+        )
     if kind == "missing":
         return f"{name!r} is required and missing"
     if kind == "literal_error" and name == "[key]":

@@ -138,6 +138,7 @@ class WatchRun:
         error: set when it could not be evaluated; then nothing is known of it.
         skipped: the model versions that could not be evaluated; ``evaluated``: whether anything else was.
         resolved: notifications that incidents are resolved.
+        warnings: what may be wrong with what it found, though it did not fail.
         unwritten: why the alerts are not in the file of alerts.
         seconds: that the evaluation took.
     """
@@ -150,6 +151,7 @@ class WatchRun:
     alerts: tuple[Alert, ...] = ()
     skipped: tuple[dict[str, Any], ...] = ()
     evaluated: bool = True
+    warnings: tuple[str, ...] = ()
     unwritten: str = ""
     resolved: tuple[Notification, ...] = ()
     seconds: float = 0.0
@@ -188,6 +190,7 @@ class WatchRun:
             "alerts": [alert.document() for alert in self.alerts],
             "resolved": [_resolved(self.watch, notification) for notification in self.resolved],
             "skipped": list(self.skipped),
+            **({"warnings": list(self.warnings)} if self.warnings else {}),
             **({"unwritten": self.unwritten} if self.unwritten else {}),
         }
 

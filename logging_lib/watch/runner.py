@@ -221,6 +221,7 @@ class Runner:
         dependencies = self._dependencies(watch, run.time)
         evaluation = evaluate(watch, dependencies=dependencies, now=run.time, scheduled=run.scheduled)
         payload = evaluation.payload
+        run.warnings = tuple(dict.fromkeys(dependencies.warnings))
         run.met = evaluation.met
         run.skipped, run.evaluated = inc.skipped_models(payload), inc.has_evaluated(payload)
         findings, context_of = _collect_findings(watch, evaluation, dependencies, self._summarize)

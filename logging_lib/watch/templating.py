@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import html
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cache, lru_cache
 from typing import Any, ClassVar
 from urllib.parse import quote
@@ -116,24 +118,39 @@ def _get_child(value: Any, part: str) -> Any:
 
 
 def to_text(value: Any) -> str:
-    """Print a value as Watcher (Java) does: null as nothing, ``true``, ``[a, b]``, ``{key=value}``."""
-    if isinstance(value, str):
-        return value
+    """Print a value as Watcher does: null as nothing, a list as ``{0=a, 1=b}``, anything else as Java does."""
     if value is None or value is _MISSING:
         return ""
-    return _format_nested(value)
+    if isinstance(value, list | tuple):
+        return format_java(dict(enumerate(value)))
+    return format_java(value)
 
 
-def _format_nested(value: Any) -> str:
+def format_java(value: Any) -> str:
+    """Print a value as Java's ``String.valueOf`` does: ``null``, ``true``, ``1.0E21``, ``[a, b]``, ``{k=v}``."""
+    if isinstance(value, str):
+        return value
     if isinstance(value, Placeholder):
         return Placeholder.TEXT
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}={_format_nested(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{key}={format_java(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_format_nested, value)) + "]"
+        return "[" + ", ".join(map(format_java, value)) + "]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return str(value)
+    return _format_double(value) if isinstance(value, float) else str(value)
+
+
+def _format_double(number: float) -> str:
+    if not math.isfinite(number):
+        return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
+    sign, digits, exponent = Decimal(repr(number)).as_tuple()
+    if not number or 1e-3 <= abs(number) < 1e7:
+        plain = format(Decimal(repr(number)), "f")
+        return plain if "." in plain else f"{plain}.0"
+    text = "".join(map(str, digits)).rstrip("0")
+    power = len(digits) - 1 + int(exponent)
+    return f"{'-' if sign else ''}{text[0]}.{text[1:] or '0'}E{power}"
 
 
 class _Engine(RenderEngine):  # type: ignore[misc]  # pystache is untyped
@@ -170,11 +187,8 @@ class _Engine(RenderEngine):  # type: ignore[misc]  # pystache is untyped
                 self._missing.add(content.strip())
             return None if variable is _MISSING else variable
 
-        escape: Callable[[str], str] = str if self._medium.is_json else self._medium.escape
         if name == "toJson":
-            return lambda content: _FinishedText(
-                escape(json.dumps(value(content), ensure_ascii=False, default=str))
-            )
+            return lambda content: _FinishedText(self._to_json(value(content)))
         if name == "url":
             return lambda content: _FinishedText(
                 quote(_render_url_section(content, stack, self._missing), safe="")
@@ -193,6 +207,13 @@ class _Engine(RenderEngine):  # type: ignore[misc]  # pystache is untyped
             return _FinishedText(between.join(self._medium.escape(to_text(item)) for item in items))
 
         return join
+
+    def _to_json(self, value: Any) -> str:
+        """Write objects and lists as JSON; as in Watcher, what is neither is printed as without ``toJson``."""
+        if not isinstance(value, Mapping | list | tuple):
+            return self._medium.escape(to_text(value))
+        text = json.dumps(value, ensure_ascii=False, default=str, separators=(",", ":"))
+        return text if self._medium.is_json else self._medium.escape(text)
 
     def _render_value(self, value: Any, stack: _ContextStack, delimiters: Any = None) -> str:
         # pystache renders what a section's function returns as one more template; a value from a log must

@@ -15,6 +15,7 @@ require_relative "ml_normalize/payloads"
 require_relative "ml_normalize/foreign"
 require_relative "ml_normalize/canonical"
 require_relative "ml_normalize/batches"
+require_relative "ml_normalize/containers"
 
 module MlNormalize
   SCHEMA_VERSION = 1
@@ -35,7 +36,8 @@ module MlNormalize
   # raw        - a String of bytes, in any encoding; it is not changed.
   # now        - when it arrived, in microseconds since 1970 UTC.
   # na_values  - a Set of the spellings of a missing value in foreign events.
-  def normalize(raw, now, na_values = NA_VALUES)
+  # wrappers   - how many lines of log shippers the event may be wrapped in.
+  def normalize(raw, now, na_values = NA_VALUES, wrappers = Containers::MAX_WRAPPERS)
     arrival = Times::Arrival.at(now)
     document, repaired = Parsing.parse(raw)
     ml = document.get("ml")
@@ -46,7 +48,14 @@ module MlNormalize
       Result.new(Foreign.canonical(Parsing.to_ruby(document), raw, arrival, na_values), nil)
     end
   rescue Refused => refused
-    refuse(raw, refused.reason, refused.message, now, refused.stage)
+    found = Containers.wrapped(document) if wrappers.positive? && Containers::REASONS.include?(refused.reason)
+    return refuse(raw, refused.reason, refused.message, now, refused.stage) if found.nil?
+    name, line = found
+    result = normalize(line, now, na_values, wrappers - 1)
+    return result if result.reason.nil?
+    letter = result.document
+    message = "the line in `#{name}`: #{letter["error"]["message"]}"
+    refuse(raw, result.reason, message, now, letter["ml"]["deadletter"]["stage"])
   end
 
   # The dead letter of an event that cannot be used.

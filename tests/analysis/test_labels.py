@@ -157,7 +157,7 @@ def test_what_is_wrong_with_a_row_is_reported(served: Served) -> None:
         "actual is empty",
         "has no column 'actual'",
         "has neither 'request_id' nor 'event_id'",
-        "timestamp: 'yesterday' is no ISO 8601 time",
+        "timestamp: 'yesterday' is not a time",
         "actual is empty",
     ]
     assert done.refused[0][0] == "row 1"

@@ -105,6 +105,69 @@ def test_the_planted_causes_are_named(reference: pd.DataFrame, share: float) -> 
     assert not wrong
 
 
+def test_a_cause_is_named_only_if_it_explains_nearly_all_rows(reference: pd.DataFrame) -> None:
+    """Of half the values in cents and half without any, neither is the cause; of 19 in 20 one is."""
+    mixed = reference["income"].where(reference.index % 2 == 0) * 100
+    (worst,) = find_skew(reference.assign(income=mixed), reference, key="@event.id").skewed
+    assert worst.cause is not None
+    assert (worst.cause.name, worst.cause.share) == ("unexplained", 0.0)
+    assert worst.cause.detail == "no rule explains 95% of the rows that differ"
+    mostly = (reference["income"] * 100).where(reference.index % 40 != 0)
+    (worst,) = find_skew(reference.assign(income=mostly), reference, key="@event.id").skewed
+    assert worst.cause is not None
+    assert (worst.cause.name, worst.cause.share) == ("unit", 0.975)
+
+
+def test_a_lost_join_is_one_cause_of_its_columns(reference: pd.DataFrame) -> None:
+    """Also of one that has mostly one value, of one that had gaps anyway, and of one that was filled in."""
+    random = np.random.default_rng(5)
+    lost = random.random(ROWS) < 0.2
+    joined = {
+        "kind": random.choice(["A", "B", "C"], ROWS, p=[0.86, 0.1, 0.04]),
+        "score": np.where(random.random(ROWS) < 0.3, np.nan, random.normal(size=ROWS)),
+        "limit": random.normal(5000, 100, ROWS),
+        "months": random.integers(1, 60, ROWS).astype(float),
+    }
+    recomputed = reference.assign(**joined)
+    logged = recomputed.copy()
+    for name in ("kind", "score", "limit"):
+        logged[name] = logged[name].where(~lost)
+    logged["months"] = logged["months"].where(~lost, 0.0)
+    logged["age"] = logged["age"] * 12
+    found = {one.name: one.cause for one in find_skew(logged, recomputed, key="@event.id").skewed}
+    assert found.keys() == {*joined, "age"}
+    for name in joined:
+        cause = found[name]
+        assert cause is not None
+        assert (cause.name, set(cause.features)) == ("join miss", set(joined))
+        assert cause.detail.startswith(f"in the same {lost.sum()} rows as ")
+    assert found["age"] is not None
+    assert (found["age"].name, found["age"].features) == ("unit", ())
+
+
+def test_vectors_are_compared_number_by_number(reference: pd.DataFrame) -> None:
+    """A log has lists, and a file arrays of single precision."""
+    random = np.random.default_rng(6)
+    vectors = random.normal(size=(ROWS, 8))
+    logged = reference.assign(embedding=vectors.tolist())
+    single = reference.assign(embedding=list(vectors.astype("float32")))
+    assert find_skew(logged, single, key="@event.id").ok
+    moved = reference.assign(embedding=list(vectors + (np.arange(ROWS) < 40)[:, None]))
+    (worst,) = find_skew(logged, moved, key="@event.id").skewed
+    assert (worst.name, worst.mismatched) == ("embedding", 40)
+    assert worst.cause is not None
+    assert worst.cause.name == "unexplained"
+
+
+def test_a_default_is_not_named_where_values_vary(reference: pd.DataFrame) -> None:
+    lost = np.arange(ROWS) < 100
+    kind = np.where(np.arange(ROWS) % 100 < 86, "A", "B")
+    logged = reference.assign(kind=pd.Series(kind).where(~lost))
+    (worst,) = find_skew(logged, reference.assign(kind=kind), key="@event.id").skewed
+    assert worst.cause is not None
+    assert (worst.cause.name, worst.cause.share) == ("join miss", 1.0)
+
+
 def test_equal_features_have_no_skew(reference: pd.DataFrame) -> None:
     """In another order of rows and columns, single precision, and with nulls in both."""
     other = reference.sample(frac=1, random_state=1)[reference.columns[::-1]]

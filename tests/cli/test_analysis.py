@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
@@ -42,13 +43,15 @@ def call(
     )
     actuals.assign(timestamp=str(START + pd.Timedelta(days=30))).to_csv("labels.csv", index=False)
 
-    def invoke(*arguments: str, code: int = 0, given: bytes | None = None) -> Result:
-        result = CliRunner().invoke(app, list(arguments), input=given)
-        assert result.exit_code == code, result.output
-        return result
+    run("index", "spool", *STORE, "--profile", "profile.json")
+    return run
 
-    invoke("index", "spool", *STORE, "--profile", "profile.json")
-    return invoke
+
+def run(*arguments: str, code: int = 0, given: bytes | None = None) -> Result:
+    """Run a command that ends with this exit code."""
+    result = CliRunner().invoke(app, list(arguments), input=given)
+    assert result.exit_code == code, result.output
+    return result
 
 
 def test_compare(call: Call) -> None:
@@ -63,6 +66,65 @@ def test_compare(call: Call) -> None:
     assert (shadow["requests"], shadow["difference"]["mean"]) == (300, -0.5)
     assert "no such file" in call("compare", "nothing.csv", "x", code=2).stderr
     assert "no prediction with" in call("compare", "version=9", "version=1", *STORE, code=2).stderr
+
+
+def test_compare_without_rows_has_an_exit_code_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    frame = pd.DataFrame({"amount": np.arange(60) / 4, "home": ["RENT", "OWN"] * 30})
+    frame.to_csv("a.csv", index=False)
+    frame.head(0).to_csv("b.csv", index=False)
+    frame.assign(amount=frame["amount"].astype(str).where(frame.index >= 20, "?")).to_csv(
+        "c.csv", index=False
+    )
+    assert "not comparable: there is nothing to compare" in run("compare", "a.csv", "b.csv", code=3).stdout
+    document = json.loads(run("compare", "b.csv", "a.csv", "--json", "--html", "page.html", code=3).stdout)
+    assert document["not_comparable"] == ["amount", "home"]
+    assert "not comparable: there is nothing to compare" in Path("page.html").read_text("utf-8")
+    differing = run("compare", "a.csv", "c.csv", code=1).stdout
+    assert "amount (wrong type)" in differing
+    assert "c.csv: 20 values are not a number: '?'" in differing
+    assert run("compare", "a.csv", "c.csv", "--exclude", "amount").exit_code == 0
+    assert (
+        "no sample has the column 'amuont'"
+        in run("compare", "a.csv", "c.csv", "--exclude", "amuont", code=2).stderr
+    )
+
+
+@pytest.mark.parametrize("has_profile", [True, False])
+def test_compare_names_the_slice_in_which_a_shadow_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_profile: bool
+) -> None:
+    """Among all answers the difference is too small to be found; between the same requests it is not."""
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(1)
+    inputs = pd.DataFrame(
+        {"channel": random.choice(["mobile", "web"], 400), "amount": random.uniform(60, 140, 400)}
+    )
+    fitted = profiles.fit(inputs, model="loans", version="1") if has_profile else None
+    live = logging_lib.configure(model="loans", version="1", profile=fitted, spool="spool", report_every=None)
+    shadow = logging_lib.configure(
+        model="loans", version="2", role="shadow", spool="spool", report_every=None
+    )
+    for i, row in enumerate(inputs.to_dict("records")):
+        at = START + pd.Timedelta(hours=i)
+        answer = row["amount"] / 10
+        live.prediction(row, prediction=answer, request_id=f"r{i}", timestamp=at)
+        factor = 1.02 if row["channel"] == "mobile" else 1.0
+        shadow.prediction(row, prediction=factor * answer, request_id=f"r{i}", timestamp=at)
+    run("index", "spool", *STORE)
+    shown = run("compare", "--role", "shadow", *STORE, "--html", "page.html", code=1).stdout
+    mobile = int((inputs["channel"] == "mobile").sum())
+    sentence = (
+        f"the answers differ in channel=mobile: 100.0 % of its {mobile} requests, 0 % elsewhere; there "
+    )
+    assert sentence in shown
+    assert "1 of 3 variables differ" in shown
+    assert sentence in Path("page.html").read_text("utf-8")
+    document = json.loads(run("compare", "--role", "shadow", *STORE, "--json", code=1).stdout)
+    assert document["differing"] == ["ml.prediction"]
+    assert document["shadow"][0]["paired"][0]["slices"][0]["name"] == "channel=mobile"
 
 
 def test_skew(call: Call) -> None:

@@ -80,3 +80,85 @@ def test_what_is_not_there_is_named(desk: Path, command: str, says: str) -> None
     result = run(app, command.split())
     assert result.exit_code == 2
     assert says in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("train.csv", "a,b\n" + "1,2\n" * 30, "none of the first 31 lines is one (not JSON"),
+        (
+            "train.jsonl",
+            '{"income": 1, "home": "RENT"}\n' * 3000,
+            "none of the first 200 lines is one (no model",
+        ),
+        ("numbers.jsonl", "[1, 2]\n" * 30, "a JSON array, not an object"),
+        ("train.parquet", "PAR1\x00\n" * 30, "not JSON"),
+    ],
+)
+def test_a_file_of_something_else_is_not_indexed_at_all(desk: Path, name: str, text: str, says: str) -> None:
+    Path(name).write_text(text)
+    result = run(app, ["index", name, "--store", "store", "--profile", "profile.json"])
+    assert result.exit_code == 2
+    assert f"{name}: holds no events" in result.stderr
+    assert says in result.stderr
+    with EmbeddedStore(Path("store"), read_only=True) as store:
+        for stream in ("logs-ml.deadletter-*", "ml-profiles"):
+            assert store.search(stream, {"track_total_hits": True})["hits"]["total"]["value"] == 0
+
+
+def test_events_among_other_lines_are_indexed(desk: Path, inputs: dict[str, Any]) -> None:
+    event = json.dumps({"model": "m", "inputs": inputs, "prediction": 1})
+    Path("service.log").write_text("starting\n" * 50 + f"{event}\n" + "stopping\n" * 50)
+    result = run(app, ["index", "service.log", "--store", "store", "--json"])
+    assert result.exit_code == 0
+    assert json.loads(result.output) == {"indexed": 1, "known": 0, "refused": {"not_json": 100}}
+
+
+def test_nothing_but_refused_events_is_no_success(desk: Path, inputs: dict[str, Any]) -> None:
+    Path("few.jsonl").write_text('{"log":"{}","stream":"stdout"}\nnot json\nnot json\n')
+    assert run(app, ["index", "few.jsonl", "--store", "store"]).exit_code == 1
+    event = json.dumps({"model": "m", "inputs": inputs, "prediction": 1})
+    Path("some.jsonl").write_text(f"{event}\nnot json\n")
+    assert run(app, ["index", "some.jsonl", "--store", "store"]).exit_code == 0
+    assert run(app, ["index", "some.jsonl", "--store", "store"]).exit_code == 0  # already indexed
+
+
+LABELS = "id{0}outcome\n" + "r{0}1\n" * 300
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "says"),
+    [
+        (
+            LABELS.format(","),
+            "",
+            "has no column 'actual'; columns: id, outcome; say which it is with --actual",
+        ),
+        (
+            LABELS.format(";"),
+            "--actual outcome",
+            "has neither 'request_id' nor 'event_id'; columns: id, outcome",
+        ),
+        ("<html>\n" * 40, "", "has no column 'actual'; columns: <html>"),
+    ],
+)
+def test_a_file_that_holds_no_labels_is_refused_at_once(
+    desk: Path, text: str, options: str, says: str
+) -> None:
+    Path("labels.csv").write_text(text)
+    Path("store").mkdir()
+    result = run(
+        app, ["labels", "ingest", "labels.csv", "--store", "store", "--model", "m", *options.split()]
+    )
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert says in result.stderr
+
+
+def test_labels_of_any_separator_are_ingested(desk: Path) -> None:
+    Path("store").mkdir()
+    for number, separator in enumerate(",;\t|"):
+        Path("labels.csv").write_text(f"request_id{separator}actual\nr-{number}{separator}1.5\n")
+        command = ["labels", "ingest", "labels.csv", "--store", "store", "--model", "m", "--json"]
+        result = run(app, command)
+        assert json.loads(result.output)["waiting"] == 1, result.output

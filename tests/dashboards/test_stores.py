@@ -13,6 +13,7 @@ from logging_lib.dashboards.build import for_profile
 from logging_lib.dashboards.kibana import objects
 from logging_lib.dashboards.selection import PanelSelection
 from logging_lib.dashboards.spec import Dashboard, Panel
+from logging_lib.logger.checks import VALUE_FIELDS
 from logging_lib.store.connection import Connection
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.port import Store
@@ -122,7 +123,7 @@ def test_the_runtime_field_names_the_features_that_failed(
     expected: dict[str, int] = {}
     for one in predictions:
         checks = one["ml"].get("check", {})
-        names = {name for field, found in checks.items() if field != "unseen_values" for name in found}
+        names = {name for field, found in checks.items() if field not in VALUE_FIELDS for name in found}
         for name in names:
             expected[name] = expected.get(name, 0) + 1
     body = {

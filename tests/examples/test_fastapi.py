@@ -76,7 +76,12 @@ def test_every_request_is_logged_with_its_own_id(
     assert label["ml"]["label"]["value"] == 12.5
     assert label["ml"]["label"]["joined"]
     assert label["ml"]["prediction"]["value"] == answers["r-7"]
-    assert health[2]["log"] == {"written": len(events), "dropped": {}, "sampled_out": 0}
+    assert health[2]["log"] == {
+        "written": len(events),
+        "dropped": {},
+        "sampled_out": 0,
+        "unreadable_times": 0,
+    }
 
 
 def test_with_a_damaged_profile_it_does_not_start(tmp_path: Path, model_dir: Path) -> None:

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from datetime import date
 from decimal import Decimal
 from enum import Enum
 from typing import Any
 
 import numpy as np
+import orjson
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logging_lib import profile as profiles
-from logging_lib.logger.checks import Checker, CheckResult, type_all
+from logging_lib.logger.checks import (
+    MAX_LISTED_TEXT,
+    MAX_LISTED_VALUES,
+    Checker,
+    CheckResult,
+    type_all,
+)
 from logging_lib.logger.values import to_jsonable
+from logging_lib.schema import tokens
 from tests.strategies import Hostile, examples
 from tests.strategies import inputs as any_inputs
 
@@ -99,6 +108,44 @@ def test_a_wrong_type_is_kept_and_named(
     assert checked.failed == {"wrong_type": [feature]}
     assert checked.input["other"] == {feature: value}
     assert bin_of(checked, feature) == "!type"
+    (token,) = checked.wrong_type_values
+    assert tokens.split(token) == (feature, orjson.dumps(value).decode())
+    assert checked.check_document() == {"wrong_type": [feature], "wrong_type_values": [token]}
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("missing", '"missing"'),
+        ("12,5", '"12,5"'),
+        ("1=2%", '"1=2%"'),
+        ("true", '"true"'),
+        ({"value": 9.5, "currency": "EUR"}, '{"value":9.5,"currency":"EUR"}'),
+        ([], "[]"),
+        ((12.5,), "[12.5]"),
+        (date(2018, 1, 2), '"2018-01-02T00:00:00Z"'),
+        ("x" * 10**6, '"' + "x" * 38 + "…"),
+        ("é\n\x1b" * 30, '"' + "é\\n\\u001b" * 4 + "é\\…"),
+        (list(range(10**5)), "[0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,…"),
+        ({str(n): n for n in range(2000)}, '{"0":0,"1":1,"2":2,"3":3,"4":4,"5":5,"6…'),
+        (Hostile(), '"<Hostile: not readable: RuntimeError>"'),
+    ],
+)
+def test_a_value_of_a_wrong_type_is_listed_short_and_on_one_line(
+    check: Checker, inputs: dict[str, Any], value: Any, shown: str
+) -> None:
+    (token,) = check(inputs | {"income": value}).wrong_type_values
+    assert tokens.split(token) == ("income", shown)
+    assert len(shown) <= MAX_LISTED_TEXT
+
+
+def test_what_is_listed_is_never_hashed_and_no_more_than_twenty() -> None:
+    names = [f"f{number}" for number in range(30)]
+    fitted = profiles.fit(pd.DataFrame({name: [1.0, 2.0] * 20 for name in names}), model="m", version="1")
+    checked = Checker(fitted)(dict.fromkeys(names, "%=!" * 100))
+    assert len(checked.failed["wrong_type"]) == 30
+    assert len(checked.wrong_type_values) == MAX_LISTED_VALUES
+    assert not any("%~" in token for token in checked.wrong_type_values)
 
 
 def test_unexpected_inputs_are_typed_by_their_value(check: Checker, inputs: dict[str, Any]) -> None:

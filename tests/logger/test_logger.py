@@ -124,7 +124,7 @@ def test_a_call_that_returned_is_in_the_file(
         assert len(spooled(tmp_path)) == i + 1
     (file,) = tmp_path.glob("*.jsonl")
     assert file.stat().st_mode & 0o777 == 0o600
-    assert log.stats() == {"written": 5, "dropped": {}, "sampled_out": 0}
+    assert log.stats() == {"written": 5, "dropped": {}, "sampled_out": 0, "unreadable_times": 0}
 
 
 def test_two_models_in_one_process_do_not_mix(
@@ -191,8 +191,15 @@ def test_a_spool_that_cannot_be_written_costs_the_service_nothing(
     log = logging_lib.configure(model="m", version="1", spool=tmp_path / "file" / "spool")
     for _ in range(3):
         log.prediction(inputs, prediction=1.0)
-    assert log.stats() == {"written": 0, "dropped": {"Not a directory": 3}, "sampled_out": 0}
-    assert len(caplog.records) == 1
+    assert log.stats() == {
+        "written": 0,
+        "dropped": {"Not a directory": 3},
+        "sampled_out": 0,
+        "unreadable_times": 0,
+    }
+    at_start, at_first_event = caplog.messages
+    assert "cannot be written: Not a directory" in at_start
+    assert "Not a directory" in at_first_event
     assert "cannot write to the spool" in caplog.text
 
 

@@ -133,7 +133,12 @@ def hostile(number: int) -> dict[str, Any]:
     return {
         "event": {"outcome": "success", "duration": number},
         "ml": {
-            "check": {"unexpected": [text], "unseen": [f"{number}"], "unseen_values": [text]},
+            "check": {
+                "unexpected": [text],
+                "unseen": [f"{number}"],
+                "unseen_values": [text],
+                "wrong_type_values": [text],
+            },
             "prediction": {"label": text} if number % 2 else {"value": float(number) * 1e3 - 5e8},
         },
     }

@@ -121,6 +121,7 @@ def test_health_counts_exactly_what_happened_since_the_last_report(tmp_path: Pat
     for _ in range(3):
         spool.write(b'{"event": {"dataset": "ml.prediction"}}\n')
     counts.built, counts.sampled_out, counts.unwritten, counts.failed = 10, 4, 2, 1
+    counts.unreadable_times = 1
     clock.now += 59
     assert reporter.seconds_until_due() > 0
     clock.now += 1.5
@@ -136,7 +137,13 @@ def test_health_counts_exactly_what_happened_since_the_last_report(tmp_path: Pat
     assert health["cpu"]["pct"] >= 0
     assert model["ml"]["model"]["name"] == "loans"
     assert "profile" not in model["ml"]
-    assert model["ml"]["health"] == {"interval": 60, "logged": 4, "sampled_out": 4, "dropped": 3}
+    assert model["ml"]["health"] == {
+        "interval": 60,
+        "logged": 4,
+        "sampled_out": 4,
+        "dropped": 3,
+        "unreadable_times": 1,
+    }
     assert process_event["service"] == model["service"] == {"name": "pricing"}
 
     counts.built += 5
@@ -145,7 +152,13 @@ def test_health_counts_exactly_what_happened_since_the_last_report(tmp_path: Pat
     reporter.report()
     process_event, model = events(tmp_path, "health")[2:]
     assert process_event["ml"]["health"]["logged"] == 1
-    assert model["ml"]["health"] == {"interval": 60, "logged": 5, "sampled_out": 0, "dropped": 0}
+    assert model["ml"]["health"] == {
+        "interval": 60,
+        "logged": 5,
+        "sampled_out": 0,
+        "dropped": 0,
+        "unreadable_times": 0,
+    }
 
 
 def test_what_could_not_be_reported_is_part_of_the_next_report(
@@ -248,7 +261,12 @@ def test_a_chain_of_ones_own_is_reported_on_where_asked(tmp_path: Path) -> None:
     )
     logger.info("scored", inputs={"a": 1}, prediction=1.0)
     assert [event["ml"]["model"]["name"] for event in events(tmp_path, "start")] == ["m"]
-    assert processor.counts.as_fields() == {"logged": 1, "sampled_out": 0, "dropped": 0}
+    assert processor.counts.as_fields() == {
+        "logged": 1,
+        "sampled_out": 0,
+        "dropped": 0,
+        "unreadable_times": 0,
+    }
 
 
 def test_memory_is_reported_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ def stored(
     log = logging_lib.configure(
         model="loans", version="1", profile=profile, spool="spool", label_cache_size=9, service="pricing"
     )
-    wrong = {**inputs, "home": "\x1b[31mHOUSE", "income": None}
+    wrong = {**inputs, "home": "\x1b[31mHOUSE", "income": None, "count": "two"}
     log.prediction(wrong, prediction=9.0, request_id="r-1")
     log.label("r-1", 9.5)
     shadow = logging_lib.configure(model="loans", version="2", spool="spool", role="shadow")
@@ -53,6 +53,8 @@ def test_an_audit_has_all_that_belongs_to_the_event(stored: list[dict[str, Any]]
     assert audited["event"]["event"]["id"] == stored[0]["event"]["id"]
     assert audited["checks"]["missing"] == [{"feature": "income", "value": None, "bin": "!missing"}]
     assert audited["checks"]["unseen"][0]["feature"] == "home"
+    assert audited["checks"]["wrong_type"] == [{"feature": "count", "value": "two", "bin": "!type"}]
+    assert audited["checks"].keys() == {"missing", "unseen", "wrong_type"}
     assert audited["same_profile"] is True
     assert audited["start"]["ml"]["start"]["python"]
     assert [label["ml"]["label"]["value"] for label in audited["labels"]] == [9.5]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +14,7 @@ from typer.testing import CliRunner
 
 from logging_lib import profile as profiles
 from logging_lib.cli.app import app
+from logging_lib.logger.checks import Checker
 
 run = CliRunner().invoke
 
@@ -94,3 +98,130 @@ def test_a_configured_category_is_read_as_it_is_written(tmp_path: Path) -> None:
     profile = profiles.load(tmp_path / "p.json")
     assert set(profile.features["zip"].values) == {"02139", "10001"}
     assert set(profile.features["flag"].values) == {"TRUE", "FALSE"}
+
+
+def fit(path: Path, *options: str, code: int = 0) -> str:
+    """Fit a profile of the model m, version 1, beside its data, and return what was printed."""
+    out = str(path.with_suffix(".json"))
+    result = run(app, ["profile", "fit", str(path), "--model", "m", "--version", "1", "-o", out, *options])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+# ── files that are not what they seem ────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("name", "separator"), [(";", "semicolons"), ("\t", "tabs"), ("|", "pipes")])
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz", "tsv"])
+def test_a_file_of_any_separator_is_read_and_the_separator_is_named(
+    tmp_path: Path, name: str, separator: str, suffix: str
+) -> None:
+    rows = [f"{i % 97}{name}{i % 60}{name}a, b {i % 3}" for i in range(400)]
+    text = "\n".join([name.join(("amount", "age", "note")), *rows]).encode()
+    path = tmp_path / f"t.{suffix}"
+    path.write_bytes(gzip.compress(text) if suffix.endswith("gz") else text)
+    output = fit(path)
+    assert f"separated by {separator}" in output
+    profile = profiles.load(path.with_suffix(".json"))
+    assert {n: f.kind for n, f in profile.features.items()} == {
+        "amount": "numeric", "age": "numeric", "note": "category",
+    }  # fmt: skip
+
+
+def test_decimal_commas_of_a_file_with_semicolons_are_numbers(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("amount;age\n" + "\n".join(f"{i % 97},5;{i % 60}" for i in range(400)))
+    assert "decimal comma, as usual with semicolons: amount" in fit(tmp_path / "t.csv")
+    assert profiles.load(tmp_path / "t.json").features["amount"].range == (0.5, 96.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a;b\n1;2\n1;2;3\n1\n", "semicolons seem to separate its columns"),
+        ("a b c\n1 2 3\n4 5 6\n", "spaces seem to separate its columns"),
+    ],
+)
+def test_a_file_whose_separator_is_not_found_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    output = fit(tmp_path / "t.csv", code=2)
+    assert says in output
+    assert not (tmp_path / "t.json").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "id,tags\n1,a;b\n2,c;d\n",  # semicolons within values
+        "total amount\n12\n13\n",  # a name of two words
+        "comment\nhello there\nbye\n",
+        'a,"b;c"\n1,"x;y"\n',
+    ],
+)
+def test_commas_and_a_single_column_are_read_as_before(tmp_path: Path, text: str) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    assert "separated" not in fit(tmp_path / "t.csv")
+    assert list(profiles.load(tmp_path / "t.json").features) == next(csv.reader([text.splitlines()[0]]))
+
+
+# ── columns that are not what they seem ──────────────────────────────────────────────────────────────────
+
+
+def test_notes_are_in_order_of_importance_and_a_draft_can_be_fitted_with(tmp_path: Path) -> None:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    rows = ["order_id,requested_at,price,salary,zip,const"]
+    for i in range(600):
+        price = "?" if i % 15 == 0 else f"{i * 7919 % 1000 / 10}"
+        moment = (start + timedelta(minutes=9 * i)).isoformat()
+        rows.append(f'{1000 + i},{moment},{price},"{1 + i % 7},{i % 900 + 100}",{i * 613 % 97:05d},1')
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    output = fit(tmp_path / "t.csv", "--suggest-config", str(tmp_path / "draft.yml"))
+    looked_at = output.partition("look at these, the most important first:\n")[2].splitlines()
+    assert [line.split()[1] for line in looked_at] == [
+        "order_id", "requested_at", "price", "salary", "zip", "const",
+    ]  # fmt: skip
+    assert "which reads it as 9900" in output
+    assert "'00000'" in output
+    draft = (tmp_path / "draft.yml").read_text()
+    assert 'time: "requested_at"' in draft
+    assert '  - "order_id"' in draft
+    assert '#   "salary": {kind: numeric}' in draft
+    again = fit(tmp_path / "t.csv", "--config", str(tmp_path / "draft.yml"))
+    assert "order_id" not in again
+    profile = profiles.load(tmp_path / "t.json")
+    assert list(profile.features) == ["price", "salary", "zip", "const"]
+    assert "?" in profile.na_values
+    as_json = json.loads(fit(tmp_path / "t.csv", "--json"))
+    assert [entry["columns"] for entry in as_json["look_at"]][:2] == [["order_id"], ["requested_at"]]
+    assert as_json["notes"]["price"][0].startswith("has '?' in 6.7 % of the rows")
+
+
+def test_a_category_of_integers_with_missing_ones_is_looked_up_as_it_is_served(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"code": [10.0, None, 20.0] * 40, "x": range(120)})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    assert "10.0" in (tmp_path / "t.csv").read_text()
+    (tmp_path / "c.yml").write_text("features: {code: {kind: category}}")
+    fit(tmp_path / "t.csv", "--config", str(tmp_path / "c.yml"))
+    profile = profiles.load(tmp_path / "t.json")
+    assert set(profile.features["code"].values) == {"10", "20"}
+    for served in (10, 10.0, "10"):
+        assert Checker(profile)({"code": served, "x": 1}).failed == {}
+
+
+def test_another_models_profile_is_replaced_only_by_force(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,b\n" + "1,2\n3,4\n" * 20)
+    fit(tmp_path / "t.csv")
+    fit(tmp_path / "t.csv")  # the same model version
+    before = (tmp_path / "t.json").read_bytes()
+    for other in (["--model", "m", "--version", "2"], ["--model", "other", "--version", "1"]):
+        command = ["profile", "fit", str(tmp_path / "t.csv"), "-o", str(tmp_path / "t.json"), *other]
+        result = run(app, command)
+        assert result.exit_code == 2
+        assert "is the profile of m 1" in result.stderr
+        assert (tmp_path / "t.json").read_bytes() == before
+    (tmp_path / "notes.json").write_text("{}")
+    command = ["profile", "fit", str(tmp_path / "t.csv"), "--model", "m", "--version", "1", "-o"]
+    result = run(app, [*command, str(tmp_path / "notes.json")])
+    assert result.exit_code == 2
+    assert "--force replaces it" in result.stderr
+    assert run(app, [*command, str(tmp_path / "notes.json"), "--force"]).exit_code == 0
+    assert profiles.load(tmp_path / "notes.json").model == "m"

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from logging_lib import profile
+from logging_lib import PredictionProcessor, profile
 from logging_lib.report import markdown
 from logging_lib.report.model import ModelReport
 from logging_lib.report.page import render_page
 from logging_lib.store.duckdb.store import EmbeddedStore
-from tests.report.conftest import SCRIPT, Document, labels, report_of
+from tests.report.conftest import SCRIPT, START, Document, fill, labels, report_of
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +73,34 @@ def test_bins_of_each_input(made: ModelReport, frame: pd.DataFrame, fit: profile
         assert sorted(shown.values()) == sorted(served.values())
         trained = fit.features[feature.name].expected_bins()
         assert sum(share.trained for share in feature.shares) == sum(trained.values())
+
+
+def test_values_of_another_type_are_named_with_their_check(fit: profile.Profile) -> None:
+    """Beside unseen values of the same feature's name, and in the page and the Markdown."""
+    process = PredictionProcessor(model="loans", version="1", profile=fit)
+    events = []
+    for number in range(300):
+        income = {0: "12,5", 1: [1], 2: SCRIPT}.get(number % 6, 60000.0)
+        inputs = {"income": income, SCRIPT: "HOUSE" if number % 4 == 0 else "RENT", "title": "nurse"}
+        fields = {"inputs": inputs, "prediction": 12.0, "timestamp": START + timedelta(minutes=number)}
+        events.append(dict(process(None, "info", fields)))
+    with EmbeddedStore(None) as store:
+        fill(store, events)
+        store.index("ml-profiles", [profile.build_document(fit)])
+        report = report_of(store)
+    income, home = report.feature("income"), report.feature(SCRIPT)
+    assert income is not None
+    assert home is not None
+    (rate,) = (rate for rate in income.rates if rate.check == "wrong_type")
+    assert (rate.hits, rate.total, rate.expected, rate.elevated) == (150, 300, 0, True)
+    assert rate.values == (('"12,5"', 50), (f'"{SCRIPT[:38]}…', 50), ("[1]", 50))
+    assert [rate.values for rate in home.rates if rate.check == "unseen"] == [(("HOUSE", 75),)]
+    page, text = render_page(report), markdown.render(report)
+    assert "50.0 % of another type, expected 0 %" in page
+    assert "12,5" in page
+    assert SCRIPT not in page
+    assert "of another type 50.0 %, expected 0 %" in text
+    assert "12,5" in text
 
 
 def profile_token(name: str) -> str:

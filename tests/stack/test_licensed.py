@@ -47,6 +47,7 @@ def test_watches_are_put_once_a_model_and_stay_as_they_are(run: Call, cluster: C
     assert len(watches) == 2 * len(SHIPPED)
     assert {f"logging-lib-{name}--loans" for name in SHIPPED} < watches.keys()
     assert {body["metadata"]["model"] for body in watches.values()} == {"loans", "Chürn 2"}
+    assert watches["logging-lib-na-spike--loans"]["metadata"]["watch"] == "na-spike"  # as profiles name it
     again = json.loads(run("stack", "deploy", "--json").stdout)
     assert {change["did"] for change in again["changes"]} == {"unchanged"}
     run("stack", "status")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import urllib.request
 from typing import Any
 
 import pytest
 
 from logging_lib._util import content
 from logging_lib.stack.watcher_throttle import throttle_by_finding
+from tests.watch import on_6_8
+from tests.watcher_server import WatcherServer
 
 WATCHERS = sorted(content.path("watchers").glob("*.json"))
 
@@ -34,25 +34,11 @@ def test_a_watch_of_another_shape_stays_as_it_is() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    "LOGGING_LIB_TEST_WATCHER" not in os.environ,
-    reason="NO REAL WATCHER WAS ASKED: LOGGING_LIB_TEST_WATCHER names no Elasticsearch 6.8 with a trial license",
-)
-def test_watcher_notifies_of_a_second_fault_at_once() -> None:
+def test_watcher_notifies_of_a_second_fault_at_once(watcher: WatcherServer) -> None:
     """In a real Watcher, of 6.8: the first finding once, the second with the next run, and neither again."""
-    url = os.environ["LOGGING_LIB_TEST_WATCHER"]
-
-    def call(method: str, path: str, body: Any = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json"}
-        with urllib.request.urlopen(
-            urllib.request.Request(url + path, data, headers, method=method)
-        ) as answer:
-            return json.load(answer)
-
-    call("DELETE", "/ml-watch-notified*")
     mapping = {"properties": {"@timestamp": {"type": "date"}, "watch": {"type": "keyword"}}}
-    call("PUT", "/ml-watch-notified", {"mappings": {"_doc": mapping}})
+    watcher.call("DELETE", "/ml-watch-notified*")
+    watcher.call("PUT", "/ml-watch-notified", {"mappings": {"_doc": mapping}})
     source = (
         "return ['count': ctx.metadata.findings.size(), 'findings': ctx.metadata.findings, 'skipped': []];"
     )
@@ -82,10 +68,10 @@ def test_watcher_notifies_of_a_second_fault_at_once() -> None:
                 },
             }
         )
-        deployed["actions"]["remember"]["index"]["doc_type"] = "_doc"  # what 6.8 alone wants
-        call("PUT", "/_xpack/watcher/watch/notified-test", deployed)
-        run = call("POST", "/_xpack/watcher/watch/notified-test/_execute", {"record_execution": True})
+        on_6_8.put_watch(watcher, "notified-test", deployed)
+        run = watcher.call("POST", "/_xpack/watcher/watch/notified-test/_execute", {"record_execution": True})
         actions = run["watch_record"]["result"]["actions"]
         assert all(action["status"] == "success" for action in actions), actions
         seen.append([action["logging"]["logged_text"].split() for action in actions if "logging" in action])
     assert seen == [[["income"]], [], [["amount"]], []]
+    watcher.call("DELETE", "/ml-watch-notified*")

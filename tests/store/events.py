@@ -89,6 +89,8 @@ def _random_event(chance: random.Random, number: int) -> dict[str, Any]:
         ml["prediction"]["value"] = chance.choice([chance.gauss(12, 3), 12, 12.5, "7.5"])
     if chance.random() < 0.5:
         ml["prediction"]["bin"] = chance.choice(["[10,12)", "[12,14)", "!above"])
+    if chance.random() < 0.1:
+        ml["prediction"] |= {"labels": ["a", "b"], "bin": chance.choice([["a", "b"], ["a"], [], ["a", "a"]])}
     if chance.random() < 0.3:
         ml["prediction"]["scores"] = {"yes": chance.random(), "no.t": chance.random()}
     if chance.random() < 0.3:

@@ -19,7 +19,7 @@ from logging_lib.store.profiles import publish
 from tests.foreign_events import NOW, Call, foreign
 from tests.store import elastic
 
-WRONG = {"home": "Rented", "income": "N/A", "count": "3", "title": "zorgverlener"}
+WRONG = {"home": "Rented", "income": "1,5", "count": "3", "title": "zorgverlener", "opened": 1304208000}
 
 
 def test_a_stored_event_gets_the_checks_that_it_would_have_got_on_the_way(
@@ -27,7 +27,7 @@ def test_a_stored_event_gets_the_checks_that_it_would_have_got_on_the_way(
 ) -> None:
     """Normalized without a profile and annotated later, or with the profile at once: the same document."""
     checker = Checker(own, foreign=True)
-    for logged in (inputs, inputs | WRONG, {}, inputs | {"new": 1, "count": None}):
+    for logged in (inputs, inputs | WRONG, {}, inputs | {"new": 1, "count": None, "income": "N/A"}):
         raw = {"model": own.model, "version": "1", "timestamp": NOW.isoformat(), "inputs": logged, "id": "a"}
         raw |= {"prediction": 11.5, "probability": 0.5}
         stored = normalize(raw).document

@@ -98,10 +98,14 @@ def terms(buckets: list[Document]) -> Document:
     return {"sum_other_doc_count": 0, "buckets": buckets}
 
 
-def context(watch: str, metadata: Document, payload: Document) -> Document:
+def context(draw: st.DrawFn, metadata: Document, payload: Document) -> Document:
+    """As the runner makes it, or with the id and the name of a watch that is deployed into Watcher."""
+    watch_id, name = draw(
+        st.sampled_from([("watch", {}), ("logging-lib-watch--m", {"watch": "watch"}), ("other", {})])
+    )
     return {
-        "watch_id": watch,
-        "metadata": metadata,
+        "watch_id": watch_id,
+        "metadata": metadata | name,
         "trigger": {"scheduled_time": TIME},
         "payload": payload,
     }
@@ -169,7 +173,9 @@ def distributions(draw: st.DrawFn) -> Document:
     ordered = draw(st.sampled_from([BINS, lengths])) if numeric else []
     labels = ordered or ["A", "B%21", "C", "!other", "D", "!missing", "!unseen"]
     expected = {label: draw(st.integers(0, 500)) for label in labels}
-    outputs = {label: draw(st.integers(0, 300)) for label in BINS}
+    several = draw(st.booleans())
+    classes = ["A", "B%21", "C", "!other"] if several else BINS
+    outputs = {label: draw(st.integers(0, 300)) for label in classes}
     name = feature.replace("%", "%25").replace("=", "%3D")
     name = "%21" + name[1:] if name.startswith("!") else name
 
@@ -180,7 +186,9 @@ def distributions(draw: st.DrawFn) -> Document:
             cells = {f"{name}={label}": draw(counts) for label in labels}
             cells |= {f"{name}={label}": draw(few) for label in ("!below", "!above")}
             bucket = bucketed(draw, cells | {"other=x": 3}) | draw(between()) | draw(sampling())
-            values = {label: draw(counts) for label in [*BINS, "!above"]}
+            values = {
+                label: draw(counts) for label in [*classes, *(["!type", "!none"] if several else ["!above"])]
+            }
             bucket["inputs"] = bucket["tokens"]
             bucket["prediction"] = bucketed(draw, values)["tokens"]
             if draw(st.booleans()):
@@ -223,7 +231,9 @@ def distributions(draw: st.DrawFn) -> Document:
         "features": 3,
         "bins": {feature: expected},
         "order": {feature: ordered} if numeric else {},
-        "prediction": {"bins": outputs, "order": BINS, "moments": draw(st.sampled_from([{}, moments]))},
+        "prediction": {"bins": outputs, "order": BINS, "moments": draw(st.sampled_from([{}, moments]))}
+        if not several
+        else {"bins": outputs, "order": [], "moments": {}, "rows": draw(st.integers(300, 2000))},
         **draw(variation(measures, feature, BINS if numeric else ["A", "B%21", "C", "!other", "D"])),
     }
     since = draw(st.sampled_from(["2018-01-01T00:00:00.000Z", TIME]))
@@ -239,7 +249,7 @@ def distributions(draw: st.DrawFn) -> Document:
     if draw(st.booleans()):
         metadata["references"] = ["week1", "week2"]
         payload |= {"week1": answer(), "week2": draw(st.sampled_from([EMPTY, NO_INDEX, answer()]))}
-    return context("watch", metadata, payload)
+    return context(draw, metadata, payload)
 
 
 @st.composite
@@ -324,7 +334,7 @@ def limited(draw: st.DrawFn) -> Document:
             for version in ("1", "2")
         ]
         payload["profiles"] = {"hits": {"hits": sources}}
-    return context("watch", metadata, payload)
+    return context(draw, metadata, payload)
 
 
 PERCENTS = ("50.0", "75.0", "90.0", "95.0", "99.0")
@@ -354,7 +364,7 @@ def latencies(draw: st.DrawFn) -> Document:
         "baseline": draw(st.sampled_from([{"aggregations": {"models": terms(past)}}, NO_INDEX])),
         "profiles": profiles({}, **draw(owned({"max_ms": 5}))),
     }
-    return context("watch", metadata, payload)
+    return context(draw, metadata, payload)
 
 
 @st.composite
@@ -392,7 +402,7 @@ def versioned(draw: st.DrawFn) -> Document:
             return {"aggregations": {"models": terms([{"key": "m", "services": terms(services)}])}}
 
         before = draw(st.sampled_from([EMPTY, NO_INDEX, starts()]))
-        return context("watch", metadata, {"window": starts(), "baseline": before})
+        return context(draw, metadata, {"window": starts(), "baseline": before})
     weights = st.sampled_from([0.0, 3.0, 7.5, 200.0])
     found = [
         {
@@ -424,7 +434,7 @@ def versioned(draw: st.DrawFn) -> Document:
         "window": {"aggregations": {"models": terms([{"key": "m", "versions": terms(found)}])}},
         "profiles": {"hits": {"hits": sources}},
     }
-    return context("watch", metadata, payload)
+    return context(draw, metadata, payload)
 
 
 @st.composite
@@ -477,7 +487,7 @@ def labelled(draw: st.DrawFn) -> Document:
             draw(st.sampled_from([{}, *[{"quality": known}] * 5])), **draw(owned({"min_drop": 0.5}))
         ),
     }
-    return context("watch", metadata, payload)
+    return context(draw, metadata, payload)
 
 
 PAYLOADS = {

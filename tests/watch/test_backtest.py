@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -54,7 +54,7 @@ def text(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def event(draw: random.Random, number: int) -> tuple[str, dict[str, Any]]:
+def event(draw: random.Random, number: int, several: Sequence[list[str]] = ()) -> tuple[str, dict[str, Any]]:
     dataset = draw.choice(
         ["prediction", "prediction", "prediction", "label", "health", "start", "deadletter"]
     )
@@ -91,7 +91,7 @@ def event(draw: random.Random, number: int) -> tuple[str, dict[str, Any]]:
             ml["text"] = {"oov_words": some(draw, ["income=w"])}
             ml["prediction"] = {
                 "value": maybe(draw, draw.gauss(0, 1)),
-                "bin": maybe(draw, draw.choice(["[0,1)", "!below", "!nonfinite", "!missing"])),
+                "bin": maybe(draw, draw.choice(["[0,1)", "!below", "!nonfinite", "!missing", *several])),
             }
         case "label":
             error = draw.gauss(0, 1)
@@ -123,7 +123,7 @@ def fill(store: Store, seed: int, events: int) -> None:
     draw = random.Random(seed)
     streams: dict[str, list[dict[str, Any]]] = {}
     for number in range(events):
-        target, document = event(draw, number)
+        target, document = event(draw, number, [["[0,1)", "!below"], ["!none"], []] if seed % 2 else [])
         streams.setdefault(target, []).append(document)
     for target, documents in streams.items():
         assert not store.index(target, documents).failed

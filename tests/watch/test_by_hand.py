@@ -106,6 +106,18 @@ def test_an_acknowledged_incident_is_silent_until_it_is_over(place: Place) -> No
     assert place.run(35) == ["A 1 a"]
 
 
+def test_one_action_is_acknowledged(place: Place) -> None:
+    """The incident stays unacknowledged for the others; an action that notified of none is named."""
+    place.found = [finding("a", model="A")]
+    place.run(0)
+    assert "is open of which slack notified" in place("ack", "na-spike", "--action", "slack", code=1).stderr
+    said = place("ack", "na-spike", "--action", "email")
+    assert said.stdout == "acknowledged: na-spike A 1 a\n"
+    assert place.run(90) == []
+    (row,) = [row for row in json.loads(place("list", "--json").stdout) if row["id"] == "na-spike"]
+    assert (row["open"], row["acknowledged"]) == (1, 0)
+
+
 def test_what_is_not_open_cannot_be_acknowledged(place: Place) -> None:
     """It is said, and nothing remembered."""
     assert "nope: no such incident is open" in place("ack", "nope", code=1).stderr

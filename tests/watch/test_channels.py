@@ -174,7 +174,7 @@ def test_a_value_stays_in_its_place(value: str) -> None:
             "path": "/a/{{ctx.v}}/b",
             "params": {"p": "{{ctx.v}}"},
             "headers": {"X-V": "v {{ctx.v}}"},
-            "body": '{"v": "{{ctx.v}}", "w": {{#toJson}}ctx.v{{/toJson}}}',
+            "body": '{"v": "{{ctx.v}}", "w": "{{#toJson}}ctx.v{{/toJson}}"}',
         }
     )
     call = render_call(request, {"ctx": {"v": value}})

@@ -25,9 +25,14 @@ CONTEXT: dict[str, Any] = {
         "execution_time": "2018-02-01T12:00:00.000Z",
         "payload": {
             "n": 5,
+            "five": "5",
+            "yes": True,
+            "big": 12345678901,
+            "half": 0.5,
+            "at": 1517486390000,
             "last": "2018-02-01T11:58:00.000Z",
             "hits": {"hits": [{"_id": "a"}, {"_id": "b"}]},
-            "buckets": [{"doc_count": 3}, {"doc_count": 30}],
+            "buckets": [{"doc_count": 3, "key": "a"}, {"doc_count": 30, "key": "b"}],
             "none": [],
         },
     }
@@ -54,7 +59,17 @@ def test_always_and_never() -> None:
         ("n", "gt", 4, True),
         ("n", "gt", 5, False),
         ("n", "gte", 5, True),
-        ("n", "lt", "10", True),
+        ("n", "lt", "10", False),
+        ("n", "gt", "10", True),
+        ("five", "eq", 5, True),
+        ("five", "lt", 10, True),
+        ("yes", "eq", "true", True),
+        ("yes", "not_eq", "true", False),
+        ("yes", "eq", 1, False),
+        ("big", "gte", "{{ctx.payload.five}}", False),
+        ("big", "gt", "1", True),
+        ("half", "eq", "0.5", True),
+        ("at", "gte", "<{now-5m}>", True),
         ("n", "lte", 4, False),
         ("n", "gt", "four", False),
         ("hits.hits.1._id", "eq", "b", True),
@@ -71,7 +86,7 @@ def test_always_and_never() -> None:
     ],
 )
 def test_compare(path: str, operator: str, value: Any, expected: bool) -> None:
-    """Numbers leniently, strings as strings, dates against date maths, missing values never ordered."""
+    """By the type of the right side; missing values are never ordered."""
     assert met(compare={f"ctx.payload.{path}": {operator: value}}) is expected
 
 
@@ -82,6 +97,8 @@ def test_compare(path: str, operator: str, value: Any, expected: bool) -> None:
         ({"path": "doc_count", "gte": {"value": 25, "quantifier": "all"}}, False),
         ({"path": "doc_count", "gte": {"value": 3, "quantifier": "all"}}, True),
         ({"path": "absent", "gte": {"value": 3}}, False),
+        ({"path": "absent", "not_eq": {"value": 3}}, False),
+        ({"path": "key", "not_eq": {"value": 3}}, False),
     ],
 )
 def test_array_compare(operand: dict[str, Any], expected: bool) -> None:
@@ -89,12 +106,12 @@ def test_array_compare(operand: dict[str, Any], expected: bool) -> None:
     assert met(array_compare={"ctx.payload.buckets": operand}) is expected
 
 
-def test_array_compare_of_nothing_is_false() -> None:
-    """Whichever the quantifier; what is no array is an error."""
-    for quantifier in ("some", "all"):
+def test_array_compare_of_nothing() -> None:
+    """``all`` holds for an empty list and without one, as in Watcher; anything else is an error."""
+    for quantifier, expected in (("some", False), ("all", True)):
         operand = {"path": "x", "gt": {"value": 0, "quantifier": quantifier}}
-        assert not met(array_compare={"ctx.payload.none": operand})
-        assert not met(array_compare={"ctx.payload.absent": operand})
+        assert met(array_compare={"ctx.payload.none": operand}) is expected
+        assert met(array_compare={"ctx.payload.absent": operand}) is expected
     with pytest.raises(ConditionError, match=r"ctx\.payload\.n is no array"):
         met(array_compare={"ctx.payload.n": {"gt": {"value": 0}}})
 

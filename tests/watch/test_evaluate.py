@@ -110,7 +110,7 @@ def test_a_failing_search_or_script_names_itself() -> None:
         )
 
 
-TERMS = {"terms": {"field": "ml.model.name", "size": 1}}
+TERMS = {"terms": {"field": "ml.model.name"}}
 
 
 @pytest.mark.parametrize(
@@ -140,6 +140,19 @@ def test_an_answer_that_is_cut_is_an_error(indices: str, body: Any, response: An
     request = SearchRequest(indices=(indices,), body=body)
     (fault,) = find_omissions(request, body, response)
     assert expected in fault
+
+
+def test_terms_that_are_cut_at_the_size_that_the_watch_states_are_a_warning() -> None:
+    """Watcher's authors mean "the ten largest" by it: the run goes on, and says what it left out."""
+    store = FakeStore()
+    store.extra = {"aggregations": {"m": {"sum_other_doc_count": 7, "buckets": [{"key": "a"}]}}}
+    body = {"size": 0, "aggs": {"m": {"terms": {"field": "ml.model.name", "size": 1}}}}
+    search = {"search": {"request": {"indices": ["a"], "body": body}}}
+    own = parse_watch({"trigger": {"schedule": {"interval": "5m"}}, "input": search}, id="own")
+    dependencies = run_dependencies(store, now=NOW)
+    assert evaluate(own, dependencies=dependencies, now=NOW, scheduled=NOW).met
+    (warning,) = dependencies.warnings
+    assert "aggregation m left out 7 documents" in warning
 
 
 def test_what_is_meant_as_a_top_list_may_be_cut() -> None:

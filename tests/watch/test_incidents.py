@@ -210,6 +210,23 @@ def test_only_what_is_open_can_be_acknowledged() -> None:
     assert (decide(acked, A), decide(acked, B)) == ("notify", "acknowledged")
 
 
+def test_one_action_can_be_acknowledged_while_the_others_go_on() -> None:
+    """As Watcher's ``_ack/slack``; only what it notified of, and until the incident is resolved."""
+    opened = notify(observe({}, [A, B], NOW), A)
+    post = mail(A).model_copy(update={"action": "slack"})
+    opened = inc.record_notifications(opened, [post])
+    later = NOW + minutes(90)
+    acked, chosen = inc.acknowledge(opened, lambda key: True, NOW, "ada", ["slack"])
+    assert chosen == [A]
+    assert (decide(acked, A, "slack", now=later), decide(acked, A, now=later)) == ("acknowledged", "notify")
+    assert decide(acked, B, "slack", now=later) == "notify"
+    both, _ = inc.acknowledge(acked, lambda key: True, NOW, "ada", ["email"])
+    assert {decide(both, A, action, now=later) for action in ("email", "slack")} == {"acknowledged"}
+    closed = observe(acked, [], later, ResolvePolicy(runs=1))
+    again = observe(closed, [A], later + minutes(5))
+    assert decide(again, A, "slack", now=later + minutes(90)) == "notify"
+
+
 def test_findings_are_grouped_by_model_version() -> None:
     """In their order; without findings the watch itself is the incident."""
     findings = [finding("a"), finding("b", version="2"), finding("c")]

@@ -8,7 +8,7 @@ import urllib.request
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from logging_lib._util import content
@@ -19,6 +19,9 @@ from tests.watch import payloads
 from tests.watch.test_scripts import WINDOWS, ctx, window
 
 pytestmark = pytest.mark.elasticsearch
+
+PAYLOADS_OF_EACH = 1_500
+"""Of each strategy, of which there are seven."""
 
 # The API answers with text only: a small wrapper around the script writes its result as JSON.
 WRITE = r"""
@@ -45,17 +48,33 @@ String json(def v) {
 """
 
 
-def execute(url: str, script: str, context: dict[str, Any]) -> Any:
+MAIN = "\ndef metadata ="
+"""Where a script's functions end."""
+
+
+def execute_all(url: str, script: str, contexts: list[dict[str, Any]]) -> list[Any]:
+    """Return the results of a script in several contexts, by one request."""
     source = (content.path("watchers") / "scripts" / f"{script}.painless").read_text("utf-8")
-    head, _, tail = source.rpartition("return [")
-    head = head.replace("\ndef metadata =", "\ndef ctx = params.ctx; def metadata =")
-    wrapped = f"{WRITE}{head}return json([{tail.rstrip().rstrip(';')});"
-    body = {"script": {"source": wrapped, "params": {"ctx": context}}}
-    request = urllib.request.Request(
-        f"{url}/_scripts/painless/_execute", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    functions, _, main = source.partition(MAIN)
+    body, _, result = main.rpartition("return [")
+    wrapped = (
+        f"{WRITE}{functions}\nString evaluate(def ctx) {{"
+        f"{MAIN}{body}return json([{result.rstrip().rstrip(';')});}}\n"
+        "List results = new ArrayList(); for (def ctx : params.contexts) { results.add(evaluate(ctx)); }"
+        "return '[' + String.join(',', results) + ']';"
     )
-    with urllib.request.urlopen(request) as answer:
-        return json.loads(json.load(answer)["result"])
+    request = {"script": {"source": wrapped, "params": {"contexts": contexts}}}
+    headers = {"Content-Type": "application/json"}
+    with urllib.request.urlopen(
+        urllib.request.Request(f"{url}/_scripts/painless/_execute", json.dumps(request).encode(), headers)
+    ) as answer:
+        results: list[Any] = json.loads(json.load(answer)["result"])
+    return results
+
+
+def execute(url: str, script: str, context: dict[str, Any]) -> Any:
+    (result,) = execute_all(url, script, [context])
+    return result
 
 
 names = st.sampled_from(["home", 'a"b', "c\\d", "e=f", "!g", "h%i", "ü", "n" * 128, "n" * 129, "=" * 43])
@@ -172,6 +191,43 @@ def test_painless_and_python_give_the_same(elasticsearch_url: str, context: dict
 @given(contexts_of_words())
 def test_painless_and_python_find_the_same_new_words(elasticsearch_url: str, context: dict[str, Any]) -> None:
     assert execute(elasticsearch_url, "ml-check-rate", context) == SCRIPTS["ml-check-rate"](context, {})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "strategy"),
+    [*payloads.PAYLOADS.items(), ("ml-check-rate", contexts()), ("ml-check-rate", contexts_of_words())],
+    ids=[*payloads.PAYLOADS, "ml-check-rate", "ml-check-rate-words"],
+)
+def test_both_versions_give_the_same_on_ten_thousand_payloads(
+    elasticsearch_url: str, script: str, strategy: st.SearchStrategy[dict[str, Any]]
+) -> None:
+    """Over all scripts; in batches, since a request of its own for each would take most of the time."""
+    batch: list[dict[str, Any]] = []
+    compared = with_findings = 0
+
+    def compare() -> None:
+        nonlocal compared, with_findings
+        expected = [SCRIPTS[script](context, {}) for context in batch]
+        for context, ours, theirs in zip(
+            batch, expected, execute_all(elasticsearch_url, script, batch), strict=True
+        ):
+            assert theirs == ours, json.dumps(context)
+        compared += len(batch)
+        with_findings += sum(result["count"] > 0 for result in expected)
+        batch.clear()
+
+    @settings(max_examples=PAYLOADS_OF_EACH, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @given(strategy)
+    def collect(context: dict[str, Any]) -> None:
+        batch.append(context)
+        if len(batch) == 100:
+            compare()
+
+    collect()
+    compare()
+    assert compared >= PAYLOADS_OF_EACH
+    assert with_findings > 0
 
 
 def test_painless_refuses_a_cut_answer_too(elasticsearch_url: str) -> None:

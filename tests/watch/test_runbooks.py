@@ -39,7 +39,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     requests, random = loans.requests(day), Random(1)
     answers = pipeline.predict(requests)
     for inputs, answer, moment in zip(requests, answers, day[loans.TIME], strict=True):
-        if incident.hits(moment.to_pydatetime()):
+        if incident.is_active(moment.to_pydatetime()):
             incident.apply(inputs, random)
         log.prediction(inputs, prediction=float(answer), timestamp=moment.to_pydatetime())
     return folder

@@ -31,7 +31,7 @@ from logging_lib.cli.watch.watch_options import (
 from logging_lib.store import loading
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.port import Store
-from logging_lib.store.profiles import index_profiles, overlay_profiles
+from logging_lib.store.profiles import explain_versions, index_profiles, overlay_profiles
 from logging_lib.watch.backtest.arrivals import Arrivals, search_arrivals
 from logging_lib.watch.backtest.backtest import Backtest, backtest
 from logging_lib.watch.backtest.event_time import EventTimeStore
@@ -116,10 +116,11 @@ def backtest_(
                     history=history,
                 )
 
+            notes = [output.plain(note) for note in explain_versions(opened)]
             result = run(selected_watches)
             what_if = run(overridden_watches) if overridden_watches else None
         metadata_changes = compare_metadata(selected_watches, overridden_watches)
-        notes = list(_explain_period(arrivals, loaded_later=replay_store is not opened, until=until))
+        notes += _explain_period(arrivals, loaded_later=replay_store is not opened, until=until)
         if html is not None:
             _write_page(
                 html,
@@ -137,6 +138,7 @@ def backtest_(
             "events": load_summary.events,
             "refused": dict(load_summary.refused),
             "clock": "event" if replay_store is not opened else "arrival",
+            "notes": notes,
             **result.document(),
         }
         if what_if is not None:

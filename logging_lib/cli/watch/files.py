@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,12 +24,13 @@ from logging_lib.cli.watch.watch_options import (
     WatchesOption,
     lines_safe,
     load,
+    load_accepted,
     pick,
     print_json,
 )
 from logging_lib.watch import lint
 from logging_lib.watch.backtest.history import explain_direct_searches
-from logging_lib.watch.errors import WatchError
+from logging_lib.watch.errors import WatchError, WatchProblem
 from logging_lib.watch.incidents import Mute, is_muted
 from logging_lib.watch.loading import load_watch, load_watches
 from logging_lib.watch.model import Watch
@@ -54,12 +56,12 @@ def list_(
     and alarms whenever that is passed.
 
     Where a state is named, also what the runner knows of each: open incidents, which of them are acknowledged or
-    muted, notifications that wait.
+    muted, notifications that wait. Exit code 1: a file is refused; the other watches are listed all the same.
 
     Example: logging-lib watch list
     """
     with output.handle_errors():
-        listed = load(watches)
+        listed, refused = load_accepted(watches)
         rows = [_summarize(watch) for watch in listed]
         has_state = watch_options.is_named(store, elasticsearch, state)
         if has_state:
@@ -68,8 +70,8 @@ def list_(
             for row in rows:
                 row |= _describe_state(row["id"], state_store.load(row["id"]), mutes, now)
     if as_json:
-        print_json(rows)
-        return
+        print_json([*rows, *_list_refused(refused)])
+        raise typer.Exit(1 if refused else 0)
     state_columns = ("last run", "open", "acked", "muted", "waiting") if has_state else ()
     columns = ("id", "title", "every", "windows", "false alarms", "notifies")
     table = Table(*columns, *state_columns, box=None, pad_edge=False)
@@ -87,6 +89,18 @@ def list_(
     console().print(table)
     for line in _sum_budgets(rows):
         console().print(escape(line))
+    for problem in refused:
+        print(Medium.HEADER.escape(f"refused: {problem}"), file=sys.stderr)
+    raise typer.Exit(1 if refused else 0)
+
+
+def _list_refused(problems: list[WatchProblem]) -> list[dict[str, Any]]:
+    """Return a row for each file that is refused."""
+    files = dict.fromkeys(problem.file for problem in problems)
+    return [
+        {"id": Path(file).stem, "refused": [f"{p.path}: {p.message}" for p in problems if p.file == file]}
+        for file in files
+    ]
 
 
 def _describe_state(

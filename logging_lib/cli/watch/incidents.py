@@ -30,6 +30,10 @@ def ack(
     model: ModelOption = None,
     version: VersionOption = None,
     feature: FeatureOption = None,
+    action: Annotated[
+        list[str] | None,
+        typer.Option("--action", help="Only this action of the watch; the others go on. Repeatable."),
+    ] = None,
     by: Annotated[str | None, typer.Option(help="Who is working on it. Default: you.")] = None,
     store: options.StoreOption = None,
     elasticsearch: options.ElasticsearchOption = None,
@@ -40,7 +44,7 @@ def ack(
     """Acknowledge open incidents: no more notifications of them until they are resolved.
 
     Other models, versions and features notify as before, and so does this incident when it returns. Works while a
-    runner runs. Exit code 1: no such incident is open; 2: wrong input.
+    runner runs. Exit code 1: no such incident is open, or none of which the action notified; 2: wrong input.
 
     Example: logging-lib watch ack na-spike --model loans --store build/store
     """
@@ -56,14 +60,21 @@ def ack(
             )
 
         def change(stored: WatchState) -> WatchState:
-            acked, chosen[:] = inc.acknowledge(stored.by_key(), is_chosen, moment, who)
+            acked, chosen[:] = inc.acknowledge(stored.by_key(), is_chosen, moment, who, action or ())
             return stored.with_incidents(acked) if chosen else stored
 
         if watch_id in opened.watch_ids():
             opened.update(watch_id, change)
         opened.record(
             manual_record(
-                "ack", moment, watch_id, key.model, version=key.version, feature=key.feature, by=who
+                "ack",
+                moment,
+                watch_id,
+                key.model,
+                version=key.version,
+                feature=key.feature,
+                actions=action,
+                by=who,
             )
             for key in chosen
         )
@@ -72,7 +83,8 @@ def ack(
     for key in () if as_json else chosen:
         typer.echo(lines_safe("acknowledged: " + " ".join([watch_id, *(part for part in key if part)])))
     if not chosen:
-        typer.echo(lines_safe(f"{watch_id}: no such incident is open"), err=True)
+        of_action = f" of which {' and '.join(action)} notified" if action else ""
+        typer.echo(lines_safe(f"{watch_id}: no such incident is open{of_action}"), err=True)
         raise typer.Exit(1)
 
 

@@ -28,15 +28,16 @@ from logging_lib.cli.watch.watch_options import (
     ProfilesOption,
     WatchesOption,
     format_skipped,
-    load,
+    load_accepted,
     pick,
     print_json,
 )
+from logging_lib.profile.words import OUTDATED
 from logging_lib.schema import DEFAULT_NAMESPACE
 from logging_lib.store.port import Store, StoreError
-from logging_lib.store.profiles import index_profiles, list_careful, overlay_profiles
+from logging_lib.store.profiles import index_profiles, list_careful, list_outdated, overlay_profiles
 from logging_lib.watch.daemon import Daemon, Heartbeat, Pace
-from logging_lib.watch.errors import StateError
+from logging_lib.watch.errors import StateError, WatchProblem, json_path
 from logging_lib.watch.incidents import ResolvePolicy
 from logging_lib.watch.lease import LEASE, LeaderElector, LeaderState, LeaseLost
 from logging_lib.watch.model import Watch
@@ -117,17 +118,20 @@ def run(
     """Evaluate the watches over a store and perform their actions: as a daemon, or with --once one time.
 
     Several may run over one state: one works, the others stand by. Channels are configured by the environment:
-    LOGGING_LIB_SMTP_URL, LOGGING_LIB_SLACK_WEBHOOK and others, see docs/notifications.md. Exit code with --once, 1:
-    a watch or a delivery failed, or nothing could be evaluated; always, 2: wrong input.
+    LOGGING_LIB_SMTP_URL, LOGGING_LIB_SLACK_WEBHOOK and others, see docs/notifications.md. A file that is refused
+    stops no other watch. Exit code with --once, 1: a watch or a delivery failed, a file was refused, or nothing
+    could be evaluated; always, 2: wrong input.
 
     Example: logging-lib watch run --elasticsearch https://localhost:9200
     """
     with output.handle_errors(), contextlib.ExitStack() as stack:
         if not once and (dry_run or now or as_json):
             raise UsageError("--dry-run, --now and --json are for --once")
-        chosen = load(watches)
+        chosen, refused = load_accepted(watches)
         if only:
             chosen = pick(chosen, only)
+        for line in _name_what_is_not_run(chosen, refused):
+            print(Medium.HEADER.escape(line), file=sys.stderr)
         lease_duration = duration(lease, "--lease")
         beats = bool(heartbeat) and not once
         indexes = any(channel_of(action).needs_store for watch in chosen for action in watch.actions.values())
@@ -178,13 +182,28 @@ def run(
             with _leading(elector):
                 report = runner.run_once(moment)
     if as_json:
-        print_json({**report.document(), **({"messages": previews} if dry_run else {})})
+        print_json(
+            {
+                **report.document(),
+                **({"refused": [str(problem) for problem in refused]} if refused else {}),
+                **({"messages": previews} if dry_run else {}),
+            }
+        )
     else:
         for preview in previews:
             typer.echo(preview)
             typer.echo("-" * 72)
         _print_report(report)
-    raise typer.Exit(0 if report.ok else 1)
+    raise typer.Exit(0 if report.ok and not refused else 1)
+
+
+def _name_what_is_not_run(watches: list[Watch], refused: list[WatchProblem]) -> Iterator[str]:
+    """Name the files that are refused, which stop no other, and the keys that have no effect here."""
+    for problem in refused:
+        yield f"refused, and not run: {problem}"
+    for watch in watches:
+        for path, message in watch.ignored:
+            yield f"{watch.file}: {json_path(*path)}: warning: {message}"
 
 
 def _dry_run(
@@ -287,6 +306,8 @@ def _note_profiles(store: Store, watches: list[Watch]) -> None:
             f"still careful, by a default variation, until `logging-lib profile learn` knows better: {names}"
         )
         print(Medium.HEADER.escape(note), file=sys.stderr)
+    for name in list_outdated(store)[:MAX_NAMED]:
+        print(Medium.HEADER.escape(f"{name}: {OUTDATED}"), file=sys.stderr)
 
 
 def _fallback(option: str) -> tuple[str, str]:
@@ -351,6 +372,8 @@ def _notes(report: RunReport) -> Iterator[str]:
             yield f"{resolved.watch}: {resolved.subject} ({resolved.action} {outcome})"
         for skipped in watch_run.skipped:
             yield f"{watch_run.watch}: {format_skipped(**skipped)}"
+        for warning in watch_run.warnings:
+            yield f"{watch_run.watch}: warning: {warning}"
         if watch_run.unwritten:
             yield f"{watch_run.watch}: {watch_run.unwritten}"
     for retry in report.retries:

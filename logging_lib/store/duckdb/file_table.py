@@ -306,7 +306,10 @@ class FileTable:
 
         arrays = {"seq": numbers_to_arrow(np.arange(first, first + rows))}
         for name in self._columns if names is None else names:
-            arrays[self._columns[name]] = to_arrow(read.columns[name])
+            column = read.columns[name]
+            if column.offsets is not None and not _sql_type(name).endswith("[]"):
+                raise ListsError(f"{name}: an event has several values in it")
+            arrays[self._columns[name]] = to_arrow(column)
         return pa.Table.from_batches(pa.table(arrays).to_batches(max_chunksize=_BATCH_ROWS))
 
 

@@ -5,7 +5,7 @@ ignored.
 """
 
 from logging_lib.watch.model.action import Action, with_types
-from logging_lib.watch.model.base import Duration, Model, OneOf, Strings, fault
+from logging_lib.watch.model.base import Duration, Model, OneOf, Strings, fault, lower_case
 from logging_lib.watch.model.requests import HttpRequest, SearchRequest
 from logging_lib.watch.model.schedule import ScheduleModel
 from logging_lib.watch.model.steps import (
@@ -45,6 +45,7 @@ __all__ = [
     "Transform",
     "Watch",
     "fault",
+    "lower_case",
     "with_actions",
     "with_types",
 ]

@@ -58,8 +58,11 @@ def _parse_duration(value: Any) -> Any:
 
 
 def in_millis(value: Any) -> Any:
-    """Rewrite ``throttle_period_in_millis``, Watcher's other way to write ``throttle_period``."""
-    if not isinstance(value, dict) or "throttle_period_in_millis" not in value:
+    """Rewrite ``throttle_period_in_millis``, Watcher's other way to write ``throttle_period``; null is none."""
+    if not isinstance(value, dict):
+        return value
+    value = {k: item for k, item in value.items() if item is not None or not k.startswith("throttle_period")}
+    if "throttle_period_in_millis" not in value:
         return value
     millis = value["throttle_period_in_millis"]
     if "throttle_period" in value:
@@ -68,6 +71,11 @@ def in_millis(value: Any) -> Any:
         raise fault("duration", f"throttle_period_in_millis: {millis!r} is no whole number from 0 on")
     rest = {name: item for name, item in value.items() if name != "throttle_period_in_millis"}
     return {**rest, "throttle_period": f"{millis}ms"}
+
+
+def lower_case(value: Any) -> Any:
+    """Return a text in lower case, for words that Watcher takes in either."""
+    return value.lower() if isinstance(value, str) else value
 
 
 Strings = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]

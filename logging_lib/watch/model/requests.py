@@ -44,6 +44,29 @@ class IndicesOptions(Model):
     ignore_throttled: bool = True
 
 
+def _replace_old_bounds(node: Any) -> Any:
+    """Write ``from`` and ``to`` of ranges as ``gt``, ``gte``, ``lt`` and ``lte``, which new servers know alone."""
+    if isinstance(node, list):
+        return [_replace_old_bounds(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    node = {key: _replace_old_bounds(item) for key, item in node.items()}
+    ranges = node.get("range")
+    if isinstance(ranges, dict):
+        node["range"] = {name: _new_bounds(bounds) for name, bounds in ranges.items()}
+    return node
+
+
+def _new_bounds(bounds: Any) -> Any:
+    if not isinstance(bounds, dict) or ("from" not in bounds and "to" not in bounds):
+        return bounds
+    new = {k: v for k, v in bounds.items() if k not in ("from", "to", "include_lower", "include_upper")}
+    for old, name, included in (("from", "gt", "include_lower"), ("to", "lt", "include_upper")):
+        if bounds.get(old) is not None:
+            new[name if bounds.get(included) is False else f"{name}e"] = bounds[old]
+    return new
+
+
 class SearchRequest(Model):
     indices: Strings = ("*",)
     body: dict[str, Any] | None = None
@@ -51,6 +74,13 @@ class SearchRequest(Model):
     search_type: Literal["query_then_fetch"] = "query_then_fetch"
     indices_options: IndicesOptions = IndicesOptions()
     rest_total_hits_as_int: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _normalize(cls, value: Any) -> Any:
+        if isinstance(value, dict) and isinstance(value.get("body"), dict):
+            value = {**value, "body": _replace_old_bounds(value["body"])}
+        return value
 
     @model_validator(mode="after")
     def _one_body(self) -> SearchRequest:

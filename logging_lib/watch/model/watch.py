@@ -40,11 +40,15 @@ def with_actions(action: type[Action]) -> type[Definition]:
 
 @dataclass(frozen=True)
 class Watch:
-    """Hold a watch that has passed validation. ``id`` is the file's stem, ``file`` its path."""
+    """Hold a watch that has passed validation. ``id`` is the file's stem, ``file`` its path.
+
+    ``ignored`` are keys of the file that have no effect here: (path within it, why).
+    """
 
     id: str
     definition: Definition
     file: str = field(default="", compare=False)
+    ignored: tuple[tuple[tuple[str | int, ...], str], ...] = field(default=(), compare=False)
 
     @property
     def metadata(self) -> dict[str, Any]:

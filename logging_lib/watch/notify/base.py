@@ -191,6 +191,7 @@ class Channel(ABC):
             write there where ``is_recipient`` is false.
         secret_pattern: a regular expression of its secrets, which do not belong into a watch.
         unsupported: fields of Watcher's that it does not execute, each with the remedy.
+        ignored: fields of Watcher's without an effect here, each with the reason: they are left out with a warning.
     """
 
     name: ClassVar[str]
@@ -208,6 +209,7 @@ class Channel(ABC):
     metadata_remedy: ClassVar[str] = ""
     secret_pattern: ClassVar[str] = ""
     unsupported: ClassVar[Mapping[str, str]] = {}
+    ignored: ClassVar[Mapping[str, str]] = {}
 
     # --- what it parses
 

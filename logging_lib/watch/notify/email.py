@@ -25,7 +25,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from logging_lib.store.port import Store
-from logging_lib.watch.model import HttpRequest, Model, Strings
+from logging_lib.watch.model import HttpRequest, Model, Strings, lower_case
 from logging_lib.watch.notify.attachments import AttachedFile, Attachment, DataAttachment, attach_files
 from logging_lib.watch.notify.base import (
     TIMEOUT,
@@ -79,8 +79,10 @@ class EmailAction(Model):
     reply_to: Strings = ()
     sender: str | None = Field(None, alias="from")
     subject: str = ""
-    body: EmailBody
-    priority: Literal["lowest", "low", "normal", "high", "highest"] | None = None
+    body: EmailBody = EmailBody(text="")
+    priority: Annotated[
+        Literal["lowest", "low", "normal", "high", "highest"] | None, BeforeValidator(lower_case)
+    ] = None
     attachments: dict[str, Attachment] = {}
     attach_data: Annotated[DataAttachment | None, BeforeValidator(_attach_data)] = None
 
@@ -111,9 +113,11 @@ class EmailChannel(Channel):
     shares_messages = True
     metadata_key = "email_to"
     metadata_remedy = "write at least one mail address, such as team@example.org"
+    ignored = {
+        "account": "the account is the runner's setting, LOGGING_LIB_SMTP_URL",
+        "profile": "all mail programs get the same form",
+    }
     unsupported = {
-        "account": "the account is the runner's setting, see LOGGING_LIB_SMTP_URL",
-        "profile": "leave it out",
         "reporting": "Kibana's reports are not made here; attach 'data', or fetch a file with 'http'",
     }
 

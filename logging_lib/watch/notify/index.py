@@ -48,10 +48,8 @@ class IndexChannel(Channel):
     action_type = "index"
     action_model = IndexAction
     needs_store = True
-    unsupported = {
-        "doc_type": "documents have no types any more; leave it out",
-        "timeout": "leave it out",
-    }
+    ignored = {"doc_type": "documents have no types any more"}
+    unsupported = {"timeout": "leave it out"}
 
     store: Store
 

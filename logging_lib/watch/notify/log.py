@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
 
 from logging_lib.store.port import Store
-from logging_lib.watch.model import Model
+from logging_lib.watch.model import Model, lower_case
 from logging_lib.watch.notify.base import Channel, Fetch, Notification, Template, one_line
 from logging_lib.watch.templating import Medium, render
 
@@ -16,7 +18,7 @@ _LEVELS = {"error": 40, "warn": 30, "info": 20, "debug": 10, "trace": 5}
 
 class LoggingAction(Model):
     text: str
-    level: Literal["error", "warn", "info", "debug", "trace"] = "info"
+    level: Annotated[Literal["error", "warn", "info", "debug", "trace"], BeforeValidator(lower_case)] = "info"
     category: str | None = None
 
 

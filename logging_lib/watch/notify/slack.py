@@ -145,9 +145,9 @@ class SlackChannel(Channel):
     metadata_key = "slack_to"
     metadata_remedy = "write a channel, such as #ml-alerts"
     secret_pattern = r"hooks\.slack\.com/services/\w|\bxox[abposr]-\w"  # noqa: S105 - it finds them
+    ignored = {"account": "the account is the runner's setting, LOGGING_LIB_SLACK_WEBHOOK or ..._TOKEN"}
     unsupported = {
         "actions": "Slack's buttons are not sent; use links in the text",
-        "account": "the account is the runner's setting, see LOGGING_LIB_SLACK_WEBHOOK",
         "dynamic_name_timeout": "leave it out",
     }
 

@@ -40,13 +40,22 @@ class ExpectedBins:
     """The rows of each bin, of training or of earlier weeks.
 
     ``rows`` is their number in the bins that are ``ordinary``, ``ordered`` in those that are in an ``order``.
+
+    Args:
+        counts: the rows of each bin.
+        order: the bins of a number or a text, from the lowest to the highest.
+        labeled: the rows that have labels, where a row is in the bin of each of its labels; then ``is_multiple``.
     """
 
-    def __init__(self, counts: Mapping[str, float], order: list[str]) -> None:
+    def __init__(self, counts: Mapping[str, float], order: list[str], labeled: float | None = None) -> None:
         self.counts = counts
         self.order = order
+        self.is_multiple = labeled is not None
         self.ordinary = [(name, counts[name]) for name in sorted(counts) if is_ordinary(name)]
         self.rows = sum([count for name, count in counts.items() if is_ordinary(name)])
+        self.total = sum(counts.values())
+        if labeled is not None:
+            self.rows = self.total = labeled
         self.ordered = sum([counts.get(name, 0) for name in order])
         self._rare: dict[float, list[tuple[str, float]]] = {}
 
@@ -93,13 +102,14 @@ class ObservedBins:
 
     Args:
         counts: of ordinary bins, of ``!below`` and of ``!above``.
+        labeled: the events that have labels, where an event is in the bin of each of its labels.
     """
 
     __slots__ = ("counts", "ordinary", "total")
 
-    def __init__(self, counts: dict[str, float]) -> None:
+    def __init__(self, counts: dict[str, float], labeled: float | None = None) -> None:
         self.counts = counts
-        self.ordinary = self.total = sum(counts.values())
+        self.ordinary = self.total = sum(counts.values()) if labeled is None else labeled
         if "!below" in counts or "!above" in counts:
             self.ordinary = sum([weight for name, weight in counts.items() if is_ordinary(name)])
 
@@ -127,12 +137,25 @@ class Features:
         self._inputs = list(self.expected)
         outputs = expected.get("prediction")
         if prediction and outputs is not None:
-            self.expected[PREDICTION] = ExpectedBins(outputs["bins"], outputs["order"])
+            self.expected[PREDICTION] = ExpectedBins(outputs["bins"], outputs["order"], outputs.get("rows"))
         self._places: dict[str, tuple[str, str] | None] = {}
 
     def count_observed(self, bucket: JsonObject) -> dict[str, ObservedBins]:
         """Count each feature's bins in one window, from its aggregations ``inputs`` and ``prediction``."""
-        return {name: ObservedBins(counts) for name, counts in self._count(bucket).items()}
+        return {
+            name: ObservedBins(counts, self._count_labeled(name, bucket))
+            for name, counts in self._count(bucket).items()
+        }
+
+    def _count_labeled(self, name: str, bucket: JsonObject) -> float | None:
+        """Count the events with labels, if a feature has several: all but those without a list of labels."""
+        if not self.expected[name].is_multiple:
+            return None
+        events = bucket["weight"]["value"]
+        for token in get_buckets(bucket["prediction"], "prediction"):
+            if token["key"] == "!missing" or token["key"] == "!type":
+                events -= token["weight"]["value"]
+        return float(max(0.0, events * get_sampled_share(bucket)))
 
     def _count(self, bucket: JsonObject) -> dict[str, dict[str, float]]:
         counts: dict[str, dict[str, float]] = {}
@@ -159,6 +182,7 @@ class Features:
     ) -> dict[str, ExpectedBins] | None:
         """Sum the same hours of earlier weeks; None where they had too few events."""
         sums: dict[str, dict[str, float]] = {}
+        labeled: dict[str, float] = {}
         events = 0.0
         for version in weeks:
             bucket = version["windows"]["buckets"].get(window)
@@ -167,12 +191,18 @@ class Features:
             events += bucket["doc_count"]
             for name, counts in self._count(bucket).items():
                 bins = sums.setdefault(name, {})
+                rows = self._count_labeled(name, bucket)
+                if rows is not None:
+                    labeled[name] = labeled.get(name, 0.0) + rows
                 # In an order of their own, as sums of fractions depend on it.
                 for label in counts if counts.keys() <= bins.keys() else sorted(counts):
                     bins[label] = bins.get(label, 0.0) + counts[label]
         if events <= 0 or events < min_events:
             return None
-        return {name: ExpectedBins(bins, self.expected[name].order) for name, bins in sums.items()}
+        return {
+            name: ExpectedBins(bins, self.expected[name].order, labeled.get(name))
+            for name, bins in sums.items()
+        }
 
     def _find_place(self, token: str) -> tuple[str, str] | None:
         """Return the feature and the bin of a token, if it counts."""

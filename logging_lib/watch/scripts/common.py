@@ -50,10 +50,15 @@ def index_profiles(payload: JsonObject) -> dict[str, Any]:
     return profiles
 
 
+def find_overrides(ctx: JsonObject, profile: JsonObject | None) -> JsonObject | None:
+    """Return what the profile overrides of this watch: a deployed one has the name that counts in its metadata."""
+    overrides = profile.get("overrides") if profile is not None else None
+    return overrides.get(ctx["metadata"].get("watch") or ctx["watch_id"]) if overrides else None
+
+
 def find_setting(ctx: JsonObject, profile: JsonObject | None, name: str) -> Any:
     """Return a setting: what the profile overrides for this model version, else what the watch's metadata has."""
-    overrides = profile.get("overrides") if profile is not None else None
-    of_watch = overrides.get(ctx["watch_id"]) if overrides else None
+    of_watch = find_overrides(ctx, profile)
     return of_watch[name] if of_watch and name in of_watch else ctx["metadata"][name]
 
 

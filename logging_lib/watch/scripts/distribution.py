@@ -56,7 +56,7 @@ def distribution(ctx: JsonObject, params: JsonObject) -> Document:
     """Compare how values are distributed, by ``metadata.measures``, of each feature and of the prediction.
 
     - ``psi``: the population stability index, with ``min_psi`` as the least one left after what chance alone
-      would make of it (see ``measure_psi``);
+      would make of it (see ``measure_psi``); of several labels that of each label's share of the predictions;
     - ``rare``: a bin that was rare in training (``rare_share``) and became common;
     - ``shift``: whether the values of a number moved up or down (see ``measure_shift``);
     - ``spread``: whether the values are further from the middle of training, or nearer (see ``measure_spread``);
@@ -140,7 +140,7 @@ def _flag_distributions(
             trained = features.expected[name]
             is_new = is_accepted(profile, name, "bins")
             of_weeks = usual.get(name) if usual is not None and not is_new else None
-            mixed = mix_bins(profile, name, mixture) if not is_new else None
+            mixed = mix_bins(profile, name, mixture) if not is_new and not trained.is_multiple else None
             expected = trained if of_weeks is None else of_weeks
             if mixed is not None:
                 expected = ExpectedBins(mixed, trained.order)
@@ -175,7 +175,7 @@ def _flag_distributions(
             if mixed is not None:
                 source = "training, at the same hours of the week"
             elif of_weeks is not None:
-                rows = round_half_up(sum(of_weeks.counts.values()))
+                rows = round_half_up(of_weeks.total)
                 source = f"{rows} events in the same hours of earlier weeks"
             events = round_half_up(observed.total)
             findings.append(
@@ -275,6 +275,7 @@ def _explain_elsewhere(
     It is explained where the total variation distance of its bins, less what chance makes of it, is no greater than
     the rise of the share of events in which one input is missing, absent, unseen or out of range: changing those
     events alone can have moved no more. By chance each bin's share is off by sqrt(2 q (1 - q) / (pi n)) on average.
+    Of several labels, which are not parts of one whole, the share that is furthest off counts.
     """
     if feature != PREDICTION or "special" not in bucket:
         return ""
@@ -299,11 +300,15 @@ def _explain_elsewhere(
     n, m = observed.ordinary, expected.rows
     if n == 0 or m == 0:
         return ""
-    distance = 0.0
+    distance = furthest = 0.0
     for name, count in expected.ordinary:
         q = count / m
         off = observed.counts.get(name, 0.0) / n - q
-        distance += 0.5 * ((off if off > 0 else -off) - sqrt(0.6366197723675814 * q * (1.0 - q) / n))
+        off = (off if off > 0 else -off) - sqrt(0.6366197723675814 * q * (1.0 - q) / n)
+        distance += 0.5 * off
+        furthest = max(furthest, off)
+    if expected.is_multiple:
+        distance = furthest
     if distance > most:
         return ""
     return f"the prediction changed no more than its cause explains, which has a watch of its own: {cause}"

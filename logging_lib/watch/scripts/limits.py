@@ -10,6 +10,7 @@ from logging_lib.watch.scripts.common import (
     JsonObject,
     add_severity,
     build_result,
+    find_overrides,
     format_number,
     format_percent,
     format_span,
@@ -270,8 +271,7 @@ def _find_deployed_profiles(payload: JsonObject) -> Document:
 
 def _override_limit(ctx: JsonObject, profile: JsonObject | None, limit: JsonObject) -> JsonObject:
     """Return the limit with what the profile overrides of it."""
-    overrides = profile.get("overrides") if profile is not None else None
-    of_watch = overrides.get(ctx["watch_id"]) if overrides else None
+    of_watch = find_overrides(ctx, profile)
     return {**limit, **of_watch[limit["name"]]} if of_watch and limit["name"] in of_watch else limit
 
 

@@ -118,7 +118,45 @@ def measure_psi(
     rows, total = float(expected.rows), observed.ordinary
     if rows == 0 or total == 0:
         return None
-    cells = _group_cells(expected, observed, rows, total)
+    if expected.is_multiple:
+        return _measure_labels(thresholds, expected, observed, shorter)
+    return _compare_cells(thresholds, _group_cells(expected, observed, rows, total), rows, total, shorter)
+
+
+def _measure_labels(
+    thresholds: Thresholds, expected: ExpectedBins, observed: ObservedBins, shorter: ObservedBins | None
+) -> Deviation | None:
+    """Find the label whose share of the predictions is least likely; its chance is times the number of labels.
+
+    Labels are not parts of one whole: each is compared by itself, the events with it and those without it.
+    """
+    rows, total = float(expected.rows), observed.ordinary
+    best: Deviation | None = None
+    for name, count in expected.ordinary:
+        seen, count = min(observed.counts.get(name, 0.0), total), min(float(count), rows)
+        share, usual = seen / total, count / rows
+        if shorter is not None and (shorter.get_share(name) - usual) * (share - usual) <= 0:
+            continue
+        cells = [(name, count, seen), ("", rows - count, total - seen)]
+        deviation = _compare_cells(thresholds, cells, rows, total, None)
+        if deviation is None:
+            continue
+        chance = min(1.0, deviation.chance * len(expected.ordinary))
+        if best is None or chance < best.chance:
+            shares = f"{format_percent(share)} % of the predictions, expected {format_percent(usual)} %"
+            what = f"the label {decode_value(name)} is in {shares}"
+            lines = [new_line(f"label {decode_value(name)}", f"in {shares}")]
+            best = deviation._replace(chance=chance, what=what, lines=lines, bin=name)
+    return best
+
+
+def _compare_cells(
+    thresholds: Thresholds,
+    cells: list[tuple[str, float, float]],
+    rows: float,
+    total: float,
+    shorter: ObservedBins | None,
+) -> Deviation | None:
     k = len(cells)
     if k < 2:
         return None

@@ -88,18 +88,21 @@ class CaseModel(BaseModel):
 
 class Distribution(CaseModel):
     """Describe random values by exactly one of ``normal`` (mean, sd), ``lognormal`` (mu, sigma), ``uniform`` (low,
-    high) and ``choice``, shares by value.
+    high), ``choice``, shares by value, and ``labels``, lists of labels by the share of the rows that have each.
     """
 
     normal: tuple[float, float] | None = None
     lognormal: tuple[float, float] | None = None
     uniform: tuple[float, float] | None = None
     choice: dict[str | bool | float, float] | None = None
+    labels: dict[str, float] | None = None
 
     @model_validator(mode="after")
     def _check_one(self) -> Distribution:
         if sum(getattr(self, name) is not None for name in Distribution.model_fields) != 1:
-            raise PydanticCustomError("random", "give exactly one of normal, lognormal, uniform and choice")
+            raise PydanticCustomError(
+                "random", "give exactly one of normal, lognormal, uniform, choice and labels"
+            )
         return self
 
 

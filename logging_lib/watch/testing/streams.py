@@ -11,8 +11,9 @@ from typing import Any
 
 from logging_lib import profile as profiles
 from logging_lib._util.times import format_instant
-from logging_lib.logger.event import CachedPrediction, OutputEncoder, build_label
+from logging_lib.logger.event import CachedPrediction, build_label
 from logging_lib.logger.health import build_health_event, build_start_event
+from logging_lib.logger.output import OutputEncoder
 from logging_lib.logger.processor import PredictionProcessor
 from logging_lib.profile.config import Config, FeatureConfig
 from logging_lib.profile.model import Profile
@@ -70,6 +71,8 @@ def draw(values: cases.Values, rng: random.Random) -> Any:
         return rng.lognormvariate(*values.lognormal)
     if values.uniform is not None:
         return rng.uniform(*values.uniform)
+    if values.labels is not None:
+        return [label for label, share in values.labels.items() if rng.random() < share]
     choice = values.choice or {}
     return rng.choices(list(choice), list(choice.values()))[0]
 

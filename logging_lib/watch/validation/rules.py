@@ -53,9 +53,13 @@ def find_problems(
 
     Args:
         scripts: the ids of the scripts that exist.
-        payloads: infers payloads; default: only from what the watch itself says.
+        payloads: infers payloads, and then a path without a value is a problem, too. Default: what the watch
+            itself says, and such a path is none, since Watcher prints nothing for it.
     """
-    return list(_DefinitionValidator(definition, scripts, schema, payloads or OpaquePayload()).find_all())
+    validator = _DefinitionValidator(
+        definition, scripts, schema, payloads or OpaquePayload(), requires_values=payloads is not None
+    )
+    return list(validator.find_all())
 
 
 def placeholder_context(definition: Definition, payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,12 +72,19 @@ def placeholder_context(definition: Definition, payload: Mapping[str, Any]) -> d
 
 class _DefinitionValidator:
     def __init__(
-        self, definition: Definition, scripts: Container[str], schema: Schema, payloads: PayloadInference
+        self,
+        definition: Definition,
+        scripts: Container[str],
+        schema: Schema,
+        payloads: PayloadInference,
+        *,
+        requires_values: bool,
     ) -> None:
         self._definition = definition
         self._scripts = scripts
         self._schema = schema
         self._payloads = payloads
+        self._requires_values = requires_values
 
     def find_all(self) -> Problems:
         definition = self._definition
@@ -127,8 +138,7 @@ class _DefinitionValidator:
         except TemplateError as error:
             yield (*path, key), str(error)
             return
-        for name in sorted(missing):
-            yield (*path, key), self._describe_unknown(name, payload)
+        yield from self._check_values(missing, payload, (*path, key))
         for below, message in SearchValidator(request.indices, self._schema).find_problems(body):
             yield (*path, key, *(below if request.template is None else ())), message
 
@@ -138,8 +148,7 @@ class _DefinitionValidator:
             render_call(request, self._make_context(payload), missing)
         except TemplateError as error:
             yield path, f"template: {error}"
-        for name in sorted(missing):
-            yield path, self._describe_unknown(name, payload)
+        yield from self._check_values(missing, payload, path)
 
     def _check_transform(self, transform: Transform, payload: Mapping[str, Any], path: Path) -> Problems:
         if transform.script:
@@ -191,7 +200,7 @@ class _DefinitionValidator:
 
     def _check_path(self, name: str, payload: Mapping[str, Any], path: Path) -> Problems:
         if not has_value(name, self._make_context(payload)):
-            yield path, self._describe_unknown(name, payload)
+            yield from self._check_values({name}, payload, path)
 
     # --- actions
 
@@ -218,8 +227,11 @@ class _DefinitionValidator:
             render(text, context, medium, missing)
         except TemplateError as error:
             yield (*path, *below), f"template: {error}"
-        for name in sorted(missing):
-            yield (*path, *below), self._describe_unknown(name, payload)
+        yield from self._check_values(missing, payload, (*path, *below))
+
+    def _check_values(self, missing: set[str], payload: Mapping[str, Any], path: Path) -> Problems:
+        for name in sorted(missing) if self._requires_values else ():
+            yield path, self._describe_unknown(name, payload)
 
     def _make_context(self, payload: Mapping[str, Any]) -> dict[str, Any]:
         return placeholder_context(self._definition, payload)

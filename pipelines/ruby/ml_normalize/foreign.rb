@@ -28,6 +28,8 @@ module MlNormalize
     OURS = ALIASES.flat_map { |name, keys| keys.map { |key| [key, name] } }.to_h.freeze
     MODEL_KEYS = %w[name version].freeze
     INFINITE = %w[Infinity -Infinity].freeze
+    NONFINITE = "!nonfinite"
+    NOTHING = Object.new.freeze
     DURATIONS = [["duration", 1], ["duration_ms", 1000]].freeze
 
     module_function
@@ -36,7 +38,7 @@ module MlNormalize
       given, rest = known_keys(document)
       given, rest = known_keys(Payloads.unwrap(document)) unless given["inputs"].is_a?(Hash)
       model, version = model(given, rest)
-      inputs = given["inputs"]
+      inputs = given["inputs"].is_a?(Hash) ? given["inputs"] : Payloads.only_row(given["inputs"])
       unless inputs.is_a?(Hash)
         raise Refused.new("no_inputs", "no inputs: one of #{ALIASES["inputs"].join(", ")} must hold an object")
       end
@@ -60,7 +62,8 @@ module MlNormalize
         "@timestamp" => at, "message" => "prediction", "ecs" => { "version" => ECS_VERSION },
         "event" => about, "ml" => ml
       }
-      add_output(given, rest, ml)
+      output = output(given)
+      ml["prediction"] = output unless output.nil?
       add_context(given, rest, made)
       about["id"] ||= Text.content_id(raw)
       made["labels"] = Names.plain(rest).transform_values { |value| Text.label(value) } unless rest.empty?
@@ -116,54 +119,96 @@ module MlNormalize
       made
     end
 
-    # ml.prediction.*; what has no place in it becomes a label.
-    def add_output(given, rest, ml)
-      output = given["prediction"]
-      scores = given["scores"]
-      score = Text.spelled(given["score"])
-      if !score.nil? && !Text.number?(score)
-        rest["score"] = score
-        score = nil
-      end
-      if !scores.nil? && !scores.is_a?(Hash) && !scores.is_a?(Array)
-        rest["scores"] = scores
-        scores = nil
-      end
-      rest["prediction"] = output unless fits?(output)
-      rest["scores"] = scores unless fits?(scores)
-      output = output.first if output.is_a?(Array) && output.length == 1
+    # ml.prediction.*: each part in the field of its type, and all the rest in `other`.
+    def output(given)
+      output = unwrapped(given["prediction"])
       output = Text.spelled(output)
-      output = Text.cut(output) if output.is_a?(String)
-      return if output.nil? && scores.nil? && score.nil?
+      score = Text.spelled(given["score"])
+      scores = given["scores"]
+      return nil if output.nil? && scores.nil? && score.nil?
+      output = unwrapped(Text.jsonable(output))
+      score = Text.jsonable(score)
       made = {}
-      place(Text.jsonable(output), made)
-      made["score"] = Text.integer(score) if score.is_a?(Integer)
-      made["score"] = score if score.is_a?(Float)
-      place(Text.jsonable(scores), made) unless scores.nil?
+      other = {}
+      if Text.number?(score) then made["score"] = score
+      elsif !score.nil? then other["score"] = score
+      end
+      unplaced = scores.nil? ? NOTHING : place_scores(Text.jsonable(scores), made)
+      other["scores"] = unplaced unless unplaced.equal?(NOTHING)
+      unplaced = place(output, made)
+      other["prediction"] = unplaced unless unplaced.equal?(NOTHING)
       made["scores"] = Names.plain(made["scores"]) if made.key?("scores")
-      ml["prediction"] = made
+      made["other"] = other unless other.empty?
+      made["bin"] = NONFINITE if INFINITE.include?(output)
+      made
     end
 
-    # False for what ml.prediction cannot hold whole.
-    def fits?(value)
-      case value
-      when Hash then value.size <= Text::MAX_ITEMS && value.each_value.all? { |each| Text.number?(each) }
-      when Array then value.size <= Text::MAX_ITEMS && value.all? { |each| Text.number?(each) }
-      when String then !INFINITE.include?(value)
-      else true
-      end
+    # A model returns one row as a list of one.
+    def unwrapped(value)
+      value = value.first while value.is_a?(Array) && value.length == 1
+      value
     end
 
+    # Put an output into the fields of its type; what has no field, or NOTHING.
     def place(value, made)
-      value = value.first if value.is_a?(Array) && value.length == 1
       case value
-      when Hash then made["scores"] = value.select { |_, each| Text.number?(each) }
+      when Hash then place_mapping(value, made)
       when Array
-        made["scores"] = value.each_with_index.filter_map { |each, i| [i.to_s, each] if Text.number?(each) }.to_h
-      when true, false then made["label"] = value.to_s
-      when Integer, Float then made["value"] = value
-      when String then made["label"] = value unless INFINITE.include?(value)
+        return place_labels(value, made) if value.all? { |each| each.is_a?(String) || each == true || each == false }
+        place_scores(value, made)
+      when nil then NOTHING
+      when *INFINITE then value
+      when Integer, Float
+        made["value"] = value
+        NOTHING
+      else
+        made["label"] = category(value)
+        NOTHING
       end
+    end
+
+    # A mapping: its value, label, labels, scores and score, or several outputs by name.
+    def place_mapping(value, made)
+      rest = value.dup
+      made["value"] = rest.delete("value") if Text.number?(rest["value"])
+      made["label"] = category(rest.delete("label")) if scalar?(rest["label"])
+      rest.delete("labels") if rest["labels"].is_a?(Array) && place_labels(rest["labels"], made).equal?(NOTHING)
+      named = rest.size < value.size
+      if (rest["scores"].is_a?(Hash) || rest["scores"].is_a?(Array)) && !made.key?("scores")
+        named = true
+        unplaced = place_scores(rest.delete("scores"), made)
+        rest["scores"] = unplaced unless unplaced.equal?(NOTHING)
+      end
+      made["score"] = rest.delete("score") if named && Text.number?(rest["score"]) && !made.key?("score")
+      rest.empty? ? NOTHING : place_scores(rest, made)
+    end
+
+    def place_labels(values, made)
+      return values unless values.all? { |value| scalar?(value) }
+      made["labels"] = values.map { |value| category(value) }
+      NOTHING
+    end
+
+    # Put the numbers of a mapping or a list into `scores`; the rest, or NOTHING.
+    def place_scores(value, made)
+      return value if made.key?("scores") || !(value.is_a?(Hash) || value.is_a?(Array))
+      items = value.is_a?(Hash) ? value : value.each_with_index.to_h { |item, place| [place.to_s, item] }
+      numbers, rest = items.partition { |_, item| Text.number?(item) }.map(&:to_h)
+      if numbers.empty?
+        return items.empty? ? NOTHING : value
+      end
+      made["scores"] = numbers
+      rest.empty? ? NOTHING : rest
+    end
+
+    def scalar?(value)
+      value.is_a?(String) || Text.number?(value) || value == true || value == false
+    end
+
+    # The text of a class: a whole number without its fraction.
+    def category(value)
+      return value.to_s unless value.is_a?(Float)
+      value == value.to_i && value.abs < 1e15 ? value.to_i.to_s : Text.float(value)
     end
 
     # Id, request, duration, service, weight; what cannot be one becomes a label.

@@ -96,6 +96,11 @@ module MlNormalize
       made
     end
 
+    # The one row of a list of rows by name; anything else as it is.
+    def only_row(inputs)
+      rows?(inputs) && inputs.all?(Hash) ? only(inputs) : inputs
+    end
+
     def rows?(value)
       value.is_a?(Array) && !value.empty?
     end

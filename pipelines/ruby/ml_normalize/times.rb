@@ -5,9 +5,26 @@ module MlNormalize
   # Times of any spelling to the event's form, UTC with six digits; inside, they are microseconds since 1970.
   module Times
     MAX_AHEAD = 86_400_000_000
-    CLOCK = "(?:[01][0-9]|2[0-3]):[0-5][0-9]"
-    ISO = /\A([0-9]{4})-([0-9]{2})-([0-9]{2})(?:[T ](#{CLOCK})(?::([0-5][0-9])(?:[.,]([0-9]{1,9}))?)?(Z|[+-](?:[01][0-9]|2[0-3]):?[0-5][0-9])?)?\z/
-    PLAIN = /\A[0-9]{4}-[0-9]{2}-[0-9]{2}T#{CLOCK}:[0-5][0-9](?:\.[0-9]{6})?Z\z/
+    HOUR = "(?:[01][0-9]|2[0-3])"
+    SIXTY = "[0-5][0-9]"
+    FRACTION = "(?:[.,](?<fraction>[0-9]{1,9}))?"
+    ZONE = "(?: ?(?<zone>[Zz]|UTC|GMT|[+-]#{HOUR}(?::?#{SIXTY})?))?"
+    MONTHS = %w[Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec].freeze
+    ISO = Regexp.new(
+      "\\A(?<year>[0-9]{4})-(?<month>[0-9]{2})-(?<day>[0-9]{2})" \
+      "(?:[Tt ](?<hour>#{HOUR}):(?<minute>#{SIXTY})(?::(?<second>#{SIXTY})#{FRACTION})?#{ZONE})?\\z"
+    )
+    BASIC = Regexp.new(
+      "\\A(?<year>[0-9]{4})(?<month>[0-9]{2})(?<day>[0-9]{2})" \
+      "(?:[Tt](?<hour>#{HOUR})(?<minute>#{SIXTY})(?:(?<second>#{SIXTY})#{FRACTION})?#{ZONE})?\\z"
+    )
+    # The time of Apache's logs, and that of HTTP and email.
+    NAMED = Regexp.new(
+      "\\A(?:[A-Z][a-z]{2}, )?(?<day>[0-9]{1,2})[ /](?<month>#{MONTHS.join("|")})[ /](?<year>[0-9]{4})" \
+      "[ :](?<hour>#{HOUR}):(?<minute>#{SIXTY}):(?<second>#{SIXTY})#{FRACTION}#{ZONE}\\z"
+    )
+    FORMS = [ISO, NAMED, BASIC].freeze
+    PLAIN = /\A[0-9]{4}-[0-9]{2}-[0-9]{2}T#{HOUR}:#{SIXTY}:#{SIXTY}(?:\.[0-9]{6})?Z\z/
     DAYS = [0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31].freeze
     FIRST = -62_135_596_800_000_000 # 0001-01-01T00:00:00Z
     LAST = 253_402_300_799_999_999 # 9999-12-31T23:59:59.999999Z
@@ -15,21 +32,34 @@ module MlNormalize
 
     module_function
 
-    # Microseconds of an ISO 8601 text, or nil; `zone` refuses what has no time of day with a zone.
-    def instant(text, zone = false)
-      found = ISO.match(text)
-      return nil if found.nil? || (zone && (found[7].nil? || text[10] != "T"))
-      date = days(found[1].to_i, found[2].to_i, found[3].to_i)
-      return nil if date.nil?
-      seconds = date * 86_400
-      clock = found[4]
-      seconds += clock[0, 2].to_i * 3600 + clock[3, 2].to_i * 60 + found[5].to_i if clock
-      zone_text = found[7]
-      if zone_text && zone_text != "Z"
-        offset = zone_text[1, 2].to_i * 3600 + zone_text[-2, 2].to_i * 60
-        seconds -= zone_text.start_with?("-") ? -offset : offset
+    # Microseconds of a text in one of FORMS, or nil.
+    def instant(text)
+      FORMS.each do |form|
+        found = form.match(text)
+        moment = found && built(found)
+        return moment unless moment.nil?
       end
-      fraction = found[6]
+      nil
+    end
+
+    # Microseconds of an ISO 8601 text that has a time of day after a T and a zone, or nil.
+    def iso(text)
+      found = ISO.match(text)
+      return nil if found.nil? || found[:zone].nil? || text[10] == " "
+      built(found)
+    end
+
+    def built(found)
+      month = found[:month]
+      date = days(found[:year].to_i, month.match?(/[0-9]/) ? month.to_i : MONTHS.index(month) + 1, found[:day].to_i)
+      return nil if date.nil?
+      seconds = date * 86_400 + found[:hour].to_i * 3600 + found[:minute].to_i * 60 + found[:second].to_i
+      zone = found[:zone]
+      if zone && zone.start_with?("+", "-")
+        offset = zone[1, 2].to_i * 3600 + (zone.length > 3 ? zone[-2, 2].to_i * 60 : 0)
+        seconds -= zone.start_with?("-") ? -offset : offset
+      end
+      fraction = found[:fraction]
       microseconds = seconds * 1_000_000 + (fraction ? fraction[0, 6].ljust(6, "0").to_i : 0)
       microseconds.between?(FIRST, LAST) ? microseconds : nil
     end
@@ -54,19 +84,20 @@ module MlNormalize
       end
     end
 
-    # The time of a foreign event in the event's form: ISO 8601, or a number since 1970, also as text; or nil.
+    # The time of a foreign event in the event's form: a text in one of FORMS, or a number since 1970, also as text;
+    # or nil.
     def canonical(value, arrival)
-      if value.is_a?(String) && plain?(value)
-        text = value.length == 27 ? value : "#{value[0, 19]}.000000Z"
-        ahead(text) if text > arrival.latest_text
-        return text
-      end
-      value = Text.spelled(value)
-      moment =
-        case value
-        when String then instant(value)
-        when Integer, Float then from_number(value)
+      if value.is_a?(String)
+        if plain?(value)
+          text = value.length == 27 ? value : "#{value[0, 19]}.000000Z"
+          ahead(text) if text > arrival.latest_text
+          return text
         end
+        moment = instant(value)
+        return within(moment, arrival) unless moment.nil?
+        value = Text.spelled(value) # eight digits that are no date are a number
+      end
+      moment = from_number(value) if Text.number?(value)
       moment.nil? ? nil : within(moment, arrival)
     end
 
@@ -78,7 +109,7 @@ module MlNormalize
         ahead(text) if text > arrival.latest_text
         return value
       end
-      moment = instant(value, true)
+      moment = iso(value)
       moment.nil? ? nil : within(moment, arrival)
     end
 
