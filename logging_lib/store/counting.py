@@ -44,7 +44,7 @@ class Grid:
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class Matching:
     """The documents that meet a query, as JSON text."""
 
     query: str
@@ -67,14 +67,14 @@ class TimeSlots:
 
 
 @dataclass(frozen=True, slots=True)
-class Values:
+class ValueCounts:
     """The distribution of a number; a store may round it by 0.5 %."""
 
     field: str
     missing: str = "null"
 
 
-Step = Condition | Terms | TimeSlots | Values
+Step = Matching | Terms | TimeSlots | ValueCounts
 CountPath = tuple[Step, ...]
 Number = tuple[str, str, str]
 """``count``, ``sum``, ``squares``, ``min`` or ``max``; a field; its ``missing`` as JSON text."""
@@ -151,7 +151,7 @@ class CountTable:
         slots: the rows' slots of arrival.
         keys: of each ``Terms`` of the path.
         times: the slots of each ``TimeSlots`` of the path, by field.
-        values: of ``Values``, where it is the path's last step.
+        values: of ``ValueCounts``, where it is the path's last step.
         counts: of documents; ``numbers``: float64, NaN where there is none.
         groups: the rows, from and to, of each combination of keys: the last key by those before it.
     """
@@ -240,7 +240,7 @@ def build_table(path: CountPath, columns: Mapping[str, Any], numbers: Sequence[N
             keys.append(columns[f"k{place}"])
         elif isinstance(step, TimeSlots):
             times[step.field] = columns[f"k{place}"]
-        elif isinstance(step, Values):
+        elif isinstance(step, ValueCounts):
             values = columns[f"k{place}"]
     named = {number: columns[f"m{place}"] for place, number in enumerate(numbers)}
     return CountTable(columns["s"], keys, times, values, columns["n"], named)

@@ -18,17 +18,17 @@ import orjson
 from logging_lib.store.counting import (
     ARRIVAL,
     MINUTE,
-    Condition,
     CountError,
     CountNode,
     CountPath,
     CountPlan,
     CountTable,
     Grid,
+    Matching,
     Number,
     Terms,
     TimeSlots,
-    Values,
+    ValueCounts,
     build_table,
     sorted_keys,
 )
@@ -161,13 +161,13 @@ class _Pages:
             aggs[f"m{place}"] = {_kind(hows): options}
         for place, (step, below) in enumerate(node.below.items()):
             inner = include
-            if isinstance(step, Condition):
+            if isinstance(step, Matching):
                 agg: Json = {"filter": self.plan.load(step.query)}
             elif isinstance(step, TimeSlots):
                 agg = {"date_histogram": _histogram(name(step.field), step.grid)}
             else:
                 agg = {"terms": {"field": name(step.field), "size": MAX_BUCKETS, **_missing(step.missing)}}
-                if isinstance(step, Values):
+                if isinstance(step, ValueCounts):
                     agg["terms"]["script"] = {"source": _ROUNDED}
                 else:
                     agg["terms"] |= include
@@ -255,7 +255,9 @@ class _Tables:
 
     def create(self, node: CountNode, path: CountPath) -> None:
         numbers = sorted(node.numbers)
-        kinds = ["d" if isinstance(step, Values) else "q" for step in path if not isinstance(step, Condition)]
+        kinds = [
+            "d" if isinstance(step, ValueCounts) else "q" for step in path if not isinstance(step, Matching)
+        ]
         keys: list[Any] = [array(kind) for kind in kinds]
         self.rows[path] = _Rows(numbers, keys=keys, columns=[array("d") for _ in numbers])
         self.codes[path] = {}
@@ -267,7 +269,7 @@ class _Tables:
             columns: Json = {"s": np.array(rows.slots, np.int64), "n": np.array(rows.counts, np.int64)}
             for place, column in enumerate(rows.columns):
                 columns[f"m{place}"] = np.array(column, np.float64)
-            counted = [place for place, step in enumerate(path) if not isinstance(step, Condition)]
+            counted = [place for place, step in enumerate(path) if not isinstance(step, Matching)]
             for place, codes in zip(counted, rows.keys, strict=True):
                 if isinstance(path[place], Terms):
                     values = list(self.codes[path[: place + 1]])
@@ -294,7 +296,7 @@ class _Page:
             self.tables.rows[path].add(slot, keys, node, bucket)
         for place, (step, below) in enumerate(node.below.items()):
             answer, inner = bucket[f"c{place}"], (*path, step)
-            if isinstance(step, Condition):
+            if isinstance(step, Matching):
                 self.add(below, inner, answer, slot, keys)
                 continue
             if answer.get("sum_other_doc_count"):

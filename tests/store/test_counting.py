@@ -13,16 +13,16 @@ from logging_lib.store.counting import (
     ARRIVAL,
     DAY,
     MINUTE,
-    Condition,
     CountError,
     CountNode,
     CountPath,
     CountPlan,
     CountTable,
     Grid,
+    Matching,
     Terms,
     TimeSlots,
-    Values,
+    ValueCounts,
 )
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.watch.backtest.event_time import EventTimeStore
@@ -76,8 +76,8 @@ def test_groups_of_lists_and_of_missing_values(subject: Subject) -> None:
     fill(subject, [arriving(0, 5, ml__input={"bins": ["a=1", "b=2", "a=1"]}), arriving(1, SLOT + 5), lacking])
     plan = CountPlan((subject.stream,), ALL, CountNode({SUM, LAST}))
     plan.tree.at([MODEL, BINS]).numbers.add(SUM)
-    plan.tree.at([Condition('{"exists": {"field": "ml.input.bins"}}')])
-    plan.tree.at([Values("ml.sample.weight")])
+    plan.tree.at([Matching('{"exists": {"field": "ml.input.bins"}}')])
+    plan.tree.at([ValueCounts("ml.sample.weight")])
     plan.tree.at([TimeSlots("@timestamp", Grid(0, DAY))])
     tables = counted(subject, plan, Grid(BEGIN, SLOT), BEGIN, BEGIN + DAY // SLOT * SLOT)
     assert rows(tables[()]) == [(0, 2), (1, 1)]

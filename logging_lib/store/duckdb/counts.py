@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from logging_lib.store.counting import (
     ARRIVAL,
-    Condition,
     CountError,
     CountNode,
     CountPath,
@@ -20,6 +19,7 @@ from logging_lib.store.counting import (
     CountTable,
     Grid,
     KeyColumn,
+    Matching,
     Number,
     Step,
     Terms,
@@ -75,10 +75,10 @@ class CountStatements:
         for step, below in node.below.items():
             key = f"k{len(path)}"
             inner = self._step_relation(step, relation, key)
-            self._visit(below, (*path, step), inner, keys if isinstance(step, Condition) else [*keys, key])
+            self._visit(below, (*path, step), inner, keys if isinstance(step, Matching) else [*keys, key])
 
     def _step_relation(self, step: Step, relation: str, key: str) -> str:
-        if isinstance(step, Condition):
+        if isinstance(step, Matching):
             return (
                 f"(SELECT * FROM {relation} WHERE {parse_query(self.plan.load(step.query), self.scope, '$')})"  # noqa: S608
             )

@@ -14,14 +14,14 @@ from logging_lib.schema.fields import load
 from logging_lib.store import mapping
 from logging_lib.store.counting import (
     ARRIVAL,
-    Condition,
     CountPath,
     CountPlan,
+    Matching,
     Number,
     Step,
     Terms,
     TimeSlots,
-    Values,
+    ValueCounts,
 )
 from logging_lib.store.duckdb import execution
 from logging_lib.store.duckdb.buckets import FilterBuckets, SingleBucket, TermsBuckets
@@ -192,7 +192,7 @@ def _plan_metric(
     if metric.kind == "cardinality":
         return PlannedMetric(metric, meta, step=Terms(*about))
     if metric.kind in ("percentiles", "percentile_ranks"):
-        return PlannedMetric(metric, meta, step=Values(*about))
+        return PlannedMetric(metric, meta, step=ValueCounts(*about))
     return PlannedMetric(metric, meta, tuple((how, *about) for how in _NUMBERS[metric.kind]))
 
 
@@ -223,7 +223,7 @@ def _branches(
 
 def _steps(query: Any) -> tuple[Step, ...]:
     text = _query_text(query)
-    return () if text == EVERYTHING else (Condition(text),)
+    return () if text == EVERYTHING else (Matching(text),)
 
 
 def _query_text(query: Any) -> str:
