@@ -151,8 +151,8 @@ class Store(Protocol):
         Args:
             plan: what to count, of the documents of which indices.
             grid: the slots.
-            start, end: arrivals from ``start`` until before ``end``, in milliseconds, both edges of slots; None is
-                from the first one on.
+            start: the first arrival, in milliseconds, the edge of a slot; None is the first one of all.
+            end: the edge of a slot, in milliseconds, before which they arrived.
 
         Raises:
             CountError: this store cannot count that; searches can be asked instead.
