@@ -98,17 +98,21 @@ def terms(buckets: list[Document]) -> Document:
     return {"sum_other_doc_count": 0, "buckets": buckets}
 
 
-def context(draw: st.DrawFn, metadata: Document, payload: Document) -> Document:
+def context(watch_id: str, metadata: Document, payload: Document) -> Document:
+    return {
+        "watch_id": watch_id,
+        "metadata": metadata,
+        "trigger": {"scheduled_time": TIME},
+        "payload": payload,
+    }
+
+
+def draw_context(draw: st.DrawFn, metadata: Document, payload: Document) -> Document:
     """As the runner makes it, or with the id and the name of a watch that is deployed into Watcher."""
     watch_id, name = draw(
         st.sampled_from([("watch", {}), ("logging-lib-watch--m", {"watch": "watch"}), ("other", {})])
     )
-    return {
-        "watch_id": watch_id,
-        "metadata": metadata | name,
-        "trigger": {"scheduled_time": TIME},
-        "payload": payload,
-    }
+    return context(watch_id, metadata | name, payload)
 
 
 def models(version: Document) -> Document:
@@ -249,7 +253,7 @@ def distributions(draw: st.DrawFn) -> Document:
     if draw(st.booleans()):
         metadata["references"] = ["week1", "week2"]
         payload |= {"week1": answer(), "week2": draw(st.sampled_from([EMPTY, NO_INDEX, answer()]))}
-    return context(draw, metadata, payload)
+    return draw_context(draw, metadata, payload)
 
 
 @st.composite
@@ -334,7 +338,7 @@ def limited(draw: st.DrawFn) -> Document:
             for version in ("1", "2")
         ]
         payload["profiles"] = {"hits": {"hits": sources}}
-    return context(draw, metadata, payload)
+    return draw_context(draw, metadata, payload)
 
 
 PERCENTS = ("50.0", "75.0", "90.0", "95.0", "99.0")
@@ -364,7 +368,7 @@ def latencies(draw: st.DrawFn) -> Document:
         "baseline": draw(st.sampled_from([{"aggregations": {"models": terms(past)}}, NO_INDEX])),
         "profiles": profiles({}, **draw(owned({"max_ms": 5}))),
     }
-    return context(draw, metadata, payload)
+    return draw_context(draw, metadata, payload)
 
 
 @st.composite
@@ -402,7 +406,7 @@ def versioned(draw: st.DrawFn) -> Document:
             return {"aggregations": {"models": terms([{"key": "m", "services": terms(services)}])}}
 
         before = draw(st.sampled_from([EMPTY, NO_INDEX, starts()]))
-        return context(draw, metadata, {"window": starts(), "baseline": before})
+        return draw_context(draw, metadata, {"window": starts(), "baseline": before})
     weights = st.sampled_from([0.0, 3.0, 7.5, 200.0])
     found = [
         {
@@ -434,7 +438,7 @@ def versioned(draw: st.DrawFn) -> Document:
         "window": {"aggregations": {"models": terms([{"key": "m", "versions": terms(found)}])}},
         "profiles": {"hits": {"hits": sources}},
     }
-    return context(draw, metadata, payload)
+    return draw_context(draw, metadata, payload)
 
 
 @st.composite
@@ -487,7 +491,7 @@ def labelled(draw: st.DrawFn) -> Document:
             draw(st.sampled_from([{}, *[{"quality": known}] * 5])), **draw(owned({"min_drop": 0.5}))
         ),
     }
-    return context(draw, metadata, payload)
+    return draw_context(draw, metadata, payload)
 
 
 PAYLOADS = {

@@ -156,7 +156,6 @@ def test_all_of_watchers_fields(service: Receiver) -> None:
         ),
         ({"proxy": {"host": "x"}}, "set HTTPS_PROXY"),
         ({"severity": "info"}, "unknown field 'severity'"),
-        ({"incident_key": "{{ctx.payload.unknown}}"}, "ctx.payload.unknown"),
     ],
 )
 def test_what_is_no_event_is_refused_when_it_is_loaded(fields: Document, message: str) -> None:
