@@ -29,6 +29,8 @@ NAMES = (
     "es_ingest",
     "preview",
     "backtest",
+    "backtest_es",
+    "ticks",
     "watch_es",
     "runner",
     "incidents",

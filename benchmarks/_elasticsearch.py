@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from logging_lib.store.connection import Connection
+from logging_lib.store.connection import BulkOperation, Connection, send_bulk
 from tests import elasticsearch_server
 from tests.store import elastic
 
@@ -24,3 +24,15 @@ def deployed() -> Iterator[Connection | None]:
                 yield None
                 return
         yield stack.enter_context(elastic.deployed(url))
+
+
+def fill(connection: Connection, stream: str, lines: Iterable[bytes]) -> None:
+    """Index lines of JSON as new documents of a data stream."""
+    operations = (
+        BulkOperation(str(number), {"create": {"_id": f"{stream}{number:012d}"}}, line.rstrip())
+        for number, line in enumerate(lines)
+    )
+    outcomes = send_bulk(connection, stream, operations, retry_seconds=300)
+    refused = next((outcome.reason for outcome in outcomes if outcome.reason), None)
+    assert refused is None, refused
+    connection.call("POST", f"/{stream}/_refresh")

@@ -19,7 +19,6 @@ from benchmarks import _elasticsearch, _history
 from benchmarks._common import Result
 from logging_lib import profile
 from logging_lib._util import content
-from logging_lib.store.connection import BulkOperation, Connection, send_bulk
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.watch.evaluate import evaluate, run_dependencies
 from logging_lib.watch.loading import load_watch
@@ -42,7 +41,8 @@ def run() -> Iterator[Result]:
         streams = {}
         for name, count in (("many", many), ("few", few)):
             streams[name] = f"logs-ml.prediction-bench{name}"
-            _fill(connection, streams[name], made, count)
+            _elasticsearch.fill(connection, streams[name], _history.predictions(made, count))
+            connection.call("POST", f"/{streams[name]}/_forcemerge", params={"max_num_segments": 5})
         store.refresh()
         (hourly,) = apply_overrides(
             [load_watch(content.path("watchers") / "na-spike.json")], [f"na-spike.windows={WINDOWS}"]
@@ -70,17 +70,3 @@ def _over(watch: Watch, stream: str) -> Watch:
         update={"input": type(watch.definition.input).model_validate_json(narrowed)}
     )
     return Watch(watch.id, definition, watch.file)
-
-
-def _fill(connection: Connection, stream: str, made: profile.Profile, count: int) -> None:
-    operations = (
-        BulkOperation(f"p{number:012d}", {"create": {"_id": f"p{number:012d}"}}, line.rstrip())
-        for number, line in enumerate(_history.predictions(made, count))
-    )
-    refused = next(
-        (one.reason for one in send_bulk(connection, stream, operations, retry_seconds=300) if one.reason),
-        None,
-    )
-    assert refused is None, refused
-    connection.call("POST", f"/{stream}/_refresh")
-    connection.call("POST", f"/{stream}/_forcemerge", params={"max_num_segments": 5})

@@ -129,7 +129,6 @@ class DemoIncident:
 
     name: str
     cause: str
-    watch: str
     feature: str
     onset: datetime
     end: datetime
@@ -176,7 +175,6 @@ INCIDENTS = (
     DemoIncident(
         "new spelling of a category",
         "one channel sends 'Mortgage' for MORTGAGE, 5 % of the traffic",
-        "unseen-categories",
         "homeownership",
         datetime(2018, 2, 2, 10, 30, tzinfo=UTC),
         datetime(2018, 2, 2, 17, 0, tzinfo=UTC),
@@ -185,7 +183,6 @@ INCIDENTS = (
     DemoIncident(
         "values missing",
         "a join upstream loses annual_income in 30 % of the traffic",
-        "na-spike",
         "annual_income",
         datetime(2018, 3, 1, 11, 0, tzinfo=UTC),
         datetime(2018, 3, 1, 15, 0, tzinfo=UTC),
@@ -194,7 +191,6 @@ INCIDENTS = (
     DemoIncident(
         "another language",
         "the form goes live in Spanish: emp_title in words that training never had",
-        "oov-rise",
         "emp_title",
         datetime(2018, 3, 2, 13, 0, tzinfo=UTC),
         datetime(2018, 3, 2, 17, 0, tzinfo=UTC),

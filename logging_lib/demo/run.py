@@ -6,7 +6,7 @@ import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -34,6 +34,10 @@ from logging_lib.report.model import AlertSource
 from logging_lib.report.page import render_page
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.profiles import publish
+from logging_lib.watch.backtest.asof import AsOf
+from logging_lib.watch.backtest.backtest import find_runs
+from logging_lib.watch.backtest.history import EventHistory
+from logging_lib.watch.evaluate import RunDependencies, run_dependencies
 from logging_lib.watch.loading import load_watches
 from logging_lib.watch.model import Watch
 from logging_lib.watch.notify.registry import configure_channels
@@ -85,17 +89,20 @@ def run(out: Path, *, seed: int = 1) -> int:
         f"[bold]2. Serve[/bold] {len(served_rows)} loans of February and March through the logger. The data name "
         "only the month of a loan:\n   each month's rows are spread evenly over its first "
         f"{loans.SERVING_DAYS} business days, 9:00 to 17:00 UTC,\n   "
-        f"{per_hour['Feb']:.0f} an hour in February and {per_hour['Mar']:.0f} in March. "
-        f"{len(_demo_watches())} of the {len(load_watches(content.path('watchers')))} watches run every 5 "
-        "simulated minutes, those for the three incidents: all of them would take minutes."
+        f"{per_hour['Feb']:.0f} an hour in February and {per_hour['Mar']:.0f} in March."
     )
     with Receivers(out) as receivers:
         with EmbeddedStore(out / "store") as store:
-            served, alerts = _run_service(store, served_rows, pipeline, out, receivers, seed, console)
-            sentence = _write_report(store, alerts, out)
+            served = _run_service(store, served_rows, pipeline, out, seed, console)
+            watches = load_watches(content.path("watchers"))
+            console.print(
+                f"[bold]3. Watch[/bold] what arrived, every 5 simulated minutes, with all {len(watches)} watches"
+            )
+            alerts = _run_watches(store, watches, served_rows, out, receivers, console)
+            sentence = _write_report(store, watches, alerts, out)
         subjects = list(receivers.subjects)
 
-    summary = _summarize(served, alerts, subjects, time.perf_counter() - started)
+    summary = _summarize(served, alerts, subjects, len(watches), time.perf_counter() - started)
     (out / "summary.json").write_bytes(orjson.dumps(summary, option=orjson.OPT_INDENT_2))
     _print_summary(summary, sentence, out, console)
     return 0 if summary["ok"] else 1
@@ -119,35 +126,15 @@ def train(january: pd.DataFrame) -> tuple[Any, profile.Profile]:
     return pipeline, fitted
 
 
-def _demo_watches() -> list[Watch]:
-    wanted = {incident.watch for incident in loans.INCIDENTS}
-    return [watch for watch in load_watches(content.path("watchers")) if watch.id in wanted]
-
-
 def _loans_per_hour(rows: pd.DataFrame) -> float:
     return len(rows) / (loans.SERVING_DAYS * (loans.CLOSES - loans.OPENS))
 
 
 def _run_service(
-    store: EmbeddedStore,
-    rows: pd.DataFrame,
-    pipeline: Any,
-    out: Path,
-    receivers: Receivers,
-    seed: int,
-    console: Console,
-) -> tuple[ServiceLog, list[Alert]]:
+    store: EmbeddedStore, rows: pd.DataFrame, pipeline: Any, out: Path, seed: int, console: Console
+) -> ServiceLog:
     fitted = profile.load(out / "profile.json")
     publish(store, fitted, now=rows[loans.TIME].iloc[0].to_pydatetime())
-    state = MemoryState()
-    runner = Runner(
-        store,
-        _demo_watches(),
-        channels=configure_channels(receivers.settings),
-        state=state,
-        alerts=out / "alerts.jsonl",
-    )
-    (out / "alerts.jsonl").touch()
     log = logging_lib.configure(
         model=loans.MODEL,
         version=loans.VERSION,
@@ -156,9 +143,9 @@ def _run_service(
         service="loan-pricing",
         label_cache_size=10_000,
     )
-    served, alerts = ServiceLog([], {}), []
+    served = ServiceLog([], {})
     pending: PendingLabels = deque()
-    random, position = Random(seed), 0
+    random, durations, position = Random(seed), Random(seed), 0
     progress = Progress(
         TextColumn("   {task.fields[day]}"), BarColumn(), TextColumn("{task.completed} events"),
         TimeElapsedColumn(), console=console, transient=True,
@@ -166,13 +153,50 @@ def _run_service(
     with progress:
         task = progress.add_task("serving", total=len(rows), day="")
         for now, arrived in _ticks(rows):
-            _predict_and_log(arrived, pipeline, log, random, served, pending)
+            _predict_and_log(arrived, pipeline, log, random, durations, served, pending)
             _log_known_labels(pending, log, now)
             position = _ship(out / "spool", position, store, now)
-            alerts += _run_watches(runner, now, console)
             progress.update(task, advance=len(arrived), day=f"{now:%a %d %b %H:%M}")
+    return served
+
+
+def _run_watches(
+    store: EmbeddedStore,
+    watches: list[Watch],
+    rows: pd.DataFrame,
+    out: Path,
+    receivers: Receivers,
+    console: Console,
+) -> list[Alert]:
+    """Run the watches at each tick on what had arrived by then, counted for all ticks at once; deliver."""
+    moments = [now for now, _ in _ticks(rows)]
+    runs = find_runs(watches, moments)
+    answers = dict(zip((watch.id for watch in watches), EventHistory(store).searches(runs), strict=True))
+    past, state = AsOf(store), MemoryState()
+
+    def dependencies(watch: Watch, now: datetime) -> RunDependencies:
+        return replace(run_dependencies(past, now=now), search=answers[watch.id].search(now))
+
+    (out / "alerts.jsonl").touch()
+    runner = Runner(
+        store,
+        watches,
+        channels=configure_channels(receivers.settings),
+        state=state,
+        alerts=out / "alerts.jsonl",
+        dependencies=dependencies,
+    )
+    alerts: list[Alert] = []
+    for now in moments:
+        report = runner.tick(now)
+        for run in report.runs:
+            if run.error:
+                console.print(f"   [red]{run.watch} failed: {run.error}[/red]")
+        for alert in report.alerts:
+            console.print(f"   {now:%a %d %b %H:%M}  [bold]{alert.title}[/bold]: {', '.join(alert.features)}")
+        alerts += report.alerts
     _save_state(state, out / "store" / FOLDER)
-    return served, alerts
+    return alerts
 
 
 def _save_state(state: MemoryState, folder: Path) -> None:
@@ -203,10 +227,15 @@ def _predict_and_log(
     pipeline: Any,
     log: logging_lib.PredictionLogger,
     random: Random,
+    durations: Random,
     served: ServiceLog,
     pending: PendingLabels,
 ) -> None:
-    """Do what a service does with each request: receive the inputs, predict, log."""
+    """Do what a service does with each request: receive the inputs, predict, log.
+
+    Args:
+        durations: draws what a request took: how busy this machine is must raise no alert.
+    """
     requests = loans.requests(arrived)
     for inputs, arrival, actual in zip(requests, arrived[loans.TIME], arrived[loans.TARGET], strict=True):
         moment = arrival.to_pydatetime()
@@ -214,7 +243,8 @@ def _predict_and_log(
             if incident.is_active(moment) and incident.apply(inputs, random):
                 served.hits_by_incident[incident.name] = served.hits_by_incident.get(incident.name, 0) + 1
         request_id = f"loan-{len(served.event_times)}"
-        with log.prediction(inputs, timestamp=moment, request_id=request_id) as p:
+        took = durations.lognormvariate(-4.0, 0.3)
+        with log.prediction(inputs, timestamp=moment, request_id=request_id, duration=took) as p:
             p.prediction = pipeline.predict([inputs])[0]
         served.event_times.append(moment)
         pending.append((moment + LABEL_DELAY, request_id, actual))
@@ -246,36 +276,19 @@ def _ship(spool: Path, position: int, store: EmbeddedStore, now: datetime) -> in
     return file.stat().st_size
 
 
-def _run_watches(runner: Runner, now: datetime, console: Console) -> list[Alert]:
-    report = runner.tick(now)
-    for run in report.runs:
-        if run.error:
-            console.print(f"   [red]{run.watch} failed: {run.error}[/red]")
-    for alert in report.alerts:
-        console.print(f"   {now:%a %d %b %H:%M}  [bold]{alert.title}[/bold]: {', '.join(alert.features)}")
-    return list(report.alerts)
-
-
 def _summarize(
-    served: ServiceLog, alerts: list[Alert], subjects: list[str], seconds: float
+    served: ServiceLog, alerts: list[Alert], subjects: list[str], watches: int, seconds: float
 ) -> dict[str, Any]:
     first_onset = min(incident.onset for incident in loans.INCIDENTS)
     before = [alert for alert in alerts if alert.time <= first_onset]
     summaries = []
     for incident in loans.INCIDENTS:
-        matching = [
-            alert
-            for alert in alerts
-            if alert.watch == incident.watch
-            and incident.feature in alert.features
-            and alert.time > incident.onset
-        ]
-        alert = matching[0] if matching else None
+        alert = next((alert for alert in alerts if _is_about(alert, incident)), None)
         summaries.append(
             {
                 "incident": incident.name,
                 "cause": incident.cause,
-                "watch": incident.watch,
+                "watch": alert.watch if alert else None,
                 "feature": incident.feature,
                 "onset": incident.onset.isoformat(),
                 "first_alert": alert.time.isoformat() if alert else None,
@@ -287,14 +300,14 @@ def _summarize(
                 "subject": alert.actions["email"].subject if alert else None,
             }
         )
-    expected = {(entry["watch"], entry["feature"]) for entry in summaries}
-    others = [a for a in alerts if not {(a.watch, feature) for feature in a.features} & expected]
+    others = [a for a in alerts if not any(_is_about(a, incident) for incident in loans.INCIDENTS)]
     return {
         "ok": not before and not others and all(entry["first_alert"] for entry in summaries),
         "events": len(served.event_times),
         "events_before_first_incident": sum(moment < first_onset for moment in served.event_times),
         "alerts_before_first_incident": len(before),
         "other_alerts": [f"{a.watch}: {', '.join(a.features)} at {a.time.isoformat()}" for a in others],
+        "watches": watches,
         "alerts": len(alerts),
         "mails": subjects,
         "incidents": summaries,
@@ -302,9 +315,13 @@ def _summarize(
     }
 
 
-def _write_report(store: EmbeddedStore, alerts: list[Alert], out: Path) -> str:
+def _is_about(alert: Alert, incident: loans.DemoIncident) -> bool:
+    """Whether an incident explains an alert: several watches see the same mistake."""
+    return incident.feature in alert.features and alert.time > incident.onset
+
+
+def _write_report(store: EmbeddedStore, watches: list[Watch], alerts: list[Alert], out: Path) -> str:
     """Write the report and return its verdict's sentence."""
-    watches = load_watches(content.path("watchers"))
     subject = collect.subject_of(store, model=loans.MODEL, version=None, role=None, start=None, end=None)
     report = collect.collect(
         store,
@@ -313,10 +330,10 @@ def _write_report(store: EmbeddedStore, alerts: list[Alert], out: Path) -> str:
         found=alerting.FoundAlerts(
             [alert.document() for alert in alerts],
             AlertSource(
-                f"Found by the {len(_demo_watches())} watches of the demo as the events arrived.",
-                len(_demo_watches()),
+                f"Found by the {len(watches)} watches of the demo as the events arrived.",
+                len(watches),
             ),
-            f"{len(_demo_watches())} watches",
+            f"{len(watches)} watches",
         ),
         watches=watches,
         runbooks=alerting.read_runbooks(watches),
@@ -327,8 +344,9 @@ def _write_report(store: EmbeddedStore, alerts: list[Alert], out: Path) -> str:
 
 def _print_summary(summary: dict[str, Any], sentence: str, out: Path, console: Console) -> None:
     console.print(
-        f"[bold]3. Notify[/bold]: {summary['alerts']} alerts, sent to a real SMTP server and a Slack receiver on "
-        f"127.0.0.1. Before the first incident: {summary['alerts_before_first_incident']} alerts in "
+        f"[bold]4. Notify[/bold]: {summary['alerts']} alerts of {summary['watches']} watches, sent to a "
+        "real SMTP server and a Slack receiver on 127.0.0.1. Before the first incident: "
+        f"{summary['alerts_before_first_incident']} alerts in "
         f"{summary['events_before_first_incident']} events."
     )
     table = Table()
@@ -348,7 +366,7 @@ def _print_summary(summary: dict[str, Any], sentence: str, out: Path, console: C
         console.print(f"   mail: {escape(entry['subject'] or 'none')}")
     if summary["other_alerts"]:
         console.print("[red]Alerts that no incident explains:[/red] " + "; ".join(summary["other_alerts"]))
-    console.print(f"[bold]4. Report[/bold] {out / 'report.html'}: {escape(sentence)}")
+    console.print(f"[bold]5. Report[/bold] {out / 'report.html'}: {escape(sentence)}")
     console.print(f"   The same events as dashboards: logging-lib dashboards preview --store {out / 'store'}")
     console.print(
         f"Left in {out}/: report.html, profile.json, spool/, store/, alerts.jsonl, mail/*.eml, slack.jsonl, "

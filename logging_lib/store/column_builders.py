@@ -40,11 +40,6 @@ class CodeTable(dict[str | None, int]):
         code = self[text] = len(self)
         return code
 
-    def recoded(self, other: CodeTable, parts: list[NDArray[np.int32]]) -> list[NDArray[np.int32]]:
-        """Translate codes of another table to those of this one."""
-        table = np.fromiter(map(self.__getitem__, other), np.int32, len(other))
-        return [table[part] for part in parts]
-
 
 class KeywordBuilder:
     def __init__(self, entry: Field) -> None:
@@ -54,10 +49,6 @@ class KeywordBuilder:
 
     def add(self, values: list[Any]) -> None:
         self._parts.append(np.fromiter(map(self._codes.__getitem__, values), np.int32, len(values)))
-
-    def extend(self, other: KeywordBuilder) -> None:
-        """Append another builder's values."""
-        self._parts += self._codes.recoded(other._codes, other._parts)
 
     def finish(self) -> ColumnArray:
         codes = concatenate(self._parts, np.int32)
@@ -92,11 +83,6 @@ class KeywordListBuilder:
         codes, lengths = _drop_repeats(codes, lengths)
         self._parts.append(codes)
         self._lengths.append(lengths)
-
-    def extend(self, other: KeywordListBuilder) -> None:
-        """See ``Keywords``."""
-        self._parts += self._codes.recoded(other._codes, other._parts)
-        self._lengths += other._lengths
 
     def finish(self) -> ColumnArray:
         codes = concatenate(self._parts, np.int32)
@@ -152,26 +138,9 @@ class NumberBuilder:
         self._parts.append(np.array(values, self._dtype))
         self._valid.append(valid)
 
-    def extend(self, other: NumberBuilder) -> None:
-        """See ``Keywords``."""
-        self._parts += other._parts
-        self._valid += other._valid
-
     def finish(self) -> ColumnArray:
         data, valid = concatenate(self._parts, self._dtype), concatenate(self._valid, bool)
         return ColumnArray(self._type, data=data, valid=None if valid.all() else valid)
-
-
-class PresenceBuilder(NumberBuilder):
-    """Build True where there is a value, and nothing elsewhere."""
-
-    def __init__(self) -> None:
-        super().__init__(Field("", "boolean", "", ()))
-
-    def add(self, values: list[Any]) -> None:
-        if isinstance(next((value for value in values if value is not None), None), list):
-            values = [value or None for value in values]
-        super().add([None if value is None else True for value in values])
 
 
 class DateBuilder(NumberBuilder):
@@ -288,12 +257,6 @@ def strings_to_arrow(texts: list[str]) -> Any:
     np.cumsum([len(text) for text in encoded], out=offsets[1:])
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))]
     return pa.Array.from_buffers(pa.large_string(), len(texts), buffers)
-
-
-def to_numpy(column: Any) -> NDArray[Any]:
-    """Convert an Arrow column without missing numbers to numpy."""
-    chunks = [np.from_dlpack(chunk) for chunk in column.chunks]
-    return np.concatenate(chunks) if chunks else np.zeros(0, column.type.to_pandas_dtype())
 
 
 def _pack_bits(flags: NDArray[np.bool_]) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import re
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import reduce
@@ -23,15 +23,11 @@ from numpy.typing import NDArray
 from logging_lib.schema.fields import Field, load
 from logging_lib.store import mapping
 from logging_lib.store.column_builders import (
-    CodeTable,
     ColumnArray,
     ColumnBuilder,
-    PresenceBuilder,
     concatenate,
     make_builder,
 )
-from logging_lib.store.forkpool import map_forked
-from logging_lib.store.port import Partition
 
 _ID = "event.id"
 
@@ -59,7 +55,6 @@ def read_columns(
     blocks: Iterable[list[bytes] | bytes],
     names: Iterable[str],
     *,
-    present: Iterable[str] = (),
     before: int = 0,
 ) -> ColumnSet:
     """Read events.
@@ -68,13 +63,12 @@ def read_columns(
         blocks: whole lines, as one text or as a list; lines that are not JSON objects are skipped. A generator is
             closed: it may hold a resource of a server.
         names: of fields that ``fields.yml`` maps.
-        present: further fields, read as boolean columns that say whether there is a value.
         before: the number of events that another call read before these.
 
     Raises:
         ListsError: a field has no column.
     """
-    reader = _ColumnReader(frozenset(names), frozenset(present), before)
+    reader = _ColumnReader(frozenset(names), before)
     try:
         with _garbage_collection_paused():
             for block in blocks:
@@ -83,50 +77,6 @@ def read_columns(
         if isinstance(blocks, Generator):
             blocks.close()
     return reader.parts.finish()
-
-
-@dataclass(frozen=True, slots=True)
-class ReadRequest:
-    """Describe what to read of a stream; see ``read_columns``. ``parts`` are its partitions, at least one; they
-    must not need this process's threads and connections."""
-
-    parts: Sequence[Partition]
-    names: Collection[str]
-    present: Collection[str] = ()
-
-
-def read_parts(streams: Mapping[str, ReadRequest], *, processes: int) -> dict[str, ColumnSet | ListsError]:
-    """Read several streams as ``read_columns`` does, their parts shared among this number of processes."""
-    items = [(name, place) for name, asked in streams.items() for place in range(len(asked.parts))]
-
-    def read_part(item: tuple[str, int]) -> _ColumnParts | ListsError:
-        name, place = item
-        asked = streams[name]
-        # ``before`` keeps the numbers of the parts apart.
-        reader = _ColumnReader(asked.names, asked.present, before=place << 40)
-        try:
-            with _garbage_collection_paused():
-                for block in asked.parts[place]():
-                    reader.add(block)
-        except ListsError as error:
-            return error
-        return reader.parts
-
-    parts_by_name: dict[str, list[_ColumnParts | ListsError]] = {name: [] for name in streams}
-    done = map_forked(read_part, items, here=lambda item: False, processes=processes)
-    for (name, _), part in zip(items, done, strict=True):
-        parts_by_name[name].append(part)
-    return {name: _merge_parts(parts) for name, parts in parts_by_name.items()}
-
-
-def _merge_parts(parts: list[_ColumnParts | ListsError]) -> ColumnSet | ListsError:
-    whole = _ColumnParts({})
-    for part in parts:
-        if isinstance(part, ListsError):
-            return part
-        whole.extend(part)
-    parts.clear()
-    return whole.finish()
 
 
 @contextmanager
@@ -150,17 +100,6 @@ class _ColumnParts:
     lines: list[NDArray[np.int64]] = field(default_factory=list)
     count: int = 0
 
-    def extend(self, other: _ColumnParts) -> None:
-        """Append the columns of the blocks that follow."""
-        self.hashes += other.hashes
-        self.lines += [places + self.count for places in other.lines]
-        self.count += other.count
-        for name, builder in other.builders.items():
-            if name in self.builders:
-                self.builders[name].extend(builder)  # type: ignore[arg-type]
-            else:
-                self.builders[name] = builder
-
     def finish(self) -> ColumnSet:
         hashes, lines = concatenate(self.hashes, np.int64), concatenate(self.lines, np.int64)
         events = len(hashes)
@@ -174,17 +113,15 @@ class _ColumnParts:
 
 
 class _ColumnReader:
-    def __init__(self, names: Collection[str], present: Collection[str], before: int) -> None:
+    def __init__(self, names: Collection[str], before: int) -> None:
         located = {
             name: field_and_path
-            for name in (_ID, *names, *present)
+            for name in (_ID, *names)
             if (field_and_path := mapping.locate_field(load(), name)) is not None
         }
         self._decoder, self._getters = _decoder(located)
         builders: dict[str, ColumnBuilder] = {
-            name: PresenceBuilder() if name not in names else make_builder(located[name][0])
-            for name in (*names, *present)
-            if name in located
+            name: make_builder(located[name][0]) for name in names if name in located
         }
         self.parts = _ColumnParts(builders)
         self._rows = before
@@ -280,54 +217,6 @@ def take_rows(column: ColumnArray, rows: NDArray[Any]) -> ColumnArray:
     assert column.data is not None
     valid = None if column.valid is None else column.valid[rows]
     return ColumnArray(column.type, data=column.data[rows], valid=valid)
-
-
-def concatenate_columns(columns: list[ColumnArray]) -> ColumnArray:
-    """Concatenate the columns of several streams' events; all are of one type."""
-    if len(columns) == 1:
-        return columns[0]
-    kind = columns[0].type
-    if any(column.offsets is not None for column in columns):
-        columns = [_with_offsets(column) for column in columns]
-    if columns[0].codes is not None:
-        places = CodeTable()
-        codes = []
-        for column in columns:
-            assert column.codes is not None
-            table = np.fromiter(map(places.__getitem__, column.values), np.int32, len(column.values))
-            codes.append(np.where(column.codes < 0, -1, np.append(table, -1)[column.codes]))
-        joined = ColumnArray(kind, [*map(str, places)], np.concatenate(codes).astype(np.int32))
-        if columns[0].offsets is not None:
-            joined.offsets = np.concatenate(
-                [
-                    [0],
-                    np.cumsum(
-                        np.concatenate(
-                            [np.diff(column.offsets) for column in columns if column.offsets is not None]
-                        )
-                    ),
-                ]
-            )
-        return joined
-    data = np.concatenate([column.data for column in columns if column.data is not None])
-    if all(column.valid is None for column in columns):
-        return ColumnArray(kind, data=data)
-    valid = [
-        np.ones(len(column.data), bool) if column.valid is None else column.valid
-        for column in columns
-        if column.data is not None
-    ]
-    return ColumnArray(kind, data=data, valid=np.concatenate(valid))
-
-
-def _with_offsets(column: ColumnArray) -> ColumnArray:
-    """Return a column of keywords as one of lists."""
-    if column.offsets is not None:
-        return column
-    assert column.codes is not None
-    present = column.codes >= 0
-    offsets = np.concatenate([[0], np.cumsum(present)])
-    return ColumnArray(column.type, column.values, column.codes[present], offsets)
 
 
 # -- decoding ----------------------------------------------------------------------------------------------

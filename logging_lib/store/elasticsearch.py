@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import quote
@@ -22,11 +22,13 @@ from logging_lib._util.text import printable
 from logging_lib._util.times import format_instant
 from logging_lib.store import mapping
 from logging_lib.store.connection import BulkOperation, BulkOutcome, Connection, ElasticsearchError, send_bulk
+from logging_lib.store.counting import CountPath, CountPlan, CountTable, Grid
 from logging_lib.store.duckdb.store import EmbeddedStore
+from logging_lib.store.elastic_counts import count_slots
+from logging_lib.store.elastic_pages import PagedSearch
 from logging_lib.store.port import (
     ConflictError,
     IndexResult,
-    Partition,
     ScriptExecutionError,
     SearchError,
     StoreError,
@@ -34,7 +36,6 @@ from logging_lib.store.port import (
 )
 
 RETRY_SECONDS: Final = 120.0
-_PAGE: Final = 5_000
 _KEEP_ALIVE: Final = "5m"  # of a page's point in time, until the next page is requested
 SEARCH_TIMEOUT: Final = "45s"
 _BOUNDS: Final = frozenset({"gt", "gte", "lt", "lte", "from", "to"})
@@ -63,6 +64,7 @@ class ElasticsearchStore:
         self._retry_seconds = retry_seconds
         self._sleep = sleep
         self._written: set[str] = set()
+        self._paged = PagedSearch()
 
     def index(
         self,
@@ -130,7 +132,7 @@ class ElasticsearchStore:
         now: datetime | None = None,
         rest_total_hits_as_int: bool = False,
     ) -> dict[str, Any]:
-        """Answer a search; see the port.
+        """Answer a search; see the port. One with more buckets than the server allows is asked in pages.
 
         Raises:
             SearchError: Elasticsearch refuses the body.
@@ -143,14 +145,18 @@ class ElasticsearchStore:
             params["rest_total_hits_as_int"] = "true"
         asked = dict(body) if now is None else _with_fixed_now(body, format_instant(now))
         asked.setdefault("timeout", SEARCH_TIMEOUT)
+        answer = self._paged.search(lambda part: self._search(f"/{path}/_search", part, params), asked)
+        if "aggregations" not in answer and ("aggs" in body or "aggregations" in body):
+            answer["aggregations"] = _empty_aggregations(names, body, now)
+        return answer
+
+    def _search(self, path: str, body: Mapping[str, Any], params: Mapping[str, str]) -> dict[str, Any]:
         try:
-            answer: dict[str, Any] = self._connection.call("POST", f"/{path}/_search", asked, params=params)
+            answer: dict[str, Any] = self._connection.call("POST", path, body, params=params)
         except ElasticsearchError as error:
             if error.status == 400 or "too_many" in error.kind + error.reason:
                 raise SearchError(error.reason) from error
             raise
-        if "aggregations" not in answer and ("aggs" in body or "aggregations" in body):
-            answer["aggregations"] = _empty_aggregations(names, body, now)
         return answer
 
     def streams(self, indices: str | list[str]) -> list[str]:
@@ -167,34 +173,26 @@ class ElasticsearchStore:
         indices_ = {index["name"] for index in resolved.get("indices", ()) if "data_stream" not in index}
         return sorted(streams | indices_)
 
-    def iter_json(self, target: str, fields: Collection[str]) -> Iterator[list[bytes]]:
-        """Yield pages in the order of arrival, within one point in time; see the port."""
-        opened = self._connection.call("POST", f"/{_quoted(target)}/_pit", params={"keep_alive": _KEEP_ALIVE})
-        body: dict[str, Any] = {
-            "size": _PAGE,
-            "track_total_hits": False,
-            "sort": [{"_shard_doc": "asc"}],
-            "_source": sorted({"event.id", *fields}),
-            "pit": {"id": opened["id"], "keep_alive": _KEEP_ALIVE},
+    def counts(
+        self, plan: CountPlan, grid: Grid, start: int | None, end: int
+    ) -> Iterator[tuple[CountPath, CountTable]]:
+        """Count in slots, all pages at one point in time; see the port. Slots have a minute at least."""
+        path = ",".join(_quoted(name.strip()) for index in plan.indices for name in index.split(","))
+        params = {"keep_alive": _KEEP_ALIVE, "ignore_unavailable": "true"}
+        pit = {
+            "id": self._connection.call("POST", f"/{path}/_pit", params=params)["id"],
+            "keep_alive": _KEEP_ALIVE,
         }
-        try:
-            while True:
-                answer = self._connection.call("POST", "/_search", body)
-                hits = answer["hits"]["hits"]
-                if answer.get("timed_out") or answer["_shards"]["failed"]:
-                    raise ElasticsearchError(f"{target}: a page of its events was not read in full")
-                if hits:
-                    yield [mapping.dumps(hit["_source"]) for hit in hits]
-                if len(hits) < _PAGE:
-                    return
-                body["search_after"] = hits[-1]["sort"]
-                body["pit"]["id"] = answer.get("pit_id", body["pit"]["id"])
-        finally:
-            self._connection.call("DELETE", "/_pit", {"id": body["pit"]["id"]})
 
-    def partitions(self, target: str, fields: Collection[str], size: int) -> list[Partition]:
-        """Return no partitions: a connection does not survive a fork; see the port."""
-        return []
+        def ask(body: dict[str, Any]) -> dict[str, Any]:
+            answer = self._search("/_search", {"timeout": SEARCH_TIMEOUT, **body, "pit": pit}, {})
+            pit["id"] = answer.get("pit_id", pit["id"])
+            return answer
+
+        try:
+            yield from count_slots(ask, plan, grid, start, end)
+        finally:
+            self._connection.call("DELETE", "/_pit", {"id": pit["id"]})
 
     def execute_painless(self, source: str, params: Mapping[str, Any]) -> str:
         """Run a script; see the port. This needs the privilege ``cluster:admin/scripts/painless/execute``."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from logging_lib._util.errors import LoggingLibError
 
-Partition = Callable[[], Iterator[bytes | list[bytes]]]
-"""Reads a part of a data stream's documents, in the form of ``Store.iter_json``."""
+if TYPE_CHECKING:
+    from logging_lib.store.counting import CountPath, CountPlan, CountTable, Grid
 
 
 class StoreError(LoggingLibError):
@@ -143,25 +143,20 @@ class Store(Protocol):
         """
         ...
 
-    def iter_json(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
-        """Yield all documents of a data stream as lines of JSON, in blocks, for reading a whole history once.
+    def counts(
+        self, plan: CountPlan, grid: Grid, start: int | None, end: int
+    ) -> Iterable[tuple[CountPath, CountTable]]:
+        """Count documents in slots of arrival, completely: no group is left out.
 
         Args:
-            target: the data stream.
-            fields: the fields that the caller needs; a store may omit all others except ``event.id``.
-        """
-        ...
+            plan: what to count, of the documents of which indices.
+            grid: the slots.
+            start: the first arrival, in milliseconds, the edge of a slot; None is the first one of all.
+            end: the edge of a slot, in milliseconds, before which they arrived.
 
-    def partitions(self, target: str, fields: Collection[str], size: int) -> list[Partition]:
-        """Split what ``iter_json`` yields into partitions that forked processes can read, too.
-
-        Args:
-            target: the data stream.
-            fields: as for ``iter_json``.
-            size: bytes of a partition, approximately.
-
-        Returns:
-            An empty list where only this process can read the documents.
+        Raises:
+            CountError: this store cannot count that; searches can be asked instead.
+            StoreError: the plan's queries are wrong, or the store does not answer completely.
         """
         ...
 
@@ -211,11 +206,10 @@ class DelegatingStore:
     def streams(self, indices: str | list[str]) -> list[str]:
         return self._store.streams(indices)
 
-    def iter_json(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
-        return self._store.iter_json(target, fields)
-
-    def partitions(self, target: str, fields: Collection[str], size: int) -> list[Partition]:
-        return self._store.partitions(target, fields, size)
+    def counts(
+        self, plan: CountPlan, grid: Grid, start: int | None, end: int
+    ) -> Iterable[tuple[CountPath, CountTable]]:
+        return self._store.counts(plan, grid, start, end)
 
     def refresh(self) -> None:
         self._store.refresh()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
 from logging_lib.store.connection import Connection, ElasticsearchError
+from logging_lib.store.counting import CountPath, CountPlan, CountTable, Grid
 from logging_lib.store.elasticsearch import ElasticsearchStore
-from logging_lib.store.port import IndexResult, Partition, StoreError
+from logging_lib.store.port import IndexResult, StoreError
 
 PREFIX = "watch-test-"
 """Begins the names of the indices; no watch, dashboard or template of ours reads such names."""
@@ -72,11 +74,11 @@ class Sandbox:
     def streams(self, indices: str | list[str]) -> list[str]:
         return [name.removeprefix(self._prefix) for name in self._store.streams(self._prefixed(indices))]
 
-    def iter_json(self, target: str, fields: Collection[str]) -> Iterator[list[bytes]]:
-        return self._store.iter_json(self._prefix + target, fields)
-
-    def partitions(self, target: str, fields: Collection[str], size: int) -> list[Partition]:
-        return self._store.partitions(self._prefix + target, fields, size)
+    def counts(
+        self, plan: CountPlan, grid: Grid, start: int | None, end: int
+    ) -> Iterable[tuple[CountPath, CountTable]]:
+        indices = tuple(self._prefixed(list(plan.indices)))
+        return self._store.counts(replace(plan, indices=indices), grid, start, end)
 
     def refresh(self) -> None:
         self._store.refresh()

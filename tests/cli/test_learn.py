@@ -159,7 +159,7 @@ def test_a_backtest_uses_what_was_known_at_the_tick(folder: Path, profile: profi
     ticks = [NOW - timedelta(days=1), NOW - timedelta(hours=1), NOW, NOW + timedelta(days=1)]
     with EmbeddedStore(folder, read_only=True) as store:
         moments = [ScheduledTick(tick, tick) for tick in ticks]
-        answers = EventHistory(store, [watch]).searches(watch, moments)
+        (answers,) = EventHistory(store).searches([(watch, moments)])
         request = dict(searches(watch))["profiles"]
         found = [
             answers.search(tick)(request, None, new_context(watch, now=tick, scheduled=tick))["hits"]["hits"][

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from logging_lib.demo.receivers import SmtpServer
-from logging_lib.store.port import IndexResult, Partition, SearchError, StoreError
+from logging_lib.store.counting import CountPlan, Grid
+from logging_lib.store.port import IndexResult, SearchError, StoreError
 from logging_lib.watch.loading import parse_watch
 from logging_lib.watch.model import Watch
 from logging_lib.watch.notify.base import Delivers, Notification
@@ -133,11 +134,8 @@ class FakeStore:
     def streams(self, indices: str | list[str]) -> list[str]:
         raise StoreError("it answers searches, and has no events")
 
-    def iter_json(self, target: str, fields: Any) -> Iterator[bytes | list[bytes]]:
-        raise NotImplementedError
-
-    def partitions(self, target: str, fields: Any, size: int) -> list[Partition]:
-        raise NotImplementedError
+    def counts(self, plan: CountPlan, grid: Grid, start: int | None, end: int) -> Any:
+        raise StoreError("it answers searches, and has no events")
 
     def refresh(self) -> None: ...
 

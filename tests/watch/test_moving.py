@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
+from logging_lib.store.counting import CountTable
 from logging_lib.watch.backtest import moving
-from logging_lib.watch.backtest.moving import Extreme, Sliding, differences, quantiles
+from logging_lib.watch.backtest.moving import Sliding, quantiles
 from tests.strategies import examples
 
+NUMBER = ("sum", "x", "null")
 SHARES = [0.0, 0.25, 0.5, 0.925, 1.0]
 
 
@@ -40,7 +43,7 @@ def test_any_windows_in_any_order(
     windows = [(min(end, len(values)), min(max(end, other), len(values))) for end, other in ends]
     if data.draw(st.booleans()):
         windows.sort()
-    sliding, least, most = Sliding(column), Extreme(column, np.minimum), Extreme(column, np.maximum)
+    sliding = Sliding(column)
     for start, end in windows:
         part = column[start:end]
         wanted = quantiles(np.sort(part), SHARES)
@@ -48,8 +51,14 @@ def test_any_windows_in_any_order(
         assert (wanted is None) == (start == end)
         if wanted is not None:
             assert np.allclose(wanted, np.quantile(part, SHARES), rtol=1e-12, atol=1e-9)
-        assert least.over(start, end) == (part.min() if len(part) else None)
-        assert most.over(start, end) == (part.max() if len(part) else None)
+    assert_sums(column, windows)
+
+
+def assert_sums(column: NDArray[np.float64], windows: list[tuple[int, int]]) -> None:
+    """Sums of a table's rows: from running totals, or one by one where a value would hide the others."""
+    rows = np.arange(len(column))
+    table = CountTable(rows, [], {}, None, np.ones(len(column), np.int64), {NUMBER: column})
     starts, stops = (np.array([window[side] for window in windows], np.int64) for side in (0, 1))
-    sums = differences(column, starts, stops)
-    assert np.allclose(sums, [column[start:end].sum() for start, end in windows], rtol=1e-12, atol=1e-6)
+    wanted = [column[start:end].sum() for start, end in windows]
+    assert np.allclose(table.sums(NUMBER, starts, stops), wanted, rtol=1e-12, atol=1e-6)
+    assert table.sums(None, starts, stops).tolist() == [end - start for start, end in windows]

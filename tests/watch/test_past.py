@@ -12,14 +12,11 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
-from logging_lib._util import content
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.watch.backtest.arrivals import search_arrivals
 from logging_lib.watch.backtest.backtest import Backtest
 from logging_lib.watch.backtest.event_time import EventTimeStore, were_loaded_later
-from logging_lib.watch.backtest.history import EventHistory
 from logging_lib.watch.backtest.page import render_page
-from logging_lib.watch.loading import load_watches
 from tests.watch.test_end_to_end import EVENTS, ONSET, START, call, events, fitted, spool
 
 __all__ = ["call", "fitted", "spool"]
@@ -120,12 +117,11 @@ def test_when_arrival_says_nothing(
     assert were_loaded_later(happened, arrival) is later
 
 
-def test_a_store_that_is_asked_describes_arrivals_as_one_that_is_read() -> None:
+def test_arrivals_are_those_of_the_clock_that_is_used() -> None:
     with EmbeddedStore(None) as store:
         store.index("logs-ml.prediction-default", (arrived(one, None) for one in events()), now=LATER)
         for each in (store, EventTimeStore(store)):
             asked = search_arrivals(each)
-            assert asked == EventHistory(each, load_watches(content.path("watchers"))).arrivals()
             assert asked.loaded_later is (each is store)
         assert search_arrivals(EmbeddedStore(None)).first is None
 

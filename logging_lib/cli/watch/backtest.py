@@ -30,14 +30,13 @@ from logging_lib.cli.watch.watch_options import (
 )
 from logging_lib.store import loading
 from logging_lib.store.duckdb.store import EmbeddedStore
-from logging_lib.store.port import Store, StoreError
+from logging_lib.store.port import Store
 from logging_lib.store.profiles import explain_versions, index_profiles, overlay_profiles
 from logging_lib.watch.backtest.arrivals import Arrivals, search_arrivals
 from logging_lib.watch.backtest.backtest import Backtest, backtest
 from logging_lib.watch.backtest.event_time import EventTimeStore
-from logging_lib.watch.backtest.history import EventHistory
+from logging_lib.watch.backtest.history import EventHistory, list_event_indices
 from logging_lib.watch.backtest.page import Changes, render_page
-from logging_lib.watch.backtest.windows import NotPlannedError
 from logging_lib.watch.model import Watch
 from logging_lib.watch.overrides import apply_overrides, compare_metadata
 from logging_lib.watch.templating import Medium
@@ -85,11 +84,13 @@ def backtest_(
         with contextlib.ExitStack() as stack:
             opened, load_summary = _open_history(events or [], store, elasticsearch, profiles or [], stack)
             all_watches = [*selected_watches, *overridden_watches]
-            history, arrivals = _read_arrivals(opened, all_watches)
+            indices = list_event_indices(all_watches)
+            arrivals = search_arrivals(opened, indices)
             replay_store = opened
             if arrivals.loaded_later:
                 replay_store = EventTimeStore(opened)
-                history, arrivals = _read_arrivals(replay_store, all_watches)
+                arrivals = search_arrivals(replay_store, indices)
+            history = EventHistory(replay_store)
             if load_summary is None:
                 load_summary = loading.LoadSummary(events=arrivals.events)
             if arrivals.first is None or arrivals.last is None:
@@ -172,14 +173,6 @@ def _open_history(
     with loading.JsonLinesWriter(folder) as lines:
         load_summary = loading.load(lines, events, profiles=[profile.load(file) for file in profiles])
     return stack.enter_context(EmbeddedStore(folder, read_only=True)), load_summary
-
-
-def _read_arrivals(store: Store, watches: list[Watch]) -> tuple[EventHistory, Arrivals]:
-    history = EventHistory(store, watches)
-    try:
-        return history, history.arrivals()
-    except (NotPlannedError, StoreError):
-        return history, search_arrivals(store)
 
 
 def _explain_period(arrivals: Arrivals, *, loaded_later: bool, until: datetime) -> Iterator[str]:

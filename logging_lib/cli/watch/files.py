@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,8 +29,10 @@ from logging_lib.cli.watch.watch_options import (
     print_json,
 )
 from logging_lib.watch import lint
-from logging_lib.watch.errors import WatchProblem
+from logging_lib.watch.backtest.history import explain_direct_searches
+from logging_lib.watch.errors import WatchError, WatchProblem
 from logging_lib.watch.incidents import Mute, is_muted
+from logging_lib.watch.loading import load_watch, load_watches
 from logging_lib.watch.model import Watch
 from logging_lib.watch.notify.registry import channel_of, recipients
 from logging_lib.watch.state.base import WatchState
@@ -204,16 +207,28 @@ def lint_(
 
     Example: logging-lib watch lint watchers
     """
+    paths = paths or [content.path("watchers")]
     with output.handle_errors():
-        findings = lint.lint_files(paths or [content.path("watchers")], now=datetime.now(UTC))
+        findings = lint.lint_files(paths, now=datetime.now(UTC))
     errors = sum(finding.severity == "error" for finding in findings)
     if as_json:
         print_json([finding.document() for finding in findings])
     else:
         for finding in findings:
             typer.echo(Medium.HEADER.escape(str(finding)))
+        for text in _list_direct_searches(paths):
+            typer.echo(Medium.HEADER.escape(text))
         typer.echo(f"{errors} errors, {len(findings) - errors} warnings")
     raise typer.Exit(1 if errors else 0)
+
+
+def _list_direct_searches(paths: list[Path]) -> Iterator[str]:
+    """Yield what takes a backtest long, of the watches that can be loaded."""
+    for path in paths:
+        with contextlib.suppress(WatchError):
+            for watch in load_watches(path) if path.is_dir() else [load_watch(path)]:
+                for name, reason in explain_direct_searches(watch):
+                    yield f"{watch.id}: {name}: a backtest asks the store, and does not count: {reason}"
 
 
 def unit_test(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -386,16 +386,6 @@ class EventTable:
             ).fetchall()
             names |= {f"{entry.name[:-1]}{row[0]}" for row in keys}
         return names
-
-    def iter_json(self) -> Iterator[list[bytes]]:
-        """Yield the JSON text of all events, in order of arrival."""
-        self._flush()
-        for start in range(0, self._next, _MANY_ROWS):
-            rows = self._connection.execute(
-                f"SELECT source FROM {self._raw_table} WHERE seq >= $1 AND seq < $2 ORDER BY seq",  # noqa: S608
-                [start, start + _MANY_ROWS],
-            ).fetchall()
-            yield [row[0].encode() for row in rows]
 
     def fetch_sources(self, numbers: list[int]) -> dict[int, tuple[str, bytes]]:
         """Return the id and the JSON text of events, by their numbers."""

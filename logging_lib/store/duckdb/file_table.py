@@ -8,6 +8,7 @@ event's text in memory and takes four times as long to read it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,16 +23,32 @@ from logging_lib.store.column_builders import numbers_to_arrow, to_arrow
 from logging_lib.store.columns import ColumnSet, ListsError, read_columns, take_rows
 from logging_lib.store.duckdb.events import COMMON_FIELDS, EventTable
 from logging_lib.store.duckdb.files import ByteRange, TargetFolder
+from logging_lib.store.forkpool import available_processes, map_forked
 from logging_lib.store.mapping import FieldColumn
 
 _BLOCK_BYTES: Final = 1 << 20  # bytes of lines, few enough for the processor's cache
+_PART_BYTES: Final = 16 << 20  # bytes of lines that one process decodes at once
+_PARTS_AT_ONCE: Final = 16  # that are decoded before they are added
 _LARGE_BYTES: Final = 16 << 20  # bytes above which reading a further field later is costly
 _BATCH_ROWS: Final = 8192  # rows at once, so that DuckDB's threads share the work
 _ID_FIELD: Final = "event.id"
+_COUNTED_FIELDS: Final = (
+    *COMMON_FIELDS, _ID_FIELD, "event.duration", "ml.input.bins", "ml.check.not_finite", "ml.check.unexpected",
+    "ml.check.unseen_values", "ml.text.oov_words", "ml.health.logged", "ml.health.dropped", "ml.health.backlog.age",
+)  # fmt: skip
+"""What the shipped watches count of predictions: large files are read once for all of them."""
 
 
 Progress = Callable[[int, int], None]
 """Called while a stream's files are read, with the bytes read so far and their total."""
+
+
+@dataclass(slots=True)
+class _Part:
+    """Lines of a file, and the offsets at which they begin."""
+
+    extent: ByteRange
+    starts: NDArray[np.int64]
 
 
 class _ChangedError(Exception):
@@ -171,9 +188,9 @@ class FileTable:
             self._add_columns(fresh)
 
     def _create_table(self, names: list[str]) -> None:
-        """Create an empty table with these columns, and with the common ones where the files are large."""
+        """Create an empty table with these columns, and with what watches count where the files are large."""
         wanted = dict.fromkeys(
-            [*filter(_is_mapped, names), *(COMMON_FIELDS if self._size() > _LARGE_BYTES else ())]
+            [*filter(_is_mapped, names), *(_COUNTED_FIELDS if self._size() > _LARGE_BYTES else ())]
         )
         self._columns = {name: f"f{place}" for place, name in enumerate(wanted)}
         shape = "".join(f", {column} {_sql_type(name)}" for name, column in self._columns.items())
@@ -183,42 +200,69 @@ class FileTable:
         return sum(file.stat().st_size for file in self._folder.path.glob("*.jsonl"))
 
     def _append(self) -> None:
-        """Read what the files hold beyond what was already read."""
-        starts: list[NDArray[np.int64]] = []
-        files: list[NDArray[np.int32]] = []
-
-        def blocks() -> Iterator[bytes]:
-            seen, total, done = self._folder.positions, self._size(), sum(map(len, self._ranges))
-            reached = {name: position.offset for name, position in seen.items()}
-            for name, block in self._folder.read_new(_BLOCK_BYTES):
-                if not name.endswith(".jsonl"):
-                    raise ListsError(f"{name}: is read as a whole")
-                begin = reached.get(name, 0)
-                reached[name] = seen[name].offset
-                self._extend_ranges(self._folder.path / name, begin, reached[name])
-                ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n"))
-                starts.append(begin + np.concatenate([[0], ends[:-1] + 1]))
-                files.append(np.full(len(ends), len(self._ranges) - 1, np.int32))
-                yield block
-                done += len(block)
+        """Read what the files hold beyond what was already read, some parts of them at once."""
+        seen, total, done = self._folder.positions, self._size(), sum(map(len, self._ranges))
+        reached = {name: position.offset for name, position in seen.items()}
+        parts: list[_Part] = []
+        for name, block in self._folder.read_new(_PART_BYTES):
+            if not name.endswith(".jsonl"):
+                raise ListsError(f"{name}: is read as a whole")
+            if self._folder.was_replaced:  # all is read again
+                return
+            begin = reached.get(name, 0)
+            reached[name] = seen[name].offset
+            ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n"))
+            starts = begin + np.concatenate([[0], ends[:-1] + 1])
+            parts.append(_Part(ByteRange(self._folder.path / name, begin, reached[name]), starts))
+            done += len(block)
+            if len(parts) == _PARTS_AT_ONCE:
+                self._add_parts(parts)
+                parts = []
                 if self._progress is not None:
                     self._progress(min(done, total), total)
+        if parts:
+            self._add_parts(parts)
+            if self._progress is not None:
+                self._progress(min(done, total), total)
+        self._connection.execute("CHECKPOINT")  # the database compresses what it holds only then
 
-        read = read_columns(blocks(), self._columns, before=self._read)
+    def _add_parts(self, parts: list[_Part]) -> None:
+        """Decode parts, shared among processes where they are large, and add their events in order."""
+        names, first = list(self._columns), self._read
+
+        def decode(item: tuple[int, _Part]) -> ColumnSet | ListsError:
+            place, part = item
+            try:
+                # ``before`` keeps the events without ids of different parts apart.
+                return read_columns(
+                    part.extent.read_blocks(_BLOCK_BYTES), names, before=first + (place << 40)
+                )
+            except ListsError as error:
+                return error
+
+        is_large = sum(len(part.extent) for part in parts) > _LARGE_BYTES
+        processes = available_processes() if is_large else 1
+        decoded = map_forked(decode, list(enumerate(parts)), here=lambda item: False, processes=processes)
+        for part, read in zip(parts, decoded, strict=True):
+            if isinstance(read, ListsError):
+                raise read
+            self._add(part, read)
+
+    def _add(self, part: _Part, read: ColumnSet) -> None:
+        extent = part.extent
+        self._extend_ranges(extent.file, extent.begin, extent.end)
         self._read += read.events
-        self._lines += sum(map(len, starts))
-        if not read.rows:
+        self._lines += len(part.starts)
+        new = np.flatnonzero(~np.isin(read.hashes, self._hashes))
+        if not len(new):
             return
-        new = np.flatnonzero(~np.isin(read.hashes, self._hashes)) if len(self._hashes) else None
-        if new is not None and not len(new):
-            return
-        lines, hashes = read.lines, read.hashes
-        if new is not None:
-            lines, hashes = lines[new], hashes[new]
+        lines, hashes = read.lines[new], read.hashes[new]
+        if len(new) < read.rows:
             read.columns = {name: take_rows(column, new) for name, column in read.columns.items()}
         arriving = self._to_arrow_table(read, len(self._starts), len(lines))
-        self._starts = np.concatenate([self._starts, np.concatenate(starts)[lines]])
-        self._range_numbers = np.concatenate([self._range_numbers, np.concatenate(files)[lines]])
+        self._starts = np.concatenate([self._starts, part.starts[lines]])
+        numbers = np.full(len(lines), len(self._ranges) - 1, np.int32)
+        self._range_numbers = np.concatenate([self._range_numbers, numbers])
         self._hashes = np.concatenate([self._hashes, hashes])
         with _arrow_registered(self._connection, arriving):
             self._connection.execute(f"INSERT INTO {self._table} SELECT * FROM arriving").fetchall()  # noqa: S608

@@ -49,23 +49,6 @@ class ByteRange:
             yield block if block.endswith(b"\n") else block + b"\n"
 
 
-def byte_ranges(folder: Path, size: int) -> list[ByteRange]:
-    """Split the lines of a folder into ranges of about ``size`` bytes, in the order in which ``TargetFolder`` reads
-    them; none where a file is not made of lines."""
-    ranges = []
-    for file in _list_files(folder):
-        if file.suffix != ".jsonl":
-            return []
-        begin, end = 0, file.stat().st_size
-        with file.open("rb") as opened:
-            while begin < end:
-                opened.seek(min(begin + size, end))
-                opened.readline()
-                ranges.append(ByteRange(file, begin, min(opened.tell(), end)))
-                begin = ranges[-1].end
-    return ranges
-
-
 def _list_files(folder: Path) -> list[Path]:
     present = [file for file in folder.glob("*") if file.suffix in (".jsonl", ".parquet") and file.is_file()]
     return sorted(

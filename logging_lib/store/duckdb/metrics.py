@@ -53,14 +53,14 @@ class MetricAggregation:
             return self.column.sql
         return f"CASE WHEN len({self.column.sql}) > 0 THEN {self.column.sql} ELSE [{self.missing_sql}] END"
 
+    def number_sql(self) -> str:
+        """Return the SQL of one of the field's values as a number."""
+        is_boolean = self.column is not None and self.column.type == "boolean"
+        return f"({self.value})::INT::DOUBLE" if is_boolean else f"({self.value})::DOUBLE"
+
     def expressions(self) -> list[str]:
         """Return the SQL aggregates whose values ``answer`` takes."""
-        v = self.value
-        number = (
-            f"({v})::DOUBLE"
-            if self.column is None or self.column.type != "boolean"
-            else f"({v})::INT::DOUBLE"
-        )
+        v, number = self.value, self.number_sql()
         if self.kind in ("percentiles", "percentile_ranks"):
             if self.kind == "percentile_ranks":
                 return [f"list({number}) FILTER ({v} IS NOT NULL)"]

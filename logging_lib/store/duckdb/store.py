@@ -22,10 +22,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from threading import RLock, Timer
 from typing import Any, Final
@@ -33,16 +32,18 @@ from typing import Any, Final
 import duckdb
 
 from logging_lib._util import datemath
+from logging_lib.store.counting import CountError, CountPath, CountPlan, CountTable, Grid
 from logging_lib.store.duckdb import execution, hits, patterns
+from logging_lib.store.duckdb.counts import CountStatements
 from logging_lib.store.duckdb.documents import DocumentTable
 from logging_lib.store.duckdb.events import EventTable
 from logging_lib.store.duckdb.execution import SearchExecution
 from logging_lib.store.duckdb.file_table import FileTable, Progress
-from logging_lib.store.duckdb.files import TargetFolder, byte_ranges
+from logging_lib.store.duckdb.files import TargetFolder
 from logging_lib.store.duckdb.hits import HitsRequest
 from logging_lib.store.duckdb.query import ALWAYS, parse_query
 from logging_lib.store.duckdb.scope import Scope
-from logging_lib.store.port import ExecutePainless, IndexResult, Partition, SearchError, StoreError
+from logging_lib.store.port import ExecutePainless, IndexResult, SearchError, StoreError
 from logging_lib.store.validators import check_keys, child_path, expect_bool, expect_int, expect_object
 
 _BODY_KEYS: Final = (
@@ -50,8 +51,8 @@ _BODY_KEYS: Final = (
     "timeout",
 )  # fmt: skip
 _TARGET_NAME = re.compile(r"[^\s\\/*?\"<>|,#:A-Z\-_+.\x00-\x1f][^\s\\/*?\"<>|,#:A-Z\x00-\x1f]{0,200}")
-_BLOCK_BYTES: Final = 1 << 20  # bytes of lines, few enough for the processor's cache
 _SMALL_ROWS: Final = 50_000
+_ATTEMPTS: Final = 4  # to resolve the fields of a search: reading events can reveal that one holds lists
 _DURATION: Final = re.compile(r"(\d+)(ms|s|m|h|d)")
 _UNIT_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 SEARCH_TIMEOUT: Final = 45.0  # seconds, where the body says nothing
@@ -121,7 +122,7 @@ class EmbeddedStore:
         with self._lock:
             tables = {target: self._table(target) for target in self._matching_targets(indices)}
             moment = datemath.to_millis(now or datetime.now(UTC))
-            for _ in range(4):
+            for _ in range(_ATTEMPTS):
                 scope = Scope(tables, moment)
                 where = ALWAYS if body.get("query") is None else parse_query(body["query"], scope, "$.query")
                 chosen = hits.parse_hits(body, scope, "$")
@@ -202,29 +203,31 @@ class EmbeddedStore:
             answer["aggregations"] = answers
         return answer
 
+    def counts(
+        self, plan: CountPlan, grid: Grid, start: int | None, end: int
+    ) -> Iterator[tuple[CountPath, CountTable]]:
+        """Count in slots; see the port. Slots may be as small as a millisecond."""
+        with self._lock:
+            tables = {target: self._table(target) for target in self._matching_targets(list(plan.indices))}
+            for _ in range(_ATTEMPTS):
+                scope = Scope(tables, 0)
+                statements = CountStatements(plan, scope, grid, start, end)
+                relation = scope.relation()
+                if scope.is_consistent():
+                    break
+
+            def fetch(sql: str) -> Any:
+                try:
+                    return self._connection.sql(sql, params=scope.binder.used_in(sql)).to_arrow_table()
+                except duckdb.Error as error:  # such as a pattern that it refuses
+                    raise CountError(str(error)) from error
+
+            yield from statements.run(fetch, relation)
+
     def streams(self, indices: str | list[str]) -> list[str]:
         """List the targets that match an expression."""
         with self._lock:
             return self._matching_targets(indices)
-
-    def iter_json(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
-        """Yield a data stream's documents, from its files where no search has loaded them yet; see the port."""
-        with self._lock:
-            table = self._tables.get(target)
-            if isinstance(table, EventTable):
-                yield from table.iter_json()
-            elif self._path is not None and target.startswith("logs-"):
-                yield from (block for _, block in TargetFolder(self._path / target).read_new(_BLOCK_BYTES))
-
-    def partitions(self, target: str, fields: Collection[str], size: int) -> list[Partition]:
-        """Split a stream into partitions; none where the database holds it, which does not survive a fork."""
-        with self._lock:
-            if self._path is None or target in self._tables or not target.startswith("logs-"):
-                return []
-            return [
-                partial(byte_range.read_blocks, _BLOCK_BYTES)
-                for byte_range in byte_ranges(self._path / target, size)
-            ]
 
     def refresh(self) -> None:
         """Read what other processes wrote, and files that were added manually."""

@@ -1,8 +1,7 @@
-"""One search's answer at each tick, in Elasticsearch's shape, from the columns of a frame.
+"""One search's answer at each tick, in Elasticsearch's shape, from the tables of its counts.
 
-Documents fall into buckets by values that do not change and by windows that do: a ``Cell`` is a group of rows
-and a window, whose first and last row at every tick are found at once. Counts and sums of all ticks then come
-from running totals. What is below a bucket is made when it is looked at.
+A ``Cell`` is a group of a table and a window, whose first and last row at every tick are found at once: counts and
+sums are differences of running totals. What is below a bucket is made when it is looked at.
 """
 
 from __future__ import annotations
@@ -10,114 +9,81 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from logging_lib.store.duckdb.buckets import FilterBuckets, SingleBucket, TermsBuckets
-from logging_lib.store.duckdb.execution import AggregationNode
-from logging_lib.store.duckdb.metrics import MetricAggregation
+from logging_lib.store.counting import ARRIVAL, CountPath, CountTable, Grid, Number, TimeSlots
+from logging_lib.store.duckdb.buckets import SingleBucket, TermsBuckets
+from logging_lib.store.duckdb.scope import ParameterBinder
 from logging_lib.store.duckdb.store import format_hits_total
-from logging_lib.watch.backtest.buckets import (
-    Bucket,
-    Made,
-    in_order,
-    is_plain,
-    kept,
-    leaves_answer,
-    only_sum,
-    terms_answer,
-    with_meta,
-)
-from logging_lib.watch.backtest.frame import Frame, GroupRows, Window, window
-from logging_lib.watch.backtest.moving import Extreme, Sliding, differences, values
-from logging_lib.watch.backtest.plan import Plan, bucketings
-from logging_lib.watch.backtest.windows import ARRIVAL, ARRIVED, Bound, Path, Ticks, WindowSplit
+from logging_lib.watch.backtest.moving import Sliding, quantiles
+from logging_lib.watch.backtest.plan import Plan, PlannedBuckets, PlannedMetric, PlannedNode
+from logging_lib.watch.backtest.windows import NotPlannedError, Ticks, Window
 
-_LARGEST: Final = 8_000_000  # values x ticks; from here on the values of a window are counted tick by tick
-_TICK_BY_TICK: Final = 50
+Answer = Callable[[int], Any]
+"""Gives an aggregation's answer at a tick."""
+Keys = tuple[Any, ...]
+_BLOCK: Final = 1 << 19  # keys x ticks whose buckets are found at once
 
 
-class Search:
-    """A search over a frame, at each tick of a watch."""
+class CountedSearch:
+    """A search over counts, at each tick of a watch.
 
-    def __init__(self, frame: Frame, split: WindowSplit, ticks: Ticks, *, streams: int, as_int: bool) -> None:
-        self.frame = frame
-        self.ticks = ticks
-        self.plan = Plan(split, frame.scope())
-        self._windows: dict[frozenset[Bound], Window] = {}
+    Args:
+        grid: the slots of the tables.
+        streams: how many are searched.
+        as_int: whether ``hits.total`` is a number.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        tables: Mapping[CountPath, CountTable],
+        grid: Grid,
+        ticks: Ticks,
+        *,
+        streams: int,
+        as_int: bool,
+    ) -> None:
+        self.plan = plan
+        self.tables = tables
+        self.ticks = len(ticks.executed)
+        self._grid = grid
         self._streams = streams
         self._as_int = as_int
-        self.holding = frame.holding(
-            {self.plan.key(one): one for one in self.plan.conditions()}, self.plan.scope
-        )
-        self.included = dict(self._included(self.plan.tree))
-        where = self.plan.key(self.plan.where)
-        bounds = frozenset({ARRIVED, *split.windows.get(("query",), ())})
-        self._root = Cell(self, frame.group(where, self.holding[where]), self.plan.tree, (), bounds)
+        self._spans: dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
+        self.selected: dict[int, set[Any]] = {}
+        self.may_be_cut = self._look_through(plan.root)
+        self._root = Cell(self, plan.root, ())
 
-    def may_be_cut(self) -> bool:
-        """Return whether some ``terms`` could leave out a value, and is not said to want the largest only."""
-        return any(self._may_be_cut(one) for one in self.plan.tree.children)
+    def _look_through(self, node: PlannedNode) -> bool:
+        """Find the keys that each ``include`` leaves; return whether a ``terms`` could be cut that must not be."""
+        may_be_cut = False
+        for buckets in node.buckets.values():
+            bucketing = buckets.bucketing
+            if isinstance(bucketing, TermsBuckets):
+                groups = self.tables[buckets.nodes[0].path].groups
+                keys = {key for below in groups.values() for key in below}
+                if tests := bucketing.conditions("k"):
+                    self.selected[id(bucketing)] = _meeting(keys, " AND ".join(tests), self.plan.scope.binder)
+                most = max(map(len, groups.values()), default=0)
+                may_be_cut |= most > bucketing.size and not buckets.is_top
+            for below in buckets.nodes:
+                may_be_cut |= self._look_through(below)
+        return may_be_cut
 
-    def _may_be_cut(self, node: AggregationNode) -> bool:
-        bucketing = node.bucketing
-        if (
-            isinstance(bucketing, TermsBuckets)
-            and not (node.meta or {}).get("top")
-            and self._keys(bucketing) > bucketing.size
-        ):
-            return True
-        return any(self._may_be_cut(one) for one in node.children)
-
-    def _keys(self, bucketing: TermsBuckets) -> int:
-        """How many keys a ``terms`` has at the most, that of the documents without a value among them."""
-        assert bucketing.column is not None
-        left = self.included.get(id(bucketing))
-        return self.frame.distinct(bucketing.column.name) + 1 if left is None else len(left)
-
-    def size(self) -> int:
-        """Estimate how many buckets and metrics an answer has, at most; those of windows on other times than the
-        arrival, which are counted tick by tick, count many times."""
-        apart = any(bound.field != ARRIVAL for bound in self.plan.split.bounds())
-        return self._size(self.plan.tree) * (_TICK_BY_TICK if apart else 1)
-
-    def listed(self) -> frozenset[str]:
-        """Return the fields by whose values it parts the events, each event several times."""
-        columns = [
-            (one.column.name, self.frame.columns[one.column.name])
-            for one in bucketings(self.plan.tree)
-            if isinstance(one, TermsBuckets) and one.column is not None
-        ]
-        return frozenset(
-            name for name, one in columns if one.codes is not None and len(one.codes) > self.frame.rows
-        )
-
-    def _size(self, node: AggregationNode) -> int:
-        found = 1 + len(node.metrics)
-        for one in node.children:
-            bucketing, many = one.bucketing, 1
-            if isinstance(bucketing, FilterBuckets):
-                many = len(bucketing.conditions)
-            elif isinstance(bucketing, TermsBuckets):
-                many = min(self._keys(bucketing), bucketing.size)
-            found += many * self._size(one)
-        return found
-
-    def _included(self, node: AggregationNode) -> Iterator[tuple[int, set[Any]]]:
-        """By the identity of a ``terms``, the values that its ``include`` and ``exclude`` leave, if it has any."""
-        for one in node.children:
-            bucketing = one.bucketing
-            if isinstance(bucketing, TermsBuckets) and (tests := bucketing.conditions("k")):
-                assert bucketing.column is not None
-                missing = self.plan.bound_value(bucketing.missing)
-                keys = [*self.frame.values(bucketing.column.name), *([] if missing is None else [missing])]
-                yield id(bucketing), self.frame.passing(keys, " AND ".join(tests), self.plan.scope)
-            yield from self._included(one)
-
-    def window(self, bounds: frozenset[Bound]) -> Window:
-        found = self._windows.get(bounds)
+    def span(self, window: Window) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the first slot of a window, and the first one after it, at each tick."""
+        found = self._spans.get(id(window))
         if found is None:
-            found = self._windows[bounds] = window(self.frame, bounds, self.ticks)
+            first = (
+                np.full(self.ticks, np.iinfo(np.int64).min)
+                if window.start is None
+                else self._grid.place(window.start)
+            )
+            assert window.end is not None
+            found = self._spans[id(window)] = first, np.maximum(first, self._grid.place(window.end))
         return found
 
     def answer(self, tick: int) -> dict[str, Any]:
@@ -129,262 +95,362 @@ class Search:
         hits |= {"max_score": None, "hits": []}
         shards = {"total": self._streams, "successful": self._streams, "skipped": 0, "failed": 0}
         answer: dict[str, Any] = {"took": 0, "timed_out": False, "_shards": shards, "hits": hits}
-        if self._root.names:
-            answer["aggregations"] = {name: self._root.below(name)(tick) for name in self._root.names}
+        if self.plan.root.order:
+            answer["aggregations"] = {name: self._root.below(name)(tick) for name in self.plan.root.order}
         return answer
 
 
 class Cell:
-    """A group of rows and a window on them.
+    """What is below a bucket: the rows of a group of its table, and a window on them.
 
     Args:
-        node: what is asked below it. ``path``: the names of the aggregations down to it.
-        single: made for one tick only, so that nothing is computed for the others.
+        keys: of the ``terms`` around it, from the outermost on.
     """
 
-    __slots__ = ("_below", "_bounds", "_end", "_group", "_last", "_node", "_path", "_search", "_single", "_start",
-                 "_window", "names")  # fmt: skip
+    __slots__ = ("_below", "_counts", "_end", "_start", "keys", "node", "search", "table")
 
-    def __init__(
-        self,
-        search: Search,
-        group: GroupRows,
-        node: AggregationNode,
-        path: Path,
-        bounds: frozenset[Bound],
-        *,
-        single: bool = False,
-    ) -> None:
-        self._search = search
-        self._group = group
-        self._node = node
-        self._path = path
-        self._bounds = bounds
-        self._window = search.window(bounds)
-        self._single = single or bool(self._window.others)
-        self.names = node.order
-        self._below: dict[str, Made] = {}
-        self._last: tuple[int, Any] = (-1, None)
-        if not single:
-            self._start = np.searchsorted(group.rows, self._window.start)
-            self._end = np.searchsorted(group.rows, self._window.end)
+    def __init__(self, search: CountedSearch, node: PlannedNode, keys: Keys) -> None:
+        self.search = search
+        self.node = node
+        self.keys = keys
+        self.table = search.tables[node.path]
+        self._below: dict[str, Answer] = {}
+        self._start, self._end = self._rows(self.table)
+        self._counts = None if self._is_sifted else self.table.sums(None, self._start, self._end)
 
     # -- the rows ------------------------------------------------------------------------------------------
 
-    def _span(self, tick: int) -> tuple[int, int]:
-        if hasattr(self, "_start"):
-            return self._start.item(tick), self._end.item(tick)
-        rows = self._group.rows
-        start = np.searchsorted(rows, self._window.start[tick])
-        return int(start), int(np.searchsorted(rows, self._window.end[tick]))
+    @property
+    def _is_sifted(self) -> bool:
+        """Whether windows over other times than arrival choose among the rows."""
+        return len(self.node.windows) > 1
 
-    def _chosen(self, tick: int) -> Any:
-        """The places of the group's rows that are in the window: a slice, or an array."""
-        if self._last[0] != tick:
-            self._last = tick, self._choose(tick)
-        return self._last[1]
+    def _rows(self, table: CountTable, keys: Keys | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return the first row of this group in a table, and the first one after it, at each tick."""
+        *outer, key = (self.keys if keys is None else keys) or (None,)
+        begin, end = table.groups.get(tuple(outer), {}).get(key, (0, 0))
+        first, last = self.search.span(self.node.windows[ARRIVAL])
+        slots = table.slots[begin:end]
+        return begin + np.searchsorted(slots, first), begin + np.searchsorted(slots, last)
 
-    def _choose(self, tick: int) -> Any:
-        start, end = self._span(tick)
-        if not self._window.others:
+    def _sift(self, table: CountTable, start: int, end: int, tick: int) -> Any:
+        """Return the rows, of those from ``start`` to ``end``, that are in all windows."""
+        if not self._is_sifted:
             return slice(start, end)
         inside = np.ones(end - start, bool)
-        for name, sign, millis in self._window.others:
-            numbers, valid = self._group.numbers(name, None)
-            inside &= _COMPARED[sign](numbers[start:end], millis[tick])
-            if valid is not None:
-                inside &= valid[start:end]
-        number = int(np.count_nonzero(inside))
-        first = start + int(inside.argmax()) if number else start
-        if inside[first - start : first - start + number].all():  # mostly events arrive as they happen
-            return slice(first, first + number)
+        for step in self.node.path:
+            if not isinstance(step, TimeSlots):
+                continue
+            window = self.node.windows[step.field]
+            slots = table.times[step.field][start:end]
+            if window.start is not None:
+                inside &= slots >= step.grid.place(window.start[tick])
+            if window.end is not None:
+                inside &= slots < step.grid.place(window.end[tick])
         return start + np.flatnonzero(inside)
 
-    def count(self, tick: int) -> int:
-        if not self._window.others:
-            start, end = self._span(tick)
-            return end - start
-        chosen = self._chosen(tick)
-        return chosen.stop - chosen.start if isinstance(chosen, slice) else len(chosen)
+    def _chosen(self, tick: int) -> Any:
+        return self._sift(self.table, self._start.item(tick), self._end.item(tick), tick)
 
-    def counts(self) -> NDArray[np.int64]:
-        """Return the counts at every tick."""
-        return self._end - self._start
+    def count(self, tick: int) -> int:
+        if self._counts is not None:
+            count: int = self._counts.item(tick)
+            return count
+        return int(self.table.counts[self._chosen(tick)].sum())
 
     # -- what is below -------------------------------------------------------------------------------------
 
-    def below(self, name: str) -> Made:
+    def below(self, name: str) -> Answer:
         """Return what gives a sub-aggregation's answer at a tick."""
         made = self._below.get(name)
         if made is None:
-            made = self._below[name] = self._make(name)
+            metric = self.node.metrics.get(name)
+            if metric is not None:
+                made, meta = self._metric(metric), metric.meta
+            else:
+                made, meta = self._buckets(self.node.buckets[name]), self.node.buckets[name].meta
+            made = self._below[name] = _remembered(made if meta is None else _with_meta(meta, made))
         return made
 
-    def _make(self, name: str) -> Made:
-        node = self._node
-        if name in node.metrics:
-            metric, meta = node.metrics[name]
-            return with_meta(meta, self._metric(metric))
-        child = next((one for one in node.children if one.name == name), None)
-        if child is None:
-            raise KeyError(name)
-        bucketing = child.bucketing
-        path = (*self._path, name)
+    def _buckets(self, buckets: PlannedBuckets) -> Answer:
+        bucketing = buckets.bucketing
+        if isinstance(bucketing, TermsBuckets):
+            return self._sifted_terms(buckets) if self._is_sifted else self._terms(buckets)
+        cells = [Cell(self.search, node, self.keys) for node in buckets.nodes]
         if isinstance(bucketing, SingleBucket):
-            cell = self._child(child, bucketing.condition, path, path)
-            return with_meta(child.meta, lambda tick: Bucket(cell, tick, {}))
-        if isinstance(bucketing, FilterBuckets):
-            return with_meta(child.meta, self._filters(child, bucketing, path))
-        assert isinstance(bucketing, TermsBuckets)
-        return with_meta(child.meta, self._terms(child, bucketing, path))
-
-    def _child(self, node: AggregationNode, condition: str, path: Path, window: Path) -> Cell:
-        key = self._search.plan.key(condition)
-        bounds = self._bounds | frozenset(self._search.plan.split.windows.get(window, ()))
-        group = self._group.where(key, self._search.holding[key])
-        return Cell(self._search, group, node, path, bounds, single=not hasattr(self, "_start"))
-
-    def _filters(self, node: AggregationNode, bucketing: FilterBuckets, path: Path) -> Made:
+            return lambda tick: Bucket(cells[0], tick, {})
         names = bucketing.names
-        cells = [
-            self._child(node, one, path, (*path, 0, names[place] if names is not None else place))
-            for place, one in enumerate(bucketing.conditions)
-        ]
         if names is None:
-            return kept(lambda tick: {"buckets": [Bucket(cell, tick, {}) for cell in cells]})
+            return lambda tick: {"buckets": [Bucket(cell, tick, {}) for cell in cells]}
         named = list(zip(names, cells, strict=True))
         if bucketing.as_list:
-            labels = [({"key": name}, cell) for name, cell in named]
-            return kept(lambda tick: {"buckets": [Bucket(cell, tick, label) for label, cell in labels]})
-        return kept(lambda tick: {"buckets": {name: Bucket(cell, tick, {}) for name, cell in named}})
+            return lambda tick: {"buckets": [Bucket(cell, tick, {"key": name}) for name, cell in named]}
+        return lambda tick: {"buckets": {name: Bucket(cell, tick, {}) for name, cell in named}}
 
-    def _terms(self, node: AggregationNode, bucketing: TermsBuckets, path: Path) -> Made:
-        assert bucketing.column is not None
-        plan, name = self._search.plan, bucketing.column.name
-        missing = plan.bound_value(bucketing.missing)
-        if not self._single:
-            groups = self._group.split(name, missing)
-            if len(groups) * len(self._start) <= _LARGEST:
-                return self._all_terms(node, bucketing, path, self._selected(groups, bucketing))
-
-        def answer(tick: int) -> Any:
-            chosen = GroupRows(self._group.frame, self._group.rows[self._chosen(tick)])
-            groups = self._selected(chosen.split(name, missing), bucketing)
-            keys = sorted(groups)
-            counts = [len(groups[key].rows) for key in keys]
-            order = in_order(bucketing, np.array(counts, np.int64).reshape(-1, 1))[:, 0].tolist()
-            cells = [Cell(self._search, groups[key], node, path, self._bounds, single=True) for key in keys]
-            return terms_answer(
-                bucketing, order, counts, cells, [bucketing.key_entry(key) for key in keys], tick
-            )
-
-        return answer
-
-    def _selected(self, groups: dict[Any, GroupRows], bucketing: TermsBuckets) -> dict[Any, GroupRows]:
-        """Those whose keys ``include`` and ``exclude`` leave."""
-        kept = self._search.included.get(id(bucketing))
-        return groups if kept is None else {key: group for key, group in groups.items() if key in kept}
-
-    def _all_terms(
-        self, node: AggregationNode, bucketing: TermsBuckets, path: Path, groups: dict[Any, GroupRows]
-    ) -> Made:
-        keys = sorted(groups)
-        cells = [Cell(self._search, groups[key], node, path, self._bounds) for key in keys]
+    def _terms(self, buckets: PlannedBuckets) -> Answer:
+        (node,), bucketing = buckets.nodes, buckets.bucketing
+        assert isinstance(bucketing, TermsBuckets)
+        table = self.search.tables[node.path]
+        keys, groups = self._keys(table, bucketing)
         labels = [bucketing.key_entry(key) for key in keys]
         if not keys:
-            return lambda tick: terms_answer(bucketing, [], [], [], [], tick)
-        counts = np.stack([cell.counts() for cell in cells])
-        orders = np.ascontiguousarray(in_order(bucketing, counts).T.astype(np.int32))
-        counts = np.ascontiguousarray(counts.T.astype(np.int32))
-        leaf = only_sum(node)
-        if leaf is not None and counts.size <= _LARGEST // 4:
-            name, metric = leaf
-            sums = np.ascontiguousarray(np.stack([cell.sums(metric) for cell in cells]).T)
-            plainly = [label["key"] for label in labels] if all(map(is_plain, labels)) else None
-
-            def leaves(tick: int) -> Any:
-                places, found = orders[tick].tolist(), counts[tick].tolist()
-                return leaves_answer(bucketing, places, found, labels, plainly, name, sums[tick].tolist())
-
-            return leaves
+            return lambda tick: {**_ANSWER, "buckets": []}
+        leaf = _only_sum(node)
+        block = _TermsBlock(self.search.span(self.node.windows[ARRIVAL]), table, groups, bucketing, leaf)
+        cells: dict[int, Cell] = {}
 
         def answer(tick: int) -> Any:
-            return terms_answer(bucketing, orders[tick].tolist(), counts[tick].tolist(), cells, labels, tick)
-
-        return kept(answer)
-
-    def _metric(self, metric: MetricAggregation) -> Made:
-        assert metric.column is not None
-        if metric.kind == "sum" and not self._single:
-            sums = self.sums(metric)
-            if metric.column.is_numeric:
-                return lambda tick: {"value": sums.item(tick)}
-            return lambda tick: metric.answer((sums.item(tick),))
-        numbers, valid = self._numbers(metric)
-        if metric.kind in ("value_count", "avg", "stats") and not self._single:
-            counted = self.counts() if valid is None else differences(valid, self._start, self._end)
-            if metric.kind == "value_count":
-                return lambda tick: {"value": counted.item(tick)}
-            return self._moments(metric, numbers, valid, counted)
-        if valid is None and not self._single:
-            if metric.kind == "percentiles":
-                sliding = Sliding(numbers)
-                shares = [percent / 100 for percent in metric.percents]
-                return kept(lambda tick: metric.answer((sliding.quantiles(*self._span(tick), shares),)))
-            if metric.kind in ("min", "max"):
-                extreme = Extreme(numbers, np.minimum if metric.kind == "min" else np.maximum)
-                return lambda tick: metric.answer((extreme.over(*self._span(tick)),))
-
-        def answer(tick: int) -> Any:
-            chosen = self._chosen(tick)
-            found = numbers[chosen]
-            if valid is not None:
-                found = found[valid[chosen]]
-            return metric.answer(values(metric, found))
-
-        return kept(answer)
-
-    def _moments(
-        self,
-        metric: MetricAggregation,
-        numbers: NDArray[Any],
-        valid: NDArray[np.bool_] | None,
-        counted: NDArray[np.int64],
-    ) -> Made:
-        """``avg`` and ``stats``."""
-        sums = self.sums(metric)
-        if metric.kind == "avg":
-            return lambda tick: metric.answer((counted.item(tick), sums.item(tick)))
-        least = Extreme(numbers if valid is None else np.where(valid, numbers, np.inf), np.minimum)
-        most = Extreme(numbers if valid is None else np.where(valid, numbers, -np.inf), np.maximum)
-
-        def answer(tick: int) -> Any:
-            count, span = counted.item(tick), self._span(tick)
-            if not count:
-                return metric.answer((0, None, None, None))
-            return metric.answer((count, least.over(*span), most.over(*span), sums.item(tick)))
+            places, counts, sums, others = block.at(tick)
+            if leaf is not None:  # there may be hundreds of such buckets at each tick
+                found = zip(places, counts, sums, strict=True)
+                buckets: list[Any] = [
+                    {**labels[place], "doc_count": count, leaf[0]: {"value": total}}
+                    for place, count, total in found
+                ]
+            else:
+                for place in places:
+                    if place not in cells:
+                        cells[place] = Cell(self.search, node, (*self.keys, keys[place]))
+                buckets = [Bucket(cells[place], tick, labels[place]) for place in places]
+            return {**_ANSWER, "sum_other_doc_count": others, "buckets": buckets}
 
         return answer
 
-    def _numbers(self, metric: MetricAggregation) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-        assert metric.column is not None
-        filler = self._search.plan.bound_value(metric.missing_sql)
-        return self._group.numbers(metric.column.name, None if filler is None else float(filler))
+    def _keys(self, table: CountTable, bucketing: TermsBuckets) -> tuple[list[Any], list[tuple[int, int]]]:
+        groups, selected = table.groups.get(self.keys, {}), self.search.selected.get(id(bucketing))
+        keys = [key for key in groups if selected is None or key in selected]
+        return keys, [groups[key] for key in keys]
 
-    def sums(self, metric: MetricAggregation) -> NDArray[np.float64]:
-        """Return a sum at every tick."""
-        assert metric.column is not None
-        if self._group.frame.is_one(metric.column.name):  # the weight of events that are not sampled
-            return self.counts().astype(float)
-        numbers, valid = self._numbers(metric)
-        return differences(
-            numbers if valid is None else np.where(valid, numbers, 0.0), self._start, self._end
+    def _sifted_terms(self, buckets: PlannedBuckets) -> Answer:
+        (node,), bucketing = buckets.nodes, buckets.bucketing
+        assert isinstance(bucketing, TermsBuckets)
+        table = self.search.tables[node.path]
+        keys, _ = self._keys(table, bucketing)
+        cells = [Cell(self.search, node, (*self.keys, key)) for key in keys]
+        labels = [bucketing.key_entry(key) for key in keys]
+
+        def answer(tick: int) -> Any:
+            if not keys:
+                return {**_ANSWER, "buckets": []}
+            counts = np.array([[cell.count(tick) for cell in cells]])
+            places, _, others = _choose(bucketing, _in_order(bucketing, counts)[0], counts[0])
+            buckets = [Bucket(cells[place], tick, labels[place]) for place in places.tolist()]
+            return {**_ANSWER, "sum_other_doc_count": others, "buckets": buckets}
+
+        return answer
+
+    def _metric(self, planned: PlannedMetric) -> Answer:
+        metric = planned.metric
+        if planned.step is not None:
+            return self._distribution(planned)
+        if metric.kind in ("sum", "value_count") and not self._is_sifted:
+            sums = self.table.sums(planned.numbers[0], self._start, self._end)
+            if metric.kind == "value_count":
+                return lambda tick: {"value": int(sums.item(tick))}
+            if metric.column is not None and metric.column.is_numeric:
+                return lambda tick: {"value": sums.item(tick)}
+
+        def answer(tick: int) -> Any:
+            return metric.answer(tuple(self._number(number, tick) for number in planned.numbers))
+
+        return answer
+
+    def _number(self, number: Number, tick: int) -> Any:
+        """Return a number of the window's rows; None where there is none."""
+        how, start, end = number[0], self._start.item(tick), self._end.item(tick)
+        if how in ("min", "max"):
+            column = self.table.numbers[number][self._sift(self.table, start, end, tick)]
+            column = column[~np.isnan(column)]
+            return float(column.min() if how == "min" else column.max()) if len(column) else None
+        totals = None if self._is_sifted else self.table.totals(number)
+        if totals is not None:
+            total = float(totals[end] - totals[start])
+        else:
+            column = self.table.numbers[number][self._sift(self.table, start, end, tick)]
+            total = float(np.nansum(column, dtype=np.longdouble))
+        return int(total) if how == "count" else total
+
+    def _distribution(self, planned: PlannedMetric) -> Answer:
+        """``percentiles``, ``percentile_ranks`` and ``cardinality``, of a table with a row for each value."""
+        metric, path = planned.metric, (*self.node.path, planned.step)
+        table = self.search.tables[path]  # type: ignore[index]
+        if metric.kind == "cardinality":
+            groups = table.groups.get(self.keys, {})
+            rows = [self._rows(table, (*self.keys, key)) for key in groups]
+
+            def distinct(tick: int) -> Any:
+                spans = ((start.item(tick), end.item(tick)) for start, end in rows)
+                number = sum(bool(table.counts[self._sift(table, *span, tick)].any()) for span in spans)
+                return metric.answer((number,))
+
+            return distinct
+        starts, ends = self._rows(table)
+        values = table.values
+        assert values is not None
+        if metric.kind == "percentiles" and not self._is_sifted:
+            first, totals = int(starts.min()), table.totals(None)
+            assert totals is not None
+            region = slice(first, int(ends.max()))
+            sliding = Sliding(np.repeat(values[region], table.counts[region]))
+            shares = [percent / 100 for percent in metric.percents]
+            begin, end = (totals[rows] - totals[first] for rows in (starts, ends))
+            return lambda tick: metric.answer((sliding.quantiles(begin.item(tick), end.item(tick), shares),))
+
+        def answer(tick: int) -> Any:
+            rows = self._sift(table, starts.item(tick), ends.item(tick), tick)
+            numbers = np.sort(np.repeat(values[rows], table.counts[rows]))
+            if metric.kind == "percentile_ranks":
+                return metric.answer((numbers.tolist(),))
+            return metric.answer((quantiles(numbers, [percent / 100 for percent in metric.percents]),))
+
+        return answer
+
+
+class _TermsBlock:
+    """The buckets of a ``terms`` at each tick, found for some ticks at once: order, counts and sums by place."""
+
+    def __init__(
+        self,
+        span: tuple[NDArray[np.int64], NDArray[np.int64]],
+        table: CountTable,
+        groups: list[tuple[int, int]],
+        bucketing: TermsBuckets,
+        leaf: tuple[str, Number] | None,
+    ) -> None:
+        self._table, self._bucketing, self._leaf = table, bucketing, leaf
+        begins, ends = np.array(groups, np.int64).T
+        self._rows = np.concatenate([np.arange(begin, end) for begin, end in groups])
+        slots = table.slots[self._rows]
+        low, width = int(slots.min()), int(slots.max() - slots.min()) + 2
+        places = np.repeat(np.arange(len(groups)), ends - begins)
+        self._codes = places * width + (slots - low)
+        self._keys = np.arange(len(groups)) * width
+        self._shift = begins - np.concatenate([[0], np.cumsum(ends - begins)[:-1]])
+        self._first, self._last = (np.clip(edge, low, low + width - 1) - low for edge in span)
+        self._size = max(1, _BLOCK // len(groups))
+        self._block = -1
+
+    def at(self, tick: int) -> tuple[list[int], list[int], list[float], int]:
+        """Return the places of the buckets in their order, their counts and sums, and the count of what is cut."""
+        block, row = divmod(tick, self._size)
+        if block != self._block:
+            self._fill(block)
+        places, counts, others = _choose(self._bucketing, self._order[row], self._counts[row])
+        sums = self._sums[row][places].tolist() if self._leaf is not None else []
+        return places.tolist(), counts.tolist(), sums, others
+
+    def _fill(self, block: int) -> None:
+        self._block = block
+        ticks = slice(block * self._size, (block + 1) * self._size)
+        start, end = (
+            np.searchsorted(self._codes, self._keys + edge[ticks].reshape(-1, 1)) + self._shift
+            for edge in (self._first, self._last)
         )
+        self._counts = self._table.sums(None, start, end)
+        self._order = _in_order(self._bucketing, self._counts)
+        if self._leaf is not None:
+            self._sums = self._table.sums(self._leaf[1], start, end)
 
 
-_COMPARED: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
-    "gt": np.greater,
-    "gte": np.greater_equal,
-    "lt": np.less,
-    "lte": np.less_equal,
-}
+class Bucket(Mapping[str, Any]):
+    """A bucket of an answer: its label, ``doc_count``, and what is below it, made when it is looked at."""
+
+    __slots__ = ("_cell", "_label", "_tick")
+
+    def __init__(self, cell: Cell, tick: int, label: Mapping[str, Any]) -> None:
+        self._cell = cell
+        self._tick = tick
+        self._label = label
+
+    def __getitem__(self, name: str) -> Any:
+        if name == "doc_count":
+            return self._cell.count(self._tick)
+        if name in self._label:
+            return self._label[name]
+        return self._cell.below(name)(self._tick)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self[name] if name in self else default  # noqa: SIM401 - this is it
+
+    def __contains__(self, name: object) -> bool:
+        return name == "doc_count" or name in self._label or name in self._cell.node.order
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._label
+        yield "doc_count"
+        yield from self._cell.node.order
+
+    def __len__(self) -> int:
+        return len(self._label) + 1 + len(self._cell.node.order)
+
+
+def to_builtins(value: Any) -> Any:
+    """Convert it to dicts and lists, all of it."""
+    if isinstance(value, Mapping):
+        return {key: to_builtins(item) for key, item in value.items()}
+    return [to_builtins(item) for item in value] if isinstance(value, list) else value
+
+
+def _in_order(bucketing: TermsBuckets, counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Order keys that are ascending by their counts (ticks, keys): the keys' places in the order asked for."""
+    criteria = []
+    for order in bucketing.orders:
+        ranks = np.broadcast_to(np.arange(counts.shape[1]), counts.shape)
+        criteria.append((1 if order.ascending else -1) * (counts if order.by == "_count" else ranks))
+    places: NDArray[np.int64] = np.lexsort(criteria[::-1], axis=1)
+    return places
+
+
+_ANSWER: Final = {"doc_count_error_upper_bound": 0, "sum_other_doc_count": 0}
+
+
+def _choose(
+    bucketing: TermsBuckets, order: NDArray[np.int64], counts: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+    """Return the places of a ``terms``'s buckets and their counts, and the count of those beyond its size."""
+    ordered = counts[order]
+    present = ordered >= max(1, bucketing.min_doc_count)
+    order, ordered = order[present], ordered[present]
+    size = bucketing.size
+    return order[:size], ordered[:size], int(ordered[size:].sum())
+
+
+def _only_sum(node: PlannedNode) -> tuple[str, Number] | None:
+    """Find the sum that is all that is below a bucket, with its name."""
+    if node.buckets or len(node.metrics) != 1:
+        return None
+    ((name, planned),) = node.metrics.items()
+    metric = planned.metric
+    is_plain = planned.meta is None and metric.column is not None and metric.column.is_numeric
+    return (name, planned.numbers[0]) if metric.kind == "sum" and is_plain else None
+
+
+def _remembered(made: Answer) -> Answer:
+    """Return the same, which remembers the last tick's answer: a script may look at it several times."""
+    last: list[tuple[int, Any]] = [(-1, None)]
+
+    def answer(tick: int) -> Any:
+        if last[0][0] != tick:
+            last[0] = tick, made(tick)
+        return last[0][1]
+
+    return answer
+
+
+def _with_meta(meta: Any, made: Answer) -> Answer:
+    return lambda tick: {"meta": meta, **made(tick)}
+
+
+def _meeting(keys: set[Any], condition: str, binder: ParameterBinder) -> set[Any]:
+    """Return the keys that meet a condition on ``k``.
+
+    Raises:
+        NotPlannedError: the database refuses it, such as a pattern: the store will say so at each tick.
+    """
+    statement = f"SELECT k FROM (SELECT unnest($keys) AS k) WHERE {condition}"  # noqa: S608
+    try:
+        with duckdb.connect(":memory:") as connection:
+            rows = connection.execute(statement, {"keys": list(keys), **binder.used_in(condition)}).fetchall()
+    except duckdb.Error as error:
+        raise NotPlannedError(str(error)) from error
+    return {row[0] for row in rows}

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
-
-import numpy as np
-from numpy.typing import NDArray
 
 from logging_lib._util.datemath import from_millis
 from logging_lib.store.port import Store
@@ -20,7 +18,6 @@ from logging_lib.watch.backtest.event_time import (
 )
 
 PREDICTIONS: Final = "logs-ml.prediction-*"
-_HOUR: Final = 3_600_000
 
 
 @dataclass(frozen=True)
@@ -45,51 +42,52 @@ class Arrivals:
     loaded_later: bool = False
 
 
-def describe_times(
-    everything: NDArray[np.int64], predicted: NDArray[np.int64], happened: NDArray[np.int64]
-) -> Arrivals:
-    """Describe arrivals in milliseconds: of all events and of the predictions, and when the latter happened."""
-    period = predicted if len(predicted) else everything
-    if not len(period):
-        return Arrivals(loaded_later=were_loaded_later(_percentiles(happened), []))
+def search_arrivals(store: Store, indices: Collection[str] = ()) -> Arrivals:
+    """Ask a store when its predictions arrived, and the events of further indices."""
+    happened = _search_times(store, [PREDICTIONS], HAPPENED)
+    predicted = _search_times(store, [PREDICTIONS], ARRIVED)
+    everything = _search_times(store, sorted({PREDICTIONS, *indices}), ARRIVED)
+    loaded_later = were_loaded_later(happened.percentiles, predicted.percentiles)
+    period = predicted if predicted.hours else everything
+    if not period.hours:
+        return Arrivals(everything.events, loaded_later=loaded_later)
     return Arrivals(
-        len(everything),
-        from_millis(int(period.min()), UTC),
-        from_millis(int(period.max()), UTC),
-        from_millis(int(everything.max()), UTC),
-        _hours(everything),
-        _hours(predicted),
-        were_loaded_later(_percentiles(happened), _percentiles(predicted)),
+        everything.events,
+        period.first,
+        period.last,
+        everything.last,
+        everything.hours,
+        predicted.hours,
+        loaded_later,
     )
 
 
-def _percentiles(times: NDArray[np.int64]) -> list[float]:
-    return [float(value) for value in np.percentile(times, PERCENTS)] if len(times) else []
+@dataclass(frozen=True)
+class _Times:
+    """The events that have a time, and their hours."""
+
+    events: int = 0
+    first: datetime | None = None
+    last: datetime | None = None
+    hours: frozenset[datetime] = frozenset()
+    percentiles: Sequence[float] = ()
 
 
-def _hours(times: NDArray[np.int64]) -> frozenset[datetime]:
-    return frozenset(from_millis(int(hour), UTC) for hour in np.unique(times // _HOUR * _HOUR))
-
-
-def search_arrivals(store: Store) -> Arrivals:
-    """Ask a store for the arrivals of its predictions, where its events cannot be read in one pass."""
-    hourly = {"date_histogram": {"field": ARRIVED, "fixed_interval": "1h", "min_doc_count": 1}}
-    ends = {end: {end: {"field": ARRIVED}} for end in ("min", "max")}
-    times = {
-        name: {"percentiles": {"field": field, "percents": list(PERCENTS)}}
-        for name, field in (("happened", HAPPENED), ("arrived", ARRIVED))
+def _search_times(store: Store, indices: list[str], field: str) -> _Times:
+    aggs = {
+        "events": {"value_count": {"field": field}},
+        "first": {"min": {"field": field}},
+        "last": {"max": {"field": field}},
+        "hours": {"date_histogram": {"field": field, "fixed_interval": "1h", "min_doc_count": 1}},
+        "times": {"percentiles": {"field": field, "percents": list(PERCENTS)}},
     }
-    body = {"size": 0, "track_total_hits": True, "aggs": {"hours": hourly, **ends, **times}}
-    answer = store.search(PREDICTIONS, body)
-    events = answer["hits"]["total"]["value"]
-    aggregations = answer.get("aggregations")
-    if not events or not aggregations:
-        return Arrivals()
-    loaded_later = were_loaded_later(
-        *(read_percentiles(aggregations[name]) for name in ("happened", "arrived"))
+    found = store.search(indices, {"size": 0, "aggs": aggs}).get("aggregations")
+    if not found or not found["events"]["value"]:
+        return _Times()
+    return _Times(
+        found["events"]["value"],
+        from_millis(int(found["first"]["value"]), UTC),
+        from_millis(int(found["last"]["value"]), UTC),
+        frozenset(from_millis(bucket["key"], UTC) for bucket in found["hours"]["buckets"]),
+        read_percentiles(found["times"]),
     )
-    if aggregations["min"]["value"] is None:
-        return Arrivals(events, loaded_later=loaded_later)
-    first, last = (from_millis(aggregations[end]["value"]) for end in ("min", "max"))
-    hours = frozenset(from_millis(bucket["key"]) for bucket in aggregations["hours"]["buckets"])
-    return Arrivals(events, first, last, last, hours, hours, loaded_later)

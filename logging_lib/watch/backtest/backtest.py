@@ -38,7 +38,7 @@ class Backtest:
 
     ``skipped``: the models that runs could not evaluate, by model, version and reason; ``is_evaluated``: some run
     evaluated a model.
-    ``slow``: the searches, by watch and name, that were not computed for all ticks at once, and why.
+    ``slow``: the searches, by watch and name, that were not answered from counts, and why.
     ``traffic``: begins of the hours with predictions; None where that is not known.
     """
 
@@ -192,7 +192,7 @@ def backtest(
         end: the last tick is the first one at or after it.
         arrivals: begins of the hours in which events arrived; ticks too long after one are skipped.
         traffic: begins of the hours in which predictions arrived, for the rates of the result.
-        history: made of the same store, for these watches and perhaps others; it reads the events only once.
+        history: made of the same store, it counts for several backtests what they have in common once.
     """
     watches = list(watches)
     scripts = default_scripts() if scripts is None else scripts
@@ -201,22 +201,18 @@ def backtest(
         if arrivals is None
         else busy_ticks(start, end, every, arrivals, _reach(watches))
     )
-    history = EventHistory(store, watches) if history is None else history
-    due: dict[str, list[ScheduledTick]] = {}  # by trigger: many watches have the same
-    replays = []
-    for watch in watches:
-        trigger = watch.definition.trigger.model_dump_json()
-        if trigger not in due:
-            due[trigger] = _due(watch, moments)
-        replays.append(_Replay(watch, due[trigger], history.searches(watch, due[trigger])))
-    runs = sum(len(one.moments) for one in replays)
-    parts = map_forked(
-        lambda unit: [one.run(store, scripts, summarize) for one in unit],
-        _units(replays),
-        here=lambda unit: any(one.answers.asks for one in unit),
-        processes=available_processes() if runs >= MANY_RUNS else 1,
+    history = EventHistory(store) if history is None else history
+    runs = find_runs(watches, moments)
+    answers = history.searches(runs)
+    replays = [_Replay(watch, when, found) for (watch, when), found in zip(runs, answers, strict=True)]
+    replays.sort(key=lambda replay: -len(replay.moments))  # what takes longest is begun first
+    results = map_forked(
+        lambda replay: replay.run(store, scripts, summarize),
+        replays,
+        here=lambda replay: replay.answers.asks,
+        processes=available_processes() if sum(len(when) for _, when in runs) >= MANY_RUNS else 1,
     )
-    made = {one.watch: one for part in parts for one in part}
+    made = {result.watch: result for result in results}
     found = _ReplayResult("")
     for watch in watches:
         found.join(made[watch.id])
@@ -280,6 +276,20 @@ class _ReplayResult:
                     self.failures[alert.watch, f"actions.{name}: {result.reason}"] += 1
 
 
+def find_runs(
+    watches: Iterable[Watch], moments: Iterable[datetime]
+) -> list[tuple[Watch, list[ScheduledTick]]]:
+    """Find when a runner that is asked at these moments runs each watch."""
+    due: dict[str, list[ScheduledTick]] = {}  # by trigger: many watches have the same
+    runs, moments = [], list(moments)
+    for watch in watches:
+        trigger = watch.definition.trigger.model_dump_json()
+        if trigger not in due:
+            due[trigger] = _due(watch, moments)
+        runs.append((watch, due[trigger]))
+    return runs
+
+
 def _due(watch: Watch, moments: Iterable[datetime]) -> list[ScheduledTick]:
     """When a runner that is asked at these moments runs a watch."""
     last: datetime | None = None
@@ -299,10 +309,6 @@ class _Replay:
     watch: Watch
     moments: list[ScheduledTick]
     answers: Answers
-
-    def cost(self) -> int:
-        """About how long it takes, in units of its own: what takes longest is begun first."""
-        return len(self.moments) * self.answers.size
 
     def run(self, store: Store, scripts: Scripts, summarize: Summarize | None) -> _ReplayResult:
         found, past = _ReplayResult(self.watch.id), AsOf(store)
@@ -325,15 +331,6 @@ class _Replay:
                 course = found.courses.setdefault((self.watch.id, incident.key), {})
                 course[incident.opened_at] = incident.closed_at
         return found
-
-
-def _units(replays: Iterable[_Replay]) -> list[list[_Replay]]:
-    """What one process does at once: watches that need the same large parts of the events are together. What takes
-    longest comes first."""
-    units: dict[Any, list[_Replay]] = {}
-    for one in replays:
-        units.setdefault(one.answers.listed or one.watch.id, []).append(one)
-    return sorted(units.values(), key=lambda unit: -sum(one.cost() for one in unit))
 
 
 class _Nowhere:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any, Final
 
-import orjson
-
-from logging_lib.store.port import DelegatingStore, Partition
+from logging_lib.store.counting import CountPath, CountPlan, CountTable, Grid
+from logging_lib.store.port import DelegatingStore
 
 ARRIVED, HAPPENED = "event.ingested", "@timestamp"
 PERCENTS: Final = (5, 50, 95)
@@ -56,33 +55,10 @@ class EventTimeStore(DelegatingStore):
             indices, _by_event_time(body), now=now, rest_total_hits_as_int=rest_total_hits_as_int
         )
 
-    def iter_json(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
-        return _convert_blocks(super().iter_json(target, {*fields, HAPPENED}))
-
-    def partitions(self, target: str, fields: Collection[str], size: int) -> list[Partition]:
-        return [
-            partial(_convert_partition, part)
-            for part in super().partitions(target, {*fields, HAPPENED}, size)
-        ]
-
-
-def _convert_partition(part: Partition) -> Iterator[bytes | list[bytes]]:
-    return _convert_blocks(part())
-
-
-def _convert_blocks(blocks: Iterable[bytes | list[bytes]]) -> Iterator[bytes | list[bytes]]:
-    for block in blocks:
-        yield [_convert_line(line) for line in (block.splitlines() if isinstance(block, bytes) else block)]
-
-
-def _convert_line(line: bytes) -> bytes:
-    try:
-        event = orjson.loads(line)
-        event.pop(ARRIVED, None)
-        event["event"] = {**event.get("event", {}), "ingested": event.get(HAPPENED)}
-    except (orjson.JSONDecodeError, AttributeError, TypeError):  # not an event: its reader skips it
-        return line
-    return orjson.dumps(event)
+    def counts(
+        self, plan: CountPlan, grid: Grid, start: int | None, end: int
+    ) -> Iterable[tuple[CountPath, CountTable]]:
+        return super().counts(replace(plan, renamed={ARRIVED: HAPPENED}), grid, start, end)
 
 
 def _by_event_time(part: Any) -> Any:

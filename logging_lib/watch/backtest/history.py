@@ -1,4 +1,4 @@
-"""The answers to many watches' searches at all their ticks: what they need of a store is read once."""
+"""The answers to many watches' searches at all their ticks: what they need of a store is counted once."""
 
 from __future__ import annotations
 
@@ -8,31 +8,33 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from functools import reduce
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from logging_lib._util.datemath import to_millis
-from logging_lib.schema.fields import load
-from logging_lib.store import columns
-from logging_lib.store.columns import ColumnSet, ListsError, ReadRequest
-from logging_lib.store.forkpool import available_processes
+from logging_lib.store.counting import ARRIVAL, MINUTE, CountPath, CountPlan, CountTable, Grid
 from logging_lib.store.port import SearchError, Store, StoreError
-from logging_lib.watch.backtest.answers import Search
-from logging_lib.watch.backtest.arrivals import PREDICTIONS, Arrivals, describe_times
+from logging_lib.watch.backtest.answers import CountedSearch, to_builtins
 from logging_lib.watch.backtest.asof import AsOf
-from logging_lib.watch.backtest.buckets import to_builtins
-from logging_lib.watch.backtest.event_time import HAPPENED
-from logging_lib.watch.backtest.frame import Frame, empty_scope
-from logging_lib.watch.backtest.plan import Plan
-from logging_lib.watch.backtest.windows import ARRIVAL, ARRIVED, NotPlannedError, Ticks, WindowSplit, split
+from logging_lib.watch.backtest.plan import EVERYTHING, Plan
+from logging_lib.watch.backtest.windows import (
+    ARRIVED,
+    NotPlannedError,
+    Ticks,
+    WindowSplit,
+    grid_of,
+    split,
+    windows_of,
+)
 from logging_lib.watch.evaluate import SearchFunction, new_context, require_complete, store_search
 from logging_lib.watch.model import Input, SearchRequest, Transform, Watch
 from logging_lib.watch.templating import TemplateError
 
 EVENTS = "logs-"
-_PART_BYTES = 32 << 20  # that one process reads at once
+OTHER_THAN_EVENTS = "the tick's time in a search of other than events"
+_NEVER = 1 << 62
 Answer = Callable[[int, Mapping[str, Any]], Mapping[str, Any]]
 """A search's response at a tick, in a run's context."""
 
@@ -45,138 +47,182 @@ class ScheduledTick:
     slot: datetime
 
 
+@dataclass(slots=True)
+class _Run:
+    """A search of a watch at all its ticks: its plan, or why it has none."""
+
+    watch: Watch
+    request: SearchRequest
+    moments: Sequence[ScheduledTick]
+    ticks: Ticks
+    plan: Plan | _Changes | None = None
+    reason: str = ""
+    is_steady: bool = False  # no tick's time is in it, or no event
+    counted: _Counted | None = None
+
+
+@dataclass(slots=True)
+class _Counted:
+    """What was counted of the same documents in the same slots."""
+
+    counts: CountPlan
+    grid: Grid
+    start: int | None = _NEVER
+    end: int = -_NEVER
+    tables: dict[CountPath, CountTable] | None = None
+    reason: str = ""
+
+    def join(self, other: Plan | _Changes | _Counted) -> None:
+        """Add what is needed elsewhere."""
+        self.counts.tree.join(other.counts.tree)
+        self.start = None if self.start is None or other.start is None else min(self.start, other.start)
+        self.end = max(self.end, other.end)
+
+    def covers(self, other: _Counted) -> bool:
+        """Return whether all that another one needs was counted."""
+        begins = self.start is None or (other.start is not None and self.start <= other.start)
+        return begins and self.end >= other.end and self.counts.tree.covers(other.counts.tree)
+
+
 class EventHistory:
-    """Reads what the watches' searches need of a store's events.
+    """Count what the watches' searches need of a store's events, and answer them.
 
     Args:
         store: holds the events, with their arrival in ``event.ingested``, and the profiles.
     """
 
-    def __init__(self, store: Store, watches: Iterable[Watch]) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = AsOf(store)
-        self._read = store
-        self._needed: dict[str, set[str]] = {}
-        self._counted: dict[str, set[str]] = {}
-        self._together: dict[tuple[str, ...], set[str]] = {}
-        self._frames: dict[tuple[str, ...], Frame] = {}
-        self._columns: dict[str, ColumnSet | ListsError] = {}
-        self._splits: dict[int, WindowSplit] = {}
-        self._reasons: dict[int, str] = {}
-        self._names: dict[int, tuple[str, ...]] = {}
-        self._watches = list(watches)  # held, since their parts are known by identity
-        for watch in self._watches:
-            for _, given in searches(watch):
-                self._plan(watch, given)
+        self._counts: dict[tuple[tuple[str, ...], str, Grid], _Counted] = {}
+        self._streams: dict[tuple[str, ...], int] = {}
 
-    def _plan(self, watch: Watch, given: SearchRequest) -> None:
-        key = id(given)
-        try:
-            found = self._splits[key] = split(watch, given)
-            fields, counted = {bound.field for bound in found.bounds()}, set[str]()
-            if not of_events(given):
-                if found.windows:
-                    raise NotPlannedError("the tick's time in a search of other than events")
-                return
-            try:
-                plan = Plan(found, empty_scope())
-                fields, counted = fields | plan.fields(), plan.counted()
-            except (NotPlannedError, SearchError) as error:
-                self._reasons[key] = str(error)
-            if any((one := load().field(name)) is None or one.dynamic for name in fields | counted):
-                raise NotPlannedError("a field that is not in the schema")
-            self._names[key] = self._need(list(given.indices), fields, counted)
-        except (NotPlannedError, StoreError) as error:
-            self._reasons[key] = str(error)
-            self._splits.pop(key, None)
+    def searches(self, runs: Iterable[tuple[Watch, Sequence[ScheduledTick]]]) -> list[Answers]:
+        """Return the answers for the runs of each watch."""
+        planned = [(watch, self._plan(watch, moments), moments) for watch, moments in runs]
+        self._count([run for _, named, _ in planned for _, run in named if run.plan is not None])
+        return [self._answers(watch, named, moments) for watch, named, moments in planned]
 
-    def _need(self, indices: list[str], fields: set[str], counted: set[str]) -> tuple[str, ...]:
-        names = tuple(self._read.streams(indices))
-        self._together.setdefault(names, {ARRIVAL}).update(fields, counted)
-        for name in names:
-            self._needed.setdefault(name, {ARRIVAL}).update(fields)
-            self._counted.setdefault(name, set()).update(counted)
-        return names
+    # -- plans ---------------------------------------------------------------------------------------------
 
-    def _frame(self, names: tuple[str, ...]) -> Frame:
-        """Raises NotPlannedError."""
-        if names not in self._frames:
-            read = {name: self._loaded(name) for name in names}
-            fields = self._together[names]
-            self._frames[names] = Frame({name: _with(one, fields) for name, one in read.items()})
-        return self._frames[names]
-
-    def _loaded(self, name: str) -> ColumnSet:
-        """All that any search needs of a stream: its lines are read one time, with those of all other streams."""
-        if name not in self._columns:
-            self._read_all()
-        found = self._columns[name]
-        if isinstance(found, ListsError):
-            raise NotPlannedError(str(found)) from found
-        return found
-
-    def _read_all(self) -> None:
-        shared: dict[str, ReadRequest] = {}
-        for name, fields in self._needed.items():
-            if name in self._columns:
-                continue
-            counted = self._counted[name] - fields
-            parts = self._read.partitions(name, fields | counted, _PART_BYTES)
-            if parts:
-                shared[name] = ReadRequest(parts, fields, counted)
-                continue
-            try:
-                lines = self._read.iter_json(name, fields | counted)
-                self._columns[name] = columns.read_columns(lines, fields, present=counted)
-            except ListsError as error:
-                self._columns[name] = error
-        many = any(len(asked.parts) > 1 for asked in shared.values())
-        self._columns |= columns.read_parts(shared, processes=available_processes() if many else 1)
-
-    def _times(self, names: Iterable[str], field: str) -> NDArray[np.int64]:
-        times = [np.zeros(0, np.int64)]
-        for name in names:
-            column = self._loaded(name).columns[field]
-            assert column.data is not None
-            times.append(column.data if column.valid is None else column.data[column.valid])
-        return np.concatenate(times)
-
-    def arrivals(self) -> Arrivals:
-        """Describe when the predictions, and all that the watches read, arrived.
-
-        Raises:
-            NotPlannedError: the events cannot be read in one pass.
-        """
-        predictions = self._need([PREDICTIONS], {HAPPENED}, set())
-        return describe_times(
-            self._times(self._needed, ARRIVAL),
-            self._times(predictions, ARRIVAL),
-            self._times(predictions, HAPPENED),
-        )
-
-    def searches(self, watch: Watch, moments: Sequence[ScheduledTick]) -> Answers:
-        """Return the answers for the runs of a watch."""
+    def _plan(self, watch: Watch, moments: Sequence[ScheduledTick]) -> list[tuple[str, _Run]]:
         ticks = Ticks(
-            np.array([to_millis(one.now) for one in moments], np.int64),
-            np.array([to_millis(one.slot) for one in moments], np.int64),
+            np.array([to_millis(moment.now) for moment in moments], np.int64),
+            np.array([to_millis(moment.slot) for moment in moments], np.int64),
         )
+        planned = []
+        for name, request in searches(watch):
+            run = _Run(watch, request, moments, ticks)
+            planned.append((name, run))
+            try:
+                self._plan_run(run)
+            except (NotPlannedError, StoreError) as error:
+                run.reason = run.reason or str(error)
+        return planned
+
+    def _plan_run(self, run: _Run) -> None:
+        found = split(run.watch, run.request)
+        if not of_events(run.request):
+            if found.windows:
+                raise NotPlannedError(OTHER_THAN_EVENTS)
+            run.is_steady = True
+            return
+        indices = tuple(run.request.indices)
+        if indices not in self._streams:
+            self._streams[indices] = len(self._store.streams(list(indices)))
+        if not self._streams[indices] or not run.moments:
+            run.is_steady = True
+            return
+        try:
+            run.plan = Plan(indices, found, run.ticks)
+        except (NotPlannedError, SearchError) as error:
+            run.reason = str(error)
+            run.plan = _Changes(indices, found, run.ticks)
+
+    # -- counts --------------------------------------------------------------------------------------------
+
+    def _count(self, runs: Sequence[_Run]) -> None:
+        """Count what some searches need, all that need the same documents at once."""
+        grids = [run.plan.grid for run in runs if run.plan is not None and run.plan.grid.size >= MINUTE]
+        shared = reduce(Grid.join, grids) if grids else None
+        together: dict[tuple[tuple[str, ...], str, Grid], list[_Run]] = {}
+        for run in runs:
+            assert run.plan is not None
+            grid = run.plan.grid
+            if shared is not None and grid.size >= MINUTE <= shared.size:
+                grid = shared
+            together.setdefault((run.plan.counts.indices, run.plan.counts.query, grid), []).append(run)
+        for key, needing in together.items():
+            counted = self._counted(key, needing)
+            for run in needing:
+                run.counted = counted
+                if counted.reason and len(needing) > 1:  # perhaps what only another one needs is in the way
+                    run.counted = self._counted(key, [run])
+
+    def _counted(self, key: tuple[tuple[str, ...], str, Grid], runs: Sequence[_Run]) -> _Counted:
+        """Count, unless all was counted before."""
+        wanted = _Counted(CountPlan(*key[:2]), key[2])
+        for run in runs:
+            assert run.plan is not None
+            wanted.join(run.plan)
+        before = self._counts.get(key)
+        if before is not None and not before.reason:
+            if before.covers(wanted):
+                return before
+            wanted.join(before)
+        try:
+            wanted.tables = dict(self._store.counts(wanted.counts, wanted.grid, wanted.start, wanted.end))
+        except StoreError as error:
+            wanted.reason = str(error)
+        self._counts[key] = wanted
+        return wanted
+
+    # -- answers -------------------------------------------------------------------------------------------
+
+    def _answers(
+        self, watch: Watch, runs: Sequence[tuple[str, _Run]], moments: Sequence[ScheduledTick]
+    ) -> Answers:
         made: dict[int, Answer] = {}
         slow: dict[str, str] = {}
-        asks, size, listed = _has_source(watch), 1, frozenset[str]()
-        for name, given in searches(watch):
-            key = id(given)
+        asks = _has_source(watch)
+        for name, run in runs:
+            ask = _each(self._store, run.request, run.moments)
             try:
-                answered = self._answered(watch, given, ticks, moments)
+                if run.is_steady:
+                    changes = [] if of_events(run.request) else self._find_changes(moments)
+                    answer, is_complete = _once(ask, watch, moments, changes)
+                    asks = asks or not is_complete
+                else:
+                    answer = self._answer(run, ask)
             except NotPlannedError as error:
-                self._reasons.setdefault(key, str(error))
-                answered = _Answered(_each(self._store, given, moments))
-            made[key] = _plainly(answered.answer) if reads_all(watch) else answered.answer
-            size, listed = size + answered.size, listed | answered.listed
-            asks = asks or answered.asks
-            if key in self._reasons:
-                slow[name] = self._reasons[key]
+                run.reason, answer = run.reason or str(error), ask
+            if run.reason:
+                slow[name] = run.reason
                 asks = True
-        places = {int(now): place for place, now in enumerate(ticks.executed)}
-        return Answers(made, places, slow, asks, size, listed)
+            made[id(run.request)] = _plainly(answer) if reads_all(watch) else answer
+        places = {to_millis(moment.now): place for place, moment in enumerate(moments)}
+        return Answers(made, places, slow, asks)
+
+    def _answer(self, run: _Run, ask: Answer) -> Answer:
+        """Raises NotPlannedError."""
+        if run.plan is None or run.counted is None:
+            raise NotPlannedError(run.reason)
+        if run.counted.tables is None:
+            raise NotPlannedError(run.counted.reason)
+        if isinstance(run.plan, _Changes):
+            return run.plan.answer(run.counted, ask)
+        request = run.request
+        planned = CountedSearch(
+            run.plan,
+            run.counted.tables,
+            run.counted.grid,
+            run.ticks,
+            streams=self._streams[tuple(request.indices)],
+            as_int=request.rest_total_hits_as_int,
+        )
+        if not planned.may_be_cut:
+            return lambda tick, context: planned.answer(tick)
+        body = run.plan.split.body
+        return lambda tick, context: require_complete(request, body, planned.answer(tick))
 
     def _find_changes(self, moments: Sequence[ScheduledTick]) -> Sequence[datetime]:
         """Find when what profiles have learned changes; each tick may where the store does not say."""
@@ -185,60 +231,56 @@ class EventHistory:
         except StoreError:
             return [moment.now for moment in moments]
 
-    def _answered(
-        self, watch: Watch, given: SearchRequest, ticks: Ticks, moments: Sequence[ScheduledTick]
-    ) -> _Answered:
-        key = id(given)
-        found = self._splits.get(key)
-        if found is None:
-            raise NotPlannedError(self._reasons[key])
-        ask = _each(self._store, given, moments)
-        if not of_events(given) or not self._names[key]:
-            return _once(ask, watch, moments, [] if of_events(given) else self._find_changes(moments))
-        frame = self._frame(self._names[key])
-        if key in self._reasons:
-            return _Answered(_where_it_changes(ask, frame, found, ticks))
-        try:
-            planned = Search(
-                frame,
-                found,
-                ticks,
-                streams=len(self._names[key]),
-                as_int=given.rest_total_hits_as_int,
-            )
-        except SearchError as error:
-            raise NotPlannedError(str(error)) from error
-        answer: Answer = lambda tick, context: planned.answer(tick)  # noqa: E731
-        if planned.may_be_cut():
-            answer = lambda tick, context: require_complete(given, found.body, planned.answer(tick))  # noqa: E731
-        return _Answered(answer, planned.size(), planned.listed())
 
+class _Changes:
+    """When a search that is asked at ticks may answer differently: it is not asked while its windows have the same
+    events.
 
-@dataclass(frozen=True)
-class _Answered:
-    """See ``Answers``."""
+    Raises:
+        NotPlannedError: a window over another time than arrival.
+    """
 
-    answer: Answer
-    size: int = 0
-    listed: frozenset[str] = frozenset()
-    asks: bool = False
+    def __init__(self, indices: tuple[str, ...], found: WindowSplit, ticks: Ticks) -> None:
+        self.counts = CountPlan(indices, EVERYTHING)
+        windows = [windows_of([bound], ticks) for bound in (ARRIVED, *found.bounds())]
+        if any(window.keys() != {ARRIVAL} for window in windows):
+            raise NotPlannedError("a window over another time than arrival, in a search that is not counted")
+        edges = [
+            edge
+            for window in windows
+            for edge in (window[ARRIVAL].start, window[ARRIVAL].end)
+            if edge is not None
+        ]
+        self._edges = np.stack(edges)
+        self.grid = grid_of(edges)
+        self.start, self.end = None, int(self._edges.max())
+
+    def answer(self, counted: _Counted, ask: Answer) -> Answer:
+        assert counted.tables is not None
+        slots = counted.tables[()].slots
+        content = list(map(tuple, np.searchsorted(slots, counted.grid.place(self._edges)).T.tolist()))
+        kept: dict[tuple[int, ...], Mapping[str, Any]] = {}
+
+        def answer(tick: int, context: Mapping[str, Any]) -> Mapping[str, Any]:
+            if content[tick] not in kept:
+                kept[content[tick]] = ask(tick, context)
+            return kept[content[tick]]
+
+        return answer
 
 
 @dataclass(frozen=True)
 class Answers:
     """Answers to one watch's searches.
 
-    ``slow``: those that were not computed for all ticks at once, and why. ``asks``: the store is asked while the
-    watch runs, for such a search or by a script of the user's own. ``size``: about how many buckets and metrics a
-    tick's answers have. ``listed``: the fields of lists by whose values they part the events.
+    ``slow``: those that were not answered from counts, and why. ``asks``: the store is asked while the
+    watch runs, for such a search or by a script of the user's own.
     """
 
     _made: Mapping[int, Answer]
     _places: Mapping[int, int]
     slow: Mapping[str, str]
     asks: bool
-    size: int
-    listed: frozenset[str]
 
     def search(self, now: datetime) -> SearchFunction:
         tick = self._places[to_millis(now)]
@@ -252,6 +294,26 @@ def searches(watch: Watch) -> Iterator[tuple[str, SearchRequest]]:
     yield from _of_transform(definition.transform, "transform")
     for name, action in definition.actions.items():
         yield from _of_transform(action.transform, f"actions.{name}")
+
+
+def explain_direct_searches(watch: Watch) -> Iterator[tuple[str, str]]:
+    """Yield the names of a watch's searches that a backtest asks the store at ticks, and why it does not count."""
+    moment = np.array([0], np.int64)
+    for name, request in searches(watch):
+        try:
+            found = split(watch, request)
+            if of_events(request):
+                Plan(request.indices, found, Ticks(moment, moment))
+            elif found.windows:
+                raise NotPlannedError(OTHER_THAN_EVENTS)
+        except (NotPlannedError, SearchError) as error:
+            yield name, str(error)
+
+
+def list_event_indices(watches: Iterable[Watch]) -> list[str]:
+    """List the indices of events that watches search."""
+    requests = (request for watch in watches for _, request in searches(watch))
+    return sorted({name for request in requests if of_events(request) for name in request.indices})
 
 
 def _of_input(given: Input, name: str) -> Iterator[tuple[str, SearchRequest]]:
@@ -301,10 +363,6 @@ def _plainly(ask: Answer) -> Answer:
     return answer
 
 
-def _with(read: ColumnSet, fields: set[str]) -> ColumnSet:
-    return ColumnSet(read.rows, {name: read.columns[name] for name in sorted(fields)})
-
-
 def _each(store: Store, given: SearchRequest, moments: Sequence[ScheduledTick]) -> Answer:
     """Asks the store anew at every tick."""
     return lambda tick, context: store_search(store, moments[tick].now)(given, None, context)
@@ -312,9 +370,9 @@ def _each(store: Store, given: SearchRequest, moments: Sequence[ScheduledTick]) 
 
 def _once(
     ask: Answer, watch: Watch, moments: Sequence[ScheduledTick], changes: Sequence[datetime]
-) -> _Answered:
+) -> tuple[Answer, bool]:
     """Asks the store now, as nothing in the search depends on the time but what a profile has learned, from these
-    changes on; where that fails, at each tick until it answers."""
+    changes on; where that fails, at each tick until it answers: the result says whether it always did."""
     nows = [moment.now for moment in moments]
     starts = sorted({0, *(bisect_left(nows, change) for change in changes)} - {len(nows)})
     found: dict[int, Mapping[str, Any]] = {}
@@ -329,24 +387,4 @@ def _once(
             found[start] = ask(tick, context)
         return found[start]
 
-    return _Answered(answer, asks=len(found) < len(starts) or not starts)
-
-
-def _where_it_changes(ask: Answer, frame: Frame, found: WindowSplit, ticks: Ticks) -> Answer:
-    """Asks the store at the ticks at which some window has other events than at any tick before."""
-    places = [
-        np.searchsorted(frame.sorted(bound.field), bound.millis(ticks), _SIDES[bound.sign])
-        for bound in [ARRIVED, *sorted(found.bounds(), key=repr)]
-    ]
-    content = list(map(tuple, np.stack(places).T.tolist()))
-    kept: dict[tuple[int, ...], Mapping[str, Any]] = {}
-
-    def answer(tick: int, context: Mapping[str, Any]) -> Mapping[str, Any]:
-        if content[tick] not in kept:
-            kept[content[tick]] = ask(tick, context)
-        return kept[content[tick]]
-
-    return answer
-
-
-_SIDES: dict[str, Literal["left", "right"]] = {"gt": "right", "lte": "right", "gte": "left", "lt": "left"}
+    return answer, len(found) == len(starts) > 0

@@ -1,4 +1,4 @@
-"""Metrics of windows that move over a column, from what is known of the column or the window before. Pure."""
+"""Quantiles of windows that move over a column, from what is known of the window before. Pure."""
 
 from __future__ import annotations
 
@@ -8,64 +8,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from logging_lib.store.duckdb.metrics import MetricAggregation
-
 _BLOCK: Final = 512
-_SLIGHT: Final = 1e-8
 _FEW: Final = 8_000  # numbers that are sorted sooner than looked up
-
-
-def differences(numbers: NDArray[Any], start: NDArray[Any], end: NDArray[Any]) -> NDArray[Any]:
-    """Sum ``numbers[start:end]`` for many starts and ends: from running totals, unless some numbers are so
-    large that the others would not show beside them."""
-    # Wider than a double, so that what the rest of the column adds does not show in a window's sum.
-    kind = np.int64 if numbers.dtype == bool else np.longdouble
-    if kind is not np.int64 and not _is_even(numbers):
-        return np.array(
-            [np.sum(numbers[a:b], dtype=kind) for a, b in zip(start.tolist(), end.tolist(), strict=True)],
-            np.float64,
-        )
-    totals = np.concatenate([np.zeros(1, kind), np.cumsum(numbers, dtype=kind)])
-    found: NDArray[Any] = totals[end] - totals[start]
-    return found if kind is np.int64 else found.astype(np.float64)
-
-
-def _is_even(numbers: NDArray[Any]) -> bool:
-    """Whether the rounding of the column's running totals is nothing beside a usual number of it."""
-    sizes = np.abs(numbers[numbers != 0])
-    if not len(sizes):
-        return True
-    rounding = float(np.finfo(np.longdouble).eps) * float(sizes.max()) * len(sizes)
-    return rounding < _SLIGHT * float(sizes.min()) or rounding < _SLIGHT * float(np.median(sizes))
-
-
-def values(metric: MetricAggregation, numbers: NDArray[Any]) -> Any:
-    """Return what ``Metric.answer`` takes, of these numbers."""
-    count = len(numbers)
-    if metric.kind == "cardinality":
-        return (len(np.unique(numbers)),)
-    if metric.kind == "value_count":
-        return (count,)
-    if metric.kind == "percentiles":
-        return (
-            (quantiles(np.sort(numbers), [percent / 100 for percent in metric.percents]),)
-            if count
-            else (None,)
-        )
-    if metric.kind == "percentile_ranks":
-        return (numbers.tolist(),)
-    total = float(np.sum(numbers, dtype=np.longdouble)) if count else None
-    if metric.kind == "sum":
-        return (total,)
-    if metric.kind == "avg":
-        return (count, total)
-    least, most = (float(numbers.min()), float(numbers.max())) if count else (None, None)
-    if metric.kind in ("min", "max"):
-        return (least if metric.kind == "min" else most,)
-    if metric.kind == "stats":
-        return (count, least, most, total)
-    squares = float(np.sum(numbers.astype(np.longdouble) ** 2)) if count else None
-    return (count, least, most, total, squares)
 
 
 def quantiles(ranked: NDArray[Any], shares: list[float]) -> list[float] | None:
@@ -146,32 +90,3 @@ class Sliding:
                 there = self._marks[first : first + _BLOCK].nonzero()[0]
             found.append(self._ranked.item(first + there.item(place)))  # `place` counts from the block's end
         return found
-
-
-class Extreme:
-    """The least or the greatest number of a window, from those of blocks.
-
-    Args:
-        of: ``np.minimum`` or ``np.maximum``.
-    """
-
-    def __init__(self, numbers: NDArray[Any], of: np.ufunc) -> None:
-        self._numbers = numbers
-        self._of = of
-        whole = len(numbers) // _BLOCK * _BLOCK
-        self._blocks = of.reduce(numbers[:whole].reshape(-1, _BLOCK), axis=1)
-
-    def over(self, start: int, end: int) -> float | None:
-        """Find the extreme of ``numbers[start:end]``; None of none."""
-        if start >= end:
-            return None
-        first, last = -(-start // _BLOCK), end // _BLOCK
-        if last <= first:
-            return float(self._of.reduce(self._numbers[start:end]))
-        parts = [
-            self._numbers[start : first * _BLOCK],
-            self._blocks[first:last],
-            self._numbers[last * _BLOCK : end],
-        ]
-        found = [self._of.reduce(part) for part in parts if len(part)]
-        return float(self._of.reduce(found))

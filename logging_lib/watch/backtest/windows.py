@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from logging_lib._util import datemath
+from logging_lib.schema.fields import load
+from logging_lib.store.counting import ARRIVAL, DAY, Grid
 from logging_lib.watch.evaluate import new_context
 from logging_lib.watch.model import SearchRequest, Watch
 from logging_lib.watch.templating import TemplateError, render_json
 
-ARRIVAL: Final = "event.ingested"
 _EXECUTED, _SCHEDULED, _RUN = "\ue101", "\ue102", "\ue103"  # stand for the tick's times while a body is split
 _SIGNS: Final = ("gt", "gte", "lt", "lte")
 _STEADY: Final = re.compile(rf"([{_EXECUTED}{_SCHEDULED}])(?:\|\|((?:[+-]\d+[wdhHms])+))?")
@@ -80,6 +81,46 @@ class Ticks:
 
     executed: NDArray[np.int64]
     scheduled: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """From ``start`` until before ``end`` at each tick, in milliseconds; None where it is open."""
+
+    start: NDArray[np.int64] | None = None
+    end: NDArray[np.int64] | None = None
+
+    def narrow(self, bound: Bound, ticks: Ticks) -> Window:
+        """Return what a bound leaves. Times are whole milliseconds, so ``> t`` is from ``t + 1`` on."""
+        edge = bound.millis(ticks) + (bound.sign in ("gt", "lte"))
+        if bound.sign in ("gt", "gte"):
+            return Window(edge if self.start is None else np.maximum(self.start, edge), self.end)
+        return Window(self.start, edge if self.end is None else np.minimum(self.end, edge))
+
+    @property
+    def edges(self) -> list[NDArray[np.int64]]:
+        return [edge for edge in (self.start, self.end) if edge is not None]
+
+
+def grid_of(edges: Iterable[NDArray[np.int64]]) -> Grid:
+    """Return the coarsest grid that contains these edges, in milliseconds; there is at least one."""
+    every = np.unique(np.concatenate(list(edges)))
+    return Grid(int(every[0]), int(np.gcd.reduce(np.diff(every))) or DAY)
+
+
+def windows_of(bounds: Iterable[Bound], ticks: Ticks) -> dict[str, Window]:
+    """Return the windows that some bounds make, by field.
+
+    Raises:
+        NotPlannedError: a field is no date, or a bound is none.
+    """
+    windows: dict[str, Window] = {}
+    for bound in sorted(bounds, key=repr):
+        field_ = load().field(bound.field)
+        if field_ is None or field_.type != "date" or field_.array:
+            raise NotPlannedError(f"{bound.field} is no date of the events")
+        windows[bound.field] = windows.get(bound.field, Window()).narrow(bound, ticks)
+    return windows
 
 
 @dataclass(slots=True)
