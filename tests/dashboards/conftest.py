@@ -135,8 +135,17 @@ def documents(maker: streams.DocumentGenerator) -> Documents:
         ("ml-profiles", classes.profile_document({})),
         *(("ml-watch-state", one) for one in alerts()),
         *maker.documents(STREAMS),
-        *classes.documents(CLASSES),
+        *(with_probabilities(target, document) for target, document in classes.documents(CLASSES)),
     ]
+
+
+def with_probabilities(target: str, document: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Add what the logger writes of a classifier whose profile has a calibration."""
+    if target.startswith("logs-ml.prediction"):
+        document["ml"]["prediction"]["expected_error"] = 0.125
+    elif "label" in document["ml"]:
+        document["ml"]["label"] |= {"brier": 0.25, "log_loss": 0.75}
+    return target, document
 
 
 def fill(store: Any, documents: Documents, rename: Any = lambda target: target) -> None:

@@ -21,6 +21,7 @@ from tests.pages import blocks
 PAGE = ROOT / "docs" / "first-alert.md"
 
 
+@pytest.mark.slow
 @pytest.mark.elasticsearch
 def test_the_page_leads_to_a_received_alert(tmp_path: Path, secured: ConnectionSettings) -> None:
     model = "first-alert"  # no other test's

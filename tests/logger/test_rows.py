@@ -159,7 +159,7 @@ def test_what_is_not_one_row_with_names_becomes_a_dead_letter_with_the_reason(
     assert letter["error"]["type"] == "InputsError"
     assert reason in letter["error"]["message"]
     assert "inputs must " in letter["error"]["message"]
-    assert log.stats() == {"written": 1, "dropped": {}, "sampled_out": 0}
+    assert log.stats() == {"written": 1, "dropped": {}, "sampled_out": 0, "unreadable_times": 0}
 
 
 @pytest.mark.parametrize("shape", COLUMNS)
@@ -342,4 +342,4 @@ def test_a_batch_that_is_not_a_frame_becomes_one_dead_letter(
     assert letter["event"]["dataset"] == "ml.deadletter"
     assert "inputs of predictions() must be a pandas DataFrame" in letter["error"]["message"]
     assert found in letter["error"]["message"]
-    assert log.stats() == {"written": 1, "dropped": {}, "sampled_out": 0}
+    assert log.stats() == {"written": 1, "dropped": {}, "sampled_out": 0, "unreadable_times": 0}

@@ -97,7 +97,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
     assert advanced == [20, 20, 10]
     assert job.annotate(store, [own]).annotated == 0
     assert count(store, stream, {"term": {"ml.check.unseen": "home"}}) == 30
-    assert count(store, stream, {"term": {"ml.check.missing": "income"}}) == 30
+    assert count(store, stream, {"term": {"ml.check.wrong_type": "income"}}) == 30
     assert count(store, stream, {"term": {"ml.input.bins": "home=!unseen"}}) == 30
     assert count(store, stream, {"term": {"ml.input.numeric.count": 3}}) == 30
     assert count(store, stream, {"match_all": {}}) == 100
