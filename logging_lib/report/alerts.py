@@ -35,7 +35,7 @@ class FoundAlerts:
 
     Attributes:
         documents: as the runner writes alerts.
-        searched_by: what the alerts were looked for with, for the verdict's sentence: ``22 watches``; empty where
+        searched_by: what the alerts were looked for with, for the verdict's sentence: ``25 watches``; empty where
             no watch was run.
     """
 
