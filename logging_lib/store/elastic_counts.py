@@ -207,6 +207,16 @@ def _metrics(node: CountNode) -> dict[tuple[str, str], set[str]]:
     return grouped
 
 
+def _find_answers(node: CountNode) -> dict[Number, tuple[str, str]]:
+    """Return, of each number of a node, its aggregation and what its value is called in the answer."""
+    answers: dict[Number, tuple[str, str]] = {}
+    for place, ((name, missing), hows) in enumerate(_metrics(node).items()):
+        for how in hows:
+            is_single = len(hows) == 1 and how != "squares"
+            answers[how, name, missing] = f"m{place}", "value" if is_single else _ANSWERS[how]
+    return answers
+
+
 def _kind(hows: set[str]) -> str:
     if "squares" in hows:
         return "extended_stats"
@@ -218,28 +228,27 @@ def _kind(hows: set[str]) -> str:
 
 @dataclass(slots=True)
 class _Rows:
-    """The rows of one table as they are read; ``keys`` are the codes of terms, slots and values."""
+    """The rows of one table as they are read.
+
+    Attributes:
+        answers: of each number, the names of its aggregation and of the value in that one's answer.
+        keys: the codes of terms, slots and values.
+    """
 
     numbers: list[Number]
+    answers: list[tuple[str, str]]
     slots: array[int] = field(default_factory=lambda: array("q"))
     counts: array[int] = field(default_factory=lambda: array("q"))
     keys: list[array[float]] = field(default_factory=list)
     columns: list[array[float]] = field(default_factory=list)
 
-    def add(self, slot: int, keys: list[float], node: CountNode, bucket: Json) -> None:
+    def add(self, slot: int, keys: list[float], bucket: Json) -> None:
         self.slots.append(slot)
         self.counts.append(bucket["doc_count"])
         for codes, key in zip(self.keys, keys, strict=True):
             codes.append(key)
-        found: dict[Number, float | None] = {}
-        for place, ((name, missing), hows) in enumerate(_metrics(node).items()):
-            answer = bucket[f"m{place}"]
-            for how in hows:
-                found[how, name, missing] = answer[
-                    _ANSWERS[how] if len(hows) > 1 or how == "squares" else "value"
-                ]
-        for number, column in zip(self.numbers, self.columns, strict=True):
-            value = found[number]
+        for (aggregation, name), column in zip(self.answers, self.columns, strict=True):
+            value = bucket[aggregation][name]
             column.append(nan if value is None else value)
 
 
@@ -254,12 +263,14 @@ class _Tables:
     codes: dict[CountPath, dict[Any, int]] = field(default_factory=dict)
 
     def create(self, node: CountNode, path: CountPath) -> None:
-        numbers = sorted(node.numbers)
+        answers = _find_answers(node)
+        numbers = sorted(answers)
         kinds = [
             "d" if isinstance(step, ValueCounts) else "q" for step in path if not isinstance(step, Matching)
         ]
         keys: list[Any] = [array(kind) for kind in kinds]
-        self.rows[path] = _Rows(numbers, keys=keys, columns=[array("d") for _ in numbers])
+        columns = [array("d") for _ in numbers]
+        self.rows[path] = _Rows(numbers, [answers[number] for number in numbers], keys=keys, columns=columns)
         self.codes[path] = {}
         for step, below in node.below.items():
             self.create(below, (*path, step))
@@ -293,7 +304,7 @@ class _Page:
         if not bucket["doc_count"]:
             return
         if self.is_first or any(isinstance(step, Terms) for step in path):
-            self.tables.rows[path].add(slot, keys, node, bucket)
+            self.tables.rows[path].add(slot, keys, bucket)
         for place, (step, below) in enumerate(node.below.items()):
             answer, inner = bucket[f"c{place}"], (*path, step)
             if isinstance(step, Matching):
