@@ -86,7 +86,7 @@ class Classifier:
     @property
     def negative(self) -> str:
         """The other one of two classes."""
-        return self.classes[0] if self.classes[-1] == self.positive else self.classes[-1]
+        return _find_other(self.classes, self.positive)
 
     def complete(self, prediction: dict[str, Any]) -> None:
         """Add to ``ml.prediction`` the class and its score where only a probability was logged, and the expected
@@ -122,6 +122,11 @@ class Classifier:
         return 1 - calibrated.get(label, 0.0) / total if total > 0 else None
 
 
+def _find_other(classes: tuple[str, ...], name: str) -> str:
+    """Return the other one of two classes."""
+    return classes[0] if classes[-1] == name else classes[-1]
+
+
 def find_probabilities(prediction: Mapping[str, Any], classes: tuple[str, ...]) -> dict[str, float]:
     """Return class → probability as ``ml.prediction`` has them; empty where it does not say them."""
     scores = prediction.get("scores")
@@ -130,14 +135,12 @@ def find_probabilities(prediction: Mapping[str, Any], classes: tuple[str, ...]) 
         if len(classes) == 2 and len(numbers) == 1:
             (name,) = numbers
             if name in classes:
-                other = classes[0] if classes[1] == name else classes[1]
-                return {name: numbers[name], other: 1 - numbers[name]}
+                return {name: numbers[name], _find_other(classes, name): 1 - numbers[name]}
         if not set(classes).isdisjoint(numbers):
             return {name: numbers.get(name, 0.0) for name in classes}
     label, score = prediction.get("label"), prediction.get("score")
     if len(classes) == 2 and label in classes and is_number(score):
-        other = classes[0] if classes[1] == label else classes[1]
-        return {label: score, other: 1 - score}
+        return {label: score, _find_other(classes, label): 1 - score}
     return {}
 
 
