@@ -73,8 +73,7 @@ def measure_days() -> list[Day]:
         reference = counts[:first].sum(axis=0, keepdims=True)
         distances = measure_bins(reference, counts[first:end], is_ordered=True)["shift"]
         for i, (distance, noise) in enumerate(zip(*distances, strict=True)):
-            limit = profile.variation.levels[WINDOW] * natural.factor
-            limit *= sqrt(natural.variance + natural.growth * (i + 1) + noise)
+            limit = profile.variation.compute_limit(natural, WINDOW, i + 1, noise)
             date, is_faulty = START + pd.Timedelta(days=first + i), first + i == FAULTY_DAY
             measured.append(Day(date, float(distance), 2.58 * sqrt(noise), limit, is_served, is_faulty))
     return measured

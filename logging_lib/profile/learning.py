@@ -403,8 +403,7 @@ def compute_limit(
     if numbers is None:
         return 0.0
     days = ((to_epoch(at) or 0.0) - (to_epoch(variation.until) or 0.0)) / DAY if variation.until else 0.0
-    square = numbers.compute_square(max(days, 0.0), noise)
-    return float(variation.levels[window] * numbers.factor * square**0.5)
+    return variation.compute_limit(numbers, window, max(days, 0.0), noise)
 
 
 def _merge(

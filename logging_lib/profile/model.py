@@ -281,6 +281,16 @@ class Variation:
     rhythm: Rhythm | None = None
     notes: tuple[str, ...] = ()
 
+    def compute_limit(self, numbers: NaturalVariation, window: str, days: float, noise: float) -> float:
+        """Compute the distance from which on a window is beyond natural variation, as the watches do.
+
+        Args:
+            numbers: those of the feature and measure, for this window.
+            days: since the end of training.
+            noise: what chance makes of the square of the distance where events are independent.
+        """
+        return float(self.levels[window] * numbers.factor * numbers.compute_square(days, noise) ** 0.5)
+
 
 @dataclass(frozen=True, slots=True)
 class Profile:

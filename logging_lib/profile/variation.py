@@ -57,7 +57,9 @@ MIN_EVENTS = 20
 MIN_SPREAD = 3.0
 """Of the number of events in windows, so that clusters of events differ from a variance of windows."""
 PHASES = 4
-QUARTER = 900
+"""Windows begin at each quarter of their length, as those of watches begin at any time."""
+WIDTH = min(VARIATION_WINDOWS.values())
+"""Of a cell, in seconds: that of the shortest window, so that no cell is in two hours of the week."""
 MIN_WINDOWS = 8
 POOLED_WINDOWS = 30
 MIN_DAYS_OF_RHYTHM = 14
@@ -137,8 +139,7 @@ class Timeline:
         self.order = np.argsort(seconds, kind="stable")
         self.ordered = seconds[self.order]
         self.first, self.last = float(self.ordered[0]), float(self.ordered[-1])
-        self.width = float(min(VARIATION_WINDOWS.values()))
-        # So that no cell is in two hours of the week.
+        self.width = float(WIDTH)
         self.start = start = self.first // self.width * self.width
         self.cell = ((self.ordered - start) // self.width).astype(np.int64)
         self.cells = int(self.cell[-1]) + 1
@@ -179,12 +180,28 @@ def find_part_of_week(hour_of_week: Array) -> Array:
     return np.asarray((hour_of_week >= 120) * 24 + hour_of_week % 24)
 
 
+class Spans(NamedTuple):
+    """The windows of one length after an origin.
+
+    Attributes:
+        starts: the first cell of each; shape (windows,).
+        length: how many cells each has.
+        days: from the origin until the end of each; shape (windows,).
+        phases: how many begin within the length of one.
+    """
+
+    starts: Array
+    length: int
+    days: Array
+    phases: int
+
+
 class Origin:
-    """One reference, all before a cell, and the disjoint windows after it.
+    """One reference, all before a cell, and the windows after it; with more than one phase they overlap.
 
     Attributes:
         rows: of the reference.
-        windows: by length: the first cell of each window, how many cells it has, and the days until its end.
+        windows: by length.
         mixtures: by length: the share of each part of the week in each window, by the reference's traffic; shape
             (windows, parts).
     """
@@ -192,7 +209,7 @@ class Origin:
     def __init__(self, timeline: Timeline, cell: int, rows: int, phases: int = 1) -> None:
         self.cell = cell
         self.rows = rows
-        self.windows: dict[str, tuple[Array, int, Array]] = {}
+        self.windows: dict[str, Spans] = {}
         self.mixtures: dict[str, Array] = {}
         traffic = timeline.measure_traffic(cell)[timeline.hour_of_week]
         parts = np.zeros((timeline.cells + 1, PARTS_OF_WEEK))
@@ -200,16 +217,18 @@ class Origin:
         parts = np.cumsum(parts, axis=0)
         for window, seconds in VARIATION_WINDOWS.items():
             length = max(1, round(seconds / timeline.width))
-            starts = np.arange(cell, timeline.cells - length + 1, max(1, length // phases))
+            step = max(1, length // phases)
+            starts = np.arange(cell, timeline.cells - length + 1, step)
             if len(starts):
-                self.windows[window] = starts, length, (starts + length - cell) * timeline.width / DAY
+                days = (starts + length - cell) * timeline.width / DAY
+                self.windows[window] = Spans(starts, length, days, length // step)
                 with np.errstate(invalid="ignore"):
                     mixture = parts[starts + length] - parts[starts]
                     self.mixtures[window] = mixture / mixture.sum(axis=1, keepdims=True)
 
     def sum(self, window: str, cumulated: Array) -> Array:
         """Sum counts over each window, from counts cumulated over cells; shape (windows, ...)."""
-        starts, length, _ = self.windows[window]
+        starts, length = self.windows[window][:2]
         return np.asarray(cumulated[starts + length] - cumulated[starts])
 
 
@@ -246,7 +265,7 @@ def measure_variation(seconds: Array, states: list[RowStates], timezone: str = "
                 # No distance: the reference never had that part of the week, or all bins count as one.
                 is_known = np.isfinite(distances.distance) & np.isfinite(distances.noise)
                 enough = (events >= MIN_EVENTS) & is_known
-                starts, _, days = origin.windows[window]
+                starts, days = origin.windows[window].starts, origin.windows[window].days
                 measured.setdefault(key, {}).setdefault(window, []).append(
                     Measured(
                         distances.distance[enough],
@@ -383,12 +402,11 @@ def _measure_new_words(
     known_from = words.known_from[words.word]
     scored = (words.place >= fifth) & (words.place < origin.rows) & (known_from >= fifth)
     expected = int(np.bincount(words.word[scored]).max(initial=0))
-    starts, length, _ = origin.windows[window]
+    starts, length, _, phases = origin.windows[window]
     later = (words.place >= origin.rows) & (known_from >= origin.rows)
     cells, word = timeline.cell[words.place[later]] - origin.cell, words.word[later]
     number = len(words.known_from)
     hits = np.zeros(len(starts))
-    phases = max(1, length // int(starts[1] - starts[0])) if len(starts) > 1 else 1
     for phase in range(phases):
         of_phase = hits[phase::phases]
         at = (cells - phase * length // phases) // length
@@ -567,7 +585,7 @@ def calibrate(
         for window, seconds in VARIATION_WINDOWS.items():
             parts = by_window.get(window, [])
             keys = [key for part in parts for key in part.keys]
-            blocks = [(origin, (start - origin) * QUARTER // int(seconds)) for origin, start in keys]
+            blocks = [(origin, (start - origin) * WIDTH // seconds) for origin, start in keys]
             number = len(set(blocks))
             if number < MIN_WINDOWS:
                 if shorter is not None:  # longer windows vary less, so the shorter one's is on the safe side
@@ -577,19 +595,14 @@ def calibrate(
             noise = np.concatenate([part.noise for part in parts])
             days = np.concatenate([part.days for part in parts])
             fitted = fit_variance(distance**2, days, noise)
-            is_known = shorter is None or number >= POOLED_WINDOWS
-            if shorter is not None and not is_known:
+            least = None
+            if shorter is not None and number < POOLED_WINDOWS:
                 # Few windows say little of their variance: it is at least that of the mean of independent shorter
                 # ones, and a slow change is as slow in both.
-                fitted = fitted._replace(
-                    variance=max(fitted.variance, shorter.variance * before / seconds),
-                    growth=max(fitted.growth, shorter.growth),
-                    design_effect=max(fitted.design_effect, shorter.design_effect),
-                )
+                least = shorter._replace(variance=shorter.variance * before / seconds)
+                fitted = NaturalVariation(*map(max, fitted, least))
             ratio = np.abs(distance) / np.sqrt(fitted.compute_square(days, noise))
-            factor = _choose_factor(ratio, number)
-            if shorter is not None and not is_known:
-                factor = max(factor, shorter.factor)
+            factor = max(_choose_factor(ratio, number), least.factor if least is not None else 0.0)
             before = seconds
             shorter = NaturalVariation(*(round_number(n) for n in fitted._replace(factor=factor)))
             of_feature[window] = shorter

@@ -59,7 +59,7 @@ def describe_variation(profile: Profile, feature: str) -> str:
             continue
         natural = sqrt(numbers.variance + numbers.growth)
         noise = 1 / max(_count_daily_rows(profile), 1.0) + 1 / max(profile.rows, 1)
-        limit = variation.levels[DAY] * numbers.factor * sqrt(numbers.compute_square(1.0, noise))
+        limit = variation.compute_limit(numbers, DAY, 1.0, noise)
         how = " beside the hour of the week" if by_part else ""
         if measure == "shift":
             moves = "is taken to move" if is_default else "moves"
