@@ -63,7 +63,7 @@ def test_all_runbooks_have_the_same_sections_and_at_most_three_first_steps(page:
     steps = text.partition("## First steps\n\n")[2].partition("\n\n")[0].splitlines()
     assert 1 <= len(steps) <= 3
     for number, step in enumerate(steps, 1):
-        assert re.fullmatch(rf"{number}\. [A-Z][^\n]{{10,115}}\.", step), step
+        assert re.fullmatch(rf"{number}\. [A-Z][^\n]{{10,115}}[.?]", step), step
         assert "](" not in step, "an alert quotes the steps as plain text"
 
 
