@@ -30,8 +30,8 @@ _BEGIN, _END = "<!-- generated: the watches -->", "<!-- end of what is generated
 MAX_THROTTLE_PERIOD, MAX_THROTTLE_TIMES = timedelta(days=7), 4
 """The throttle period of an incident that lasts doubles up to a week, or to so many times the first one."""
 _MONTH = timedelta(days=30)
-_STEPS = 3
-_MARKUP = re.compile(r"\[([^\]]*)\]\([^)]*\)|[*`]+")
+_STEPS = "## First steps\n\n"
+_STEP, _EMPHASIS = re.compile(r"\d+\. "), re.compile(r"`|(?<!\S)\*(?=\w)|(?<=\w)\*(?!\S)")
 
 
 def compile_watch(
@@ -63,18 +63,9 @@ def sum_weights(specs: Iterable[Spec]) -> float:
 
 
 def read_steps(runbook: str) -> list[str]:
-    """Read the first steps of a runbook, as plain text: the paragraphs with a bold beginning after the first one.
-
-    Of each it is the first sentence, or the sentence after a bold question.
-    """
-    paragraphs = [" ".join(part.split()) for part in runbook.split("\n\n") if part.startswith("**")]
-    steps = []
-    for paragraph in paragraphs[1 : _STEPS + 1]:
-        head, _, rest = paragraph[2:].partition("**")
-        sentence = re.match(r".*?[.?](?= |$)", rest.strip())
-        text = rest if sentence is None else sentence[0]
-        steps.append(_MARKUP.sub(r"\1", f"{head.removesuffix('.')}{':' if head[-1] == '.' else ''} {text.strip()}"))
-    return steps
+    """Read the first steps of a runbook as plain text, for messages that cannot link to it."""
+    section = runbook.partition(_STEPS)[2].partition("\n\n")[0]
+    return [_EMPHASIS.sub("", _STEP.sub("", line, count=1)) for line in section.splitlines()]
 
 
 def _build_metadata(spec: Spec, total_weight: float, steps: list[str]) -> dict[str, Any]:

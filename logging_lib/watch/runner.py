@@ -59,6 +59,7 @@ from logging_lib.watch.results import (
     report_suppressed,
     report_unsent,
 )
+from logging_lib.watch.scripts.formatting import format_time
 from logging_lib.watch.slices import name_slices
 from logging_lib.watch.state.base import MemoryState, StateStore, WatchState
 
@@ -407,7 +408,7 @@ class Runner:
                 resolution_subject(watch.title, group),
                 [resolution_line(incident) for incident in group],
                 list(dict.fromkeys(sent)),
-                f"Watch {watch.id}, checked at {format_instant(run.time)}",
+                f"Watch {watch.id}, checked at {format_time(format_instant(run.time))}",
             )
 
     # --- after the delivery

@@ -310,7 +310,7 @@ def _explain_elsewhere(
         return ""
     distance = furthest = 0.0
     for name, count in expected.ordinary:
-        q = count / m
+        q = min(1.0, count / m)  # earlier weeks may have fewer rows than one label's
         off = observed.counts.get(name, 0.0) / n - q
         off = (off if off > 0 else -off) - sqrt(0.6366197723675814 * q * (1.0 - q) / n)
         distance += 0.5 * off
