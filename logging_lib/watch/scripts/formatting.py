@@ -124,7 +124,7 @@ def note_value(text: str) -> str:
     if any(is_invisible(character) and character not in NO_BREAK for character in text):
         notes.append("invisible character")
     if not is_normalized("NFC", text):
-        notes.append("decomposed letters (NFD)")
+        notes.append("decomposed letters, NFD")
     return ", ".join(notes)
 
 
