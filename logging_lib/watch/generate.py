@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ _STEP, _EMPHASIS = re.compile(r"\d+\. "), re.compile(r"`|(?<!\S)\*(?=\w)|(?<=\w)
 
 
 def compile_watch(
-    spec: Spec, messages: Mapping[str, Any], total_weight: float, steps: list[str]
+    spec: Spec, messages: Mapping[str, Any], total_weight: float, steps: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Compile a spec to a watch, in Watcher's JSON.
 
@@ -45,7 +45,6 @@ def compile_watch(
             model and month.
         steps: the first ones of the runbook, see ``read_steps``.
     """
-    words = {"${id}": spec.id, "${causes}": spec.causes, "${throttle_period}": spec.throttle_period}
     searches = [{name: search} for name, search in build_searches(spec).items()]
     script = {"transform": {"script": {"id": spec.script}}}
     return {
@@ -53,7 +52,7 @@ def compile_watch(
         "trigger": {"schedule": {"interval": spec.every}},
         "input": {"chain": {"inputs": [*searches, {"result": script}]}},
         "condition": {"compare": {"ctx.payload.result.count": {"gt": 0}}},
-        "actions": _fill(messages, words),
+        "actions": _fill(messages, {"${causes}": spec.causes, "${throttle_period}": spec.throttle_period}),
     }
 
 
@@ -68,7 +67,7 @@ def read_steps(runbook: str) -> list[str]:
     return [_EMPHASIS.sub("", _STEP.sub("", line, count=1)) for line in section.splitlines()]
 
 
-def _build_metadata(spec: Spec, total_weight: float, steps: list[str]) -> dict[str, Any]:
+def _build_metadata(spec: Spec, total_weight: float, steps: Sequence[str]) -> dict[str, Any]:
     metadata: dict[str, Any] = {"title": spec.title, "concern": spec.concern, "related": spec.related}
     if spec.of_models:
         metadata["model"] = "*"
@@ -88,8 +87,9 @@ def _build_metadata(spec: Spec, total_weight: float, steps: list[str]) -> dict[s
         "data_view": f"logging-lib-data-{spec.discover}",
         "report_url": "",
         "runbook_base_url": "",
+        "runbook_page": f"runbooks/{spec.id}/",
         "runbook": f"{RUNBOOKS}/{spec.id}.md",
-        "steps": steps,
+        "steps": list(steps),
     }
 
 
@@ -142,7 +142,8 @@ def build_outputs(root: Path) -> dict[str, str]:
     specs = load_specs(folder)
     total_weight = sum_weights(specs)
     for spec in specs:
-        steps = read_steps((root / RUNBOOKS / f"{spec.id}.md").read_text("utf-8"))
+        runbook = root / RUNBOOKS / f"{spec.id}.md"
+        steps = read_steps(runbook.read_text("utf-8")) if runbook.is_file() else ()
         watch = compile_watch(spec, messages, total_weight, steps)
         text = json.dumps(watch, indent=2, ensure_ascii=False) + "\n"
         watches.append(parse_watch(text, id=spec.id, file=f"{folder / spec.id}.yml, compiled"))

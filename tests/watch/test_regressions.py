@@ -178,8 +178,7 @@ SHIPPED = content.path("watchers") / "na-spike.json"
         ("model", " ", "$.metadata.model", "name the model"),
         ("model", ["a"], "$.metadata.model", "name the model"),
         ("email_to", "nobody", "$.metadata.email_to", "at least one mail address"),
-        ("email_to", "", "$.metadata.email_to", "at least one mail address"),
-        ("slack_to", "", "$.metadata.slack_to", "write a channel"),
+        ("slack_to", " ", "$.metadata.slack_to", "write a channel"),
     ],
 )
 def test_wrong_settings_are_refused_at_load(

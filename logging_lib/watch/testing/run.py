@@ -75,7 +75,9 @@ def run_file(
     except (ValueError, TypeError) as error:
         raise CaseError(f"{loaded.file}: $.profile: {error}") from error
     for case, line in zip(content.cases, loaded.lines, strict=True):
-        (watch,) = with_sample_recipients([_apply_case_metadata(watches[content.watch], case, loaded.file, line)])
+        (watch,) = with_sample_recipients(
+            [_apply_case_metadata(watches[content.watch], case, loaded.file, line)]
+        )
         store = new_store()
         try:
             _load_events(store, generator, loaded, case, line)
