@@ -213,7 +213,7 @@ def find_unset_recipients(watches: Iterable[Watch], channels: Mapping[str, Chann
 def _is_unset(watch: Watch, channel: Channel) -> bool:
     """Whether an action's recipients are those of the metadata, which are empty."""
     return watch.metadata.get(channel.metadata_key) == "" and any(
-        f"ctx.metadata.{channel.metadata_key}" in recipient
+        channel.names_recipients(recipient)
         for action in watch.actions.values()
         if channel_of(action) is type(channel)
         for recipient in channel.recipients(action.settings)

@@ -241,6 +241,11 @@ class Channel(ABC):
         return [cls.name]
 
     @classmethod
+    def names_recipients(cls, template: str) -> bool:
+        """Return whether a template of recipients is that of ``metadata_key``."""
+        return bool(cls.metadata_key) and f"ctx.metadata.{cls.metadata_key}" in template
+
+    @classmethod
     def is_recipient(cls, value: Any) -> bool:
         """Return whether ``metadata_key`` may have this value."""
         return True
