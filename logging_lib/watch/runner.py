@@ -332,6 +332,10 @@ class Runner:
             notifications = render_action(action, context, draft, dependencies=dependencies) or []
             covering = self._find_covering(watch, incidents, chosen, notifications)
         except (RunError, RenderError) as error:
+            if isinstance(error, RenderError) and not self.queue.has(
+                channel
+            ):  # it may lack its recipients, too
+                return [report_unsent(draft, "not_configured", f"the channel {channel} is not configured")]
             return [report_unsent(draft, "failed", str(error))]
         except Exception as error:  # noqa: BLE001 - one action's fault must not stop the others
             return [report_unsent(draft, "failed", f"{type(error).__name__}: {error}")]

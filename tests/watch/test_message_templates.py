@@ -128,7 +128,7 @@ def test_a_mail_about_one_finding_says_it_in_its_subject_and_in_its_first_line()
     assert email.subject == "loans v3: income 41.1 % absent (expected 1.3 %)"
     assert email.text == (
         """\
-Severity low: income 41.1 % absent (expected 1.3 %) in loans v3
+loans v3: income 41.1 % absent (expected 1.3 %), severity low
 
 A feature is no longer sent, has no values any more, or is unknown to the model.
 
@@ -150,7 +150,7 @@ def test_of_several_findings_the_worst_is_the_subject_and_each_has_its_lines() -
     assert email.subject == "loans v3: home 41.1 % absent (expected 1.3 %) +2 more"
     assert email.text.startswith(
         """\
-Severity high: home 41.1 % absent (expected 1.3 %) in loans v3
+loans v3: home 41.1 % absent (expected 1.3 %), severity high
 +2 more below
 
 A feature is no longer sent, has no values any more, or is unknown to the model.

@@ -165,4 +165,4 @@ def _compute_tail_above(
 
 def _format_millis(nanoseconds: float) -> str:
     millis = nanoseconds / MILLION
-    return (format_count(round_half_up(millis)) if millis >= 100 else format_number(millis)) + " ms"
+    return (format_count(round_half_up(millis)) if millis >= 10 else format_number(millis)) + " ms"

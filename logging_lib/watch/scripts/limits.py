@@ -370,7 +370,7 @@ def _describe_limit(limit: JsonObject) -> str:
     if "above" in limit:
         parts.append(_format_value(limit["above"], limit["unit"]))
     if "below" in limit:
-        parts.append(_format_value(limit["below"], limit["unit"]) + " or less")
+        parts.append(_format_value(limit["below"], limit["unit"]))
     if "times_usual" in limit:
         parts.append(format_number(limit["times_usual"]) + " times the usual")
     if "below_usual" in limit:

@@ -195,13 +195,22 @@ def _compare_cells(
         return None
     lines = []
     for _, name, share, before in shown[:SHOWN]:
-        label = "All rare values" if name == "" else show_value(decode_value(name))
         lines.append(
-            new_line(label, f"{format_percent(share)} of the values, expected {format_percent(before)}")
+            new_line(
+                _name_cell(name), f"{format_percent(share)} of the values, expected {format_percent(before)}"
+            )
         )
-    what = f"redistributed: PSI {format_number(index)} (expected {format_number(usual)})"
+    lines.append(new_line("PSI", f"{format_number(index)}, by chance {format_number(usual)}"))
+    _, _, share, before = shown[0]
+    what = (
+        f"redistributed: {clip(_name_cell(most))} {format_percent(share)} (expected {format_percent(before)})"
+    )
     chance = compute_chance(cells, rows, total)
     return Deviation(chance, sqrt(index / (k - 1)), noise, what, lines, most, effect, moved)
+
+
+def _name_cell(name: str) -> str:
+    return "rare values" if name == "" else show_value(decode_value(name))
 
 
 def compute_chance(cells: list[tuple[str, float, float]], rows: float, total: float) -> float:
