@@ -1,7 +1,7 @@
 """``make pictures``: photographs the demo's report, dashboards and messages, for the documentation.
 
-A mail is photographed as it was received. What Slack and Teams make of a message is drawn here and labeled so: their
-own pages need an account.
+A mail is photographed as it was received. What Slack and Teams show of a message is drawn here, and labeled so:
+their own pages need an account.
 """
 
 from __future__ import annotations
@@ -41,20 +41,23 @@ _LINK, _BOLD, _CODE = (re.compile(p) for p in (r"<([^|>]+)\|([^>]+)>", r"\*([^*\
 _MARKDOWN_LINK = re.compile(r"\[([^\]]+)\]\(([^)]+)\)")
 
 STYLE = """
-body { margin: 0; padding: 20px 24px; font: 15px/1.46 Lato, "Segoe UI", Arial, sans-serif; color: #1d1c1d; background: #fff; }
+body { margin: 0; padding: 20px 24px; color: #1d1c1d; background: #fff; font: 15px/1.46 Lato, Arial, sans-serif; }
 .note { margin: 0 0 14px; font-size: 12px; color: #7a7a7a; }
 .post { display: flex; gap: 10px; }
-.icon { flex: none; width: 36px; height: 36px; border-radius: 6px; background: #2456c7; color: #fff; font: 700 15px/36px Arial; text-align: center; }
+.icon { flex: none; width: 36px; height: 36px; border-radius: 6px; background: #2456c7; color: #fff; }
+.icon { font: 700 15px/36px Arial; text-align: center; }
 .app { margin-left: 4px; padding: 0 4px; border-radius: 3px; background: #e8e8e8; color: #616061; font-size: 10px; }
 .time { margin-left: 4px; color: #616061; font-size: 12px; }
-.text { white-space: pre-wrap; }
-.attachment { margin-top: 6px; padding: 2px 0 2px 12px; border-left: 4px solid; border-radius: 4px; white-space: pre-wrap; }
+.text, .attachment { white-space: pre-wrap; }
+.attachment { margin-top: 6px; padding: 2px 0 2px 12px; border-left: 4px solid; border-radius: 4px; }
 code { font: 12px/1.5 Menlo, Consolas, monospace; color: #c01343; background: #f6f6f6; overflow-wrap: anywhere; }
-.card { max-width: 720px; border: 1px solid #dfdede; border-radius: 6px; overflow: hidden; box-shadow: 0 1px 3px #0002; }
+.card { max-width: 720px; border: 1px solid #dfdede; border-radius: 6px; overflow: hidden; }
 .card > div { margin: 10px 16px; }
 .card > .attention { margin: 0 0 12px; padding: 12px 16px; background: #fbe9ea; color: #a4262c; }
-.large { font-size: 18px; font-weight: 700; } .bolder { font-weight: 700; } .small { font-size: 12px; color: #616161; }
-dl { display: grid; grid-template-columns: 110px 1fr; gap: 3px 12px; margin: 0; } dt { font-weight: 700; } dd { margin: 0; }
+.large { font-size: 18px; font-weight: 700; } .bolder { font-weight: 700; }
+.small { font-size: 12px; color: #616161; }
+dl { display: grid; grid-template-columns: 110px 1fr; gap: 3px 12px; margin: 0; }
+dt { font-weight: 700; } dd { margin: 0; }
 """
 
 
@@ -64,7 +67,8 @@ def draw_mail(file: Path) -> str:
     body = mail.get_body(("html",))
     assert body is not None
     page = html.escape(body.get_content())
-    frame = '<iframe style="border:0;border-radius:10px;color-scheme:{}" width="{}" height="960" srcdoc="{}"></iframe>'
+    style = "border:0;border-radius:10px;color-scheme:{}"
+    frame = f'<iframe style="{style}" width="{{}}" height="960" srcdoc="{{}}"></iframe>'
     wide, narrow = frame.format("light", 760, page), frame.format("dark", 390, page)
     return (
         f'<body style="margin:0;padding:30px;display:flex;gap:30px;background:#c9ced6">{wide}{narrow}</body>'

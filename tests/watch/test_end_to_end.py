@@ -170,7 +170,7 @@ def test_run_once_alerts_throttles_and_remembers(
     assert mail["Subject"] == "loans v1: income 33.3 % missing (expected 2.0 %)"
     assert mail["To"] == "team@example.org, Ada <ada@example.org>"
     assert mail_server.bodies()[0].startswith(
-        "Severity high: income 33.3 % missing (expected 2.0 %) in loans v1"
+        "loans v1: income 33.3 % missing (expected 2.0 %), severity high\n"
     )
     assert len(webhook.posts) == 1
     assert "income" in webhook.posts[0]["text"]

@@ -31,7 +31,9 @@ pytestmark = pytest.mark.slow
 MODEL = "loans"
 DEPLOYED = {
     watch.name.removeprefix("logging-lib-").removesuffix(f"--{MODEL}"): watch
-    for watch in resources.render_watches(content.path("watchers"), [MODEL])
+    for watch in resources.render_watches(
+        content.path("watchers"), [MODEL], {"email_to": "team@example.org", "slack_to": "#ml-alerts"}
+    )
 }
 CASES = sorted((content.path("watchers") / "cases").glob("*.yml"))
 OF_EACH_SCRIPT = (

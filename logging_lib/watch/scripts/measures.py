@@ -200,7 +200,7 @@ def _compare_cells(
                 _name_cell(name), f"{format_percent(share)} of the values, expected {format_percent(before)}"
             )
         )
-    lines.append(new_line("PSI", f"{format_number(index)}, by chance {format_number(usual)}"))
+    lines.append(new_line("PSI", f"{format_number(index)} (expected {format_number(usual)})"))
     _, _, share, before = shown[0]
     what = (
         f"redistributed: {clip(_name_cell(most))} {format_percent(share)} (expected {format_percent(before)})"
