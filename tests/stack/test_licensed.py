@@ -62,6 +62,7 @@ def test_watches_that_would_notify_nobody_are_refused_before_anything_is_put(
     run: Call, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("LOGGING_LIB_EMAIL_TO")
+    cluster.models = {}
     run("stack", "deploy")  # no model, no watch
     cluster.models = {"loans": True}
     assert "set LOGGING_LIB_EMAIL_TO" in run("stack", "deploy", code=2).stderr
