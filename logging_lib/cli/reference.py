@@ -163,8 +163,8 @@ _WATCHES = """# Watches
 
 {made}
 
-Each is a file in `watchers/`, in Watcher's own JSON. Its settings are in `metadata`: change them there, or for
-one model in its profile. How they decide: [watches](../watches.md).
+Each watch is a file in `watchers/`, in Watcher's JSON. Its settings are in `metadata`: change them there, or for
+one model in its profile. [Watches](../watches.md) explains how the watches decide.
 
 | watch | finds | schedule | |
 |---|---|---|---|"""
@@ -204,8 +204,8 @@ _CONFIGURATION = """# Configuration
 
 {made}
 
-In a service, configuration is the arguments of `configure`; for the command line and Logstash it is options and
-environment variables. Secrets are read from the environment alone. `profile.yml`: [the profile](../profile.md).
+A service is configured by the arguments of `configure`, the command line and Logstash by options and environment
+variables. Secrets are read only from the environment. [The profile](../profile.md) describes `profile.yml`.
 """
 
 
