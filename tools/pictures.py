@@ -33,7 +33,7 @@ MAX_BYTES = 300_000
 PICTURES = (
     ("report.png", DEMO / "report.html", "", 1280, 1500),
     ("preview.png", ROOT / "build" / "preview" / "index.html", "#inputs?period=24h", 1280, 1500),
-    ("mail.png", PAGES / "mail.html", "", 1240, 1020),
+    ("mail.png", PAGES / "mail.html", "", 1240, 1060),
     ("slack.png", PAGES / "slack.html", "", 820, 500),
     ("teams.png", PAGES / "teams.html", "", 820, 640),
 )
@@ -68,7 +68,7 @@ def draw_mail(file: Path) -> str:
     assert body is not None
     page = html.escape(body.get_content())
     style = "border:0;border-radius:10px;color-scheme:{}"
-    frame = f'<iframe style="{style}" width="{{}}" height="960" srcdoc="{{}}"></iframe>'
+    frame = f'<iframe style="{style}" width="{{}}" height="1000" srcdoc="{{}}"></iframe>'
     wide, narrow = frame.format("light", 760, page), frame.format("dark", 390, page)
     return (
         f'<body style="margin:0;padding:30px;display:flex;gap:30px;background:#c9ced6">{wide}{narrow}</body>'
