@@ -134,7 +134,7 @@ def refused(name: str) -> list[str]:
     """A command's words with wrong input."""
     words = name.split()
     for parameter in COMMANDS[name].params:
-        if parameter.param_type_name == "argument" and parameter.required:
+        if parameter.param_type_name == "argument" and (parameter.required or name == "init"):
             words.append("no-such-file.csv")
         for flag in parameter.opts:
             if flag in WRONG and not (flag == "--elasticsearch" and "--store" in words):

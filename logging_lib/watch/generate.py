@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from logging_lib._util.times import parse_duration
-from logging_lib.watch.loading import load_watch, parse_watch
+from logging_lib.watch.loading import MAIL_PLACEHOLDER, load_watch, parse_watch
 from logging_lib.watch.model import Watch
 from logging_lib.watch.searches import build_searches
 from logging_lib.watch.spec import Spec, load_specs
@@ -68,7 +68,7 @@ def _build_metadata(spec: Spec, total_weight: float) -> dict[str, Any]:
         **metadata,
         "min_severity": spec.min_severity,
         "max_throttle_period": f"{_choose_longest_throttle(spec).days}d",
-        "email_to": "ml-alerts@example.org",
+        "email_to": MAIL_PLACEHOLDER,
         "slack_to": "#ml-alerts",
         "kibana_url": "",
         "data_view": f"logging-lib-data-{spec.discover}",

@@ -21,6 +21,9 @@ from logging_lib.watch.validation.metadata import is_http_address
 from logging_lib.watch.validation.rules import find_problems
 
 KIBANA_URL = "LOGGING_LIB_KIBANA_URL"
+MAIL_TO = "LOGGING_LIB_MAIL_TO"
+MAIL_PLACEHOLDER = "ml-alerts@example.org"
+"""The recipient that the shipped watches name; nobody reads its mails."""
 _ID = re.compile(r"[\w.-]+")
 
 # Part of Watcher, not executed here; refused by name, since the watch is right and the runner lacks it.
@@ -176,8 +179,34 @@ def with_kibana_url(watches: Iterable[Watch], environ: Mapping[str, str]) -> lis
 def _with_kibana_url(watch: Watch, url: str) -> Watch:
     if not url or watch.metadata.get("kibana_url") != "":
         return watch
-    metadata = {**watch.metadata, "kibana_url": url}
-    return Watch(watch.id, watch.definition.model_copy(update={"metadata": metadata}), watch.file)
+    return _with_metadata(watch, "kibana_url", url)
+
+
+def with_recipients(watches: Iterable[Watch], environ: Mapping[str, str]) -> list[Watch]:
+    """Fill ``metadata.email_to`` of the watches from the environment, where it is still the placeholder.
+
+    Raises:
+        SettingsError: the variable holds no mail address.
+    """
+    recipients = environ.get(MAIL_TO, "")
+    if recipients and not CHANNELS["email"].is_recipient(recipients):
+        raise SettingsError(f"{MAIL_TO}: {recipients!r:.80}: {CHANNELS['email'].metadata_remedy}")
+    return [
+        _with_metadata(watch, "email_to", recipients) if recipients and has_placeholder(watch) else watch
+        for watch in watches
+    ]
+
+
+def has_placeholder(watch: Watch) -> bool:
+    """Whether nobody has named the recipients of a watch's mails."""
+    return bool(watch.metadata.get("email_to") == MAIL_PLACEHOLDER)
+
+
+def _with_metadata(watch: Watch, key: str, value: str) -> Watch:
+    metadata = {**watch.metadata, key: value}
+    return Watch(
+        watch.id, watch.definition.model_copy(update={"metadata": metadata}), watch.file, watch.ignored
+    )
 
 
 def _blank_comments(text: str) -> str:

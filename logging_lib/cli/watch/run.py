@@ -40,6 +40,7 @@ from logging_lib.watch.daemon import Daemon, Heartbeat, Pace
 from logging_lib.watch.errors import StateError, WatchProblem, json_path
 from logging_lib.watch.incidents import ResolvePolicy
 from logging_lib.watch.lease import LEASE, LeaderElector, LeaderState, LeaseLost
+from logging_lib.watch.loading import MAIL_PLACEHOLDER, MAIL_TO, has_placeholder
 from logging_lib.watch.model import Watch
 from logging_lib.watch.notify.base import Channel, Notification
 from logging_lib.watch.notify.queue import DeliveryPolicy
@@ -331,6 +332,11 @@ def _channels(
         settings = sorted(channel.setting for channel in needed if channel.setting)
         raise UsageError(
             f"no notification channel is configured: set {' or '.join(settings)}, or use --dry-run"
+        )
+    if "email" in channels and any(map(has_placeholder, watches)):
+        print(
+            f"mails go to {MAIL_PLACEHOLDER}, which nobody reads: set {MAIL_TO} to your own address",
+            file=sys.stderr,
         )
     return channels
 
