@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from logging_lib._util.formatting import format_number, format_probability
+from logging_lib.profile.coerce import format_epoch
 
 WORDS: Final = ("negligible", "small", "medium", "large")
 
@@ -204,6 +205,9 @@ class Variable:
                 parts.append(f"{summary['share']:.2%}")
             elif "top" in summary:
                 parts.append(f"{summary['top']:.30} {summary['top_share']:.1%}")
+            elif "mean" in summary and self.kind == "date":
+                days = format_number(summary["std"] / 86_400, DIGITS)
+                parts.append(f"{format_epoch(summary['mean'])[:10]} ± {days} days")
             elif "mean" in summary:
                 mean, std = (format_number(summary[name], DIGITS) for name in ("mean", "std"))
                 parts.append(f"{mean} ± {std}")

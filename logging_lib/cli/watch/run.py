@@ -212,6 +212,7 @@ def _dry_run(
 ) -> tuple[RunReport, list[str]]:
     """What would be sent, over a copy of the state."""
     previews: list[str] = []
+    _note_recipients(watches)
     # What waits for delivery is not shown as if it were new.
     states = {i: state.load(i).model_copy(update={"queue": ()}) for i in state.watch_ids()}
     _note_profiles(opened, watches)
@@ -333,12 +334,17 @@ def _channels(
         raise UsageError(
             f"no notification channel is configured: set {' or '.join(settings)}, or use --dry-run"
         )
-    if "email" in channels and any(map(has_placeholder, watches)):
+    if "email" in channels:
+        _note_recipients(watches)
+    return channels
+
+
+def _note_recipients(watches: list[Watch]) -> None:
+    if any(map(has_placeholder, watches)):
         print(
             f"mails go to {MAIL_PLACEHOLDER}, which nobody reads: set {MAIL_TO} to your own address",
             file=sys.stderr,
         )
-    return channels
 
 
 def _statuses(alert: Alert) -> str:
