@@ -21,7 +21,7 @@ from logging_lib.watch.validation.metadata import is_http_address
 from logging_lib.watch.validation.rules import find_problems
 
 KIBANA_URL = "LOGGING_LIB_KIBANA_URL"
-MAIL_TO = "LOGGING_LIB_MAIL_TO"
+MAIL_TO = "LOGGING_LIB_EMAIL_TO"
 MAIL_PLACEHOLDER = "ml-alerts@example.org"
 """The recipient that the shipped watches name; nobody reads its mails."""
 _ID = re.compile(r"[\w.-]+")

@@ -243,7 +243,7 @@ def test_the_environment_sends_mails_to_its_recipients(project: Path, tmp_path: 
     names = re.findall(r"^# ([A-Z_]+)=", text, re.MULTILINE)
     assert [name for name in names if f"`{name}`" not in reference] == []
     with Receivers(tmp_path / "received") as people:
-        settings = people.settings | {"LOGGING_LIB_MAIL_TO": "one@example.org,two@example.org"}
+        settings = people.settings | {"LOGGING_LIB_EMAIL_TO": "one@example.org,two@example.org"}
         settings["LOGGING_LIB_MAIL_FROM"] = "ml-watch@example.org"
         for name, value in settings.items():
             assert name in names
@@ -294,11 +294,11 @@ def test_mails_to_nobody_are_said(project: Path, tmp_path: Path, monkeypatch: py
     with Receivers(tmp_path / "received") as people:
         monkeypatch.setenv("LOGGING_LIB_SMTP_URL", people.settings["LOGGING_LIB_SMTP_URL"])
         done = CliRunner().invoke(app, run)
-    assert "mails go to ml-alerts@example.org, which nobody reads: set LOGGING_LIB_MAIL_TO" in done.stderr
-    monkeypatch.setenv("LOGGING_LIB_MAIL_TO", "nobody")
+    assert "mails go to ml-alerts@example.org, which nobody reads: set LOGGING_LIB_EMAIL_TO" in done.stderr
+    monkeypatch.setenv("LOGGING_LIB_EMAIL_TO", "nobody")
     refused = CliRunner().invoke(app, [*run, "--dry-run"])
     assert refused.exit_code == 2
-    assert "LOGGING_LIB_MAIL_TO: 'nobody': write at least one mail address" in refused.output
+    assert "LOGGING_LIB_EMAIL_TO: 'nobody': write at least one mail address" in refused.output
 
 
 @pytest.mark.parametrize(
