@@ -129,8 +129,7 @@ def _write(path: Path, text: str) -> None:
 def _describe_service(framework: str, found: dict[str, str]) -> str:
     title = FRAMEWORKS.get(framework)
     if title is None:
-        others = ", ".join(FRAMEWORKS)
-        return f"a function that logs each prediction; with --framework ({others}), a service"
+        return f"a function that logs each prediction; with --framework ({', '.join(FRAMEWORKS)}), a service"
     text = f"logs each prediction of a {title} service"
     if framework in found:
         text += f" ({found[framework]} names {title})"
