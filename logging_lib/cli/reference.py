@@ -33,6 +33,7 @@ _SHARED = {
     "LOGGING_LIB_ELASTICSEARCH_USER": "A user instead of a key, with `_PASSWORD`.",
     "LOGGING_LIB_ELASTICSEARCH_PASSWORD": "The user's password.",
     "LOGGING_LIB_ELASTICSEARCH_CA": "A file with the certificate authority of the server.",
+    "LOGGING_LIB_EMAIL_TO": "Who receives the mails of the shipped watches, separated by commas.",
     "LOGGING_LIB_HMAC_KEY": "The key for the hashes of subjects and of private features.",
     "LOGGING_LIB_KIBANA_API_KEY": "The encoded API key for Kibana.",
     "LOGGING_LIB_KIBANA_URL": "Kibana: `https://localhost:5601`.",
