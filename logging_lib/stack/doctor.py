@@ -129,7 +129,7 @@ def _security(server: ServerCapabilities) -> DoctorFindings:
     else:
         yield DoctorFinding(
             FindingLevel.WARNING, "security", "off: whoever reaches the cluster reads and deletes every event",
-            "set xpack.security.enabled: true, see docs/operate-tls-api-keys.md",
+            "set xpack.security.enabled: true, see docs/operate.md",
         )  # fmt: skip
 
 
