@@ -346,9 +346,9 @@ def test_a_prediction_without_a_with_is_logged_at_exit(tmp_path: Path) -> None:
         folder = tmp_path / every
         subprocess.run([sys.executable, "-c", program.format(every), folder], check=True, timeout=600)
         assert [event["ml"]["input"]["numeric"] for event in events(folder, "prediction")] == [
-                {"a": 0},
-                {"a": 1},
-            ]
+            {"a": 0},
+            {"a": 1},
+        ]
     logged = [event["ml"]["health"]["logged"] for event in events(tmp_path / "60", "health")]
     assert logged == [2, 2]
 
