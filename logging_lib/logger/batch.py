@@ -64,7 +64,7 @@ class BatchRenderer:
             found = f"found {describe(frame)}"
             yield [self._refuse(frame, shared, f"{_EXPECTED}; {found}")]
             return
-        if has_repeated_name(frame.columns):
+        if has_repeated_name(list(frame.columns)):
             yield [self._refuse(frame, shared, f"{REPEATED_NAME}: {describe(frame)}")]
             return
         fields = {name: list(values) for name, values in columns.items()}

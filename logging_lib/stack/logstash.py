@@ -171,7 +171,7 @@ def _queue(name: str, stats: Json) -> DoctorFindings:
     if queue.get("type") != "persisted":
         yield DoctorFinding(
             FindingLevel.WARNING, check,
-            f"of pipeline {name:.100} is in memory: what a shipper was told is safe is lost in a crash",
+            f"of pipeline {name:.100} is in memory: a crash loses what shippers count as delivered",
             "set queue.type: persisted, as pipelines/pipelines.yml does",
         )  # fmt: skip
         return
