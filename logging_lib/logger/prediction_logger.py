@@ -320,8 +320,9 @@ _unfinished: weakref.WeakSet[PredictionContext] = weakref.WeakSet()
 
 
 def _log_unfinished() -> None:
-    for context in list(_unfinished):
-        context._log()
+    with contextlib.suppress(KeyError):  # it is empty; another thread may still add to it
+        while True:
+            _unfinished.pop()._log()
 
 
 os.register_at_fork(after_in_child=_unfinished.clear)  # they are the parent's
