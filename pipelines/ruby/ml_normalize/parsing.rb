@@ -60,6 +60,14 @@ module MlNormalize
 
     # The object as a java.util.Map, and whether it had to be repaired.
     def parse(raw)
+      document, repaired = parse_value(raw)
+      return [document, repaired] if document.is_a?(JMap)
+      name = NAMES.find { |type, _| document.is_a?(type) }&.last || "number"
+      raise Refused.new("not_an_object", "a JSON #{name}, not an object", "parse")
+    end
+
+    # Any JSON value, and whether it had to be repaired.
+    def parse_value(raw)
       size = raw.bytesize
       if size > MAX_BYTES
         raise Refused.new("too_large", "the event has #{size} bytes; at most #{MAX_BYTES} are taken", "parse")
@@ -86,11 +94,7 @@ module MlNormalize
         document = read(repaired = made)
         refuse_text if document == :not_json
       end
-      unless document.is_a?(JMap)
-        name = NAMES.find { |type, _| document.is_a?(type) }&.last || "number"
-        raise Refused.new("not_an_object", "a JSON #{name}, not an object", "parse")
-      end
-      widen(document) if large
+      document = widen(document) if large
       [document, !repaired.nil?]
     end
 
