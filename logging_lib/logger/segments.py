@@ -35,7 +35,9 @@ def list_segments(directory: Path) -> list[Path]:
 def list_unnamed_files(directory: Path) -> list[Path]:
     """List the files of JSON lines in a spool's folder that nobody ships, since their names are not a segment's."""
     names = {path.name for path in list_segments(directory)} | {DEAD_LETTERS}
-    return sorted(path for path in directory.glob("*.jsonl*") if path.name not in names and not _is_replayed(path))
+    return sorted(
+        path for path in directory.glob("*.jsonl*") if path.name not in names and not _is_replayed(path)
+    )
 
 
 def _is_replayed(path: Path) -> bool:

@@ -46,11 +46,7 @@ def validate(
         )
     if dataset == "ml.prediction":
         model = ml.get("model")
-        if (
-            type(model) is not dict
-            or not _is_name(model.get("name"))
-            or not _is_name(model.get("version"))
-        ):
+        if type(model) is not dict or not _is_name(model.get("name")) or not _is_name(model.get("version")):
             raise NormalizeError("no_model", "ml.model.name or ml.model.version is missing")
         if size > _MANY:
             _check_inputs(ml.get("input"))

@@ -229,7 +229,6 @@ def _add_output(fields: Mapping[str, Any], encode_output: OutputEncoder, ml: dic
         ml["prediction"] = document
 
 
-
 def _add_failure(
     fields: Mapping[str, Any], extra_fields: dict[str, Any], na_values: frozenset[str], event: dict[str, Any]
 ) -> None:
@@ -255,7 +254,12 @@ def _add_failure(
 
 def _is_error_text(value: Any, na_values: frozenset[str]) -> bool:
     """Return whether a value describes an error: a text that spells neither a number nor a missing value."""
-    return type(value) is str and is_filled(value) and value not in na_values and type(parse_scalar(value)) is str
+    return (
+        type(value) is str
+        and is_filled(value)
+        and value not in na_values
+        and type(parse_scalar(value)) is str
+    )
 
 
 def _is_failed(status: Any) -> bool:

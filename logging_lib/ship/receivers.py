@@ -92,10 +92,12 @@ def _connect(target: Target, timeout: float) -> socket.socket:
 
 
 def _read_pending(sock: socket.socket, timeout: float) -> bytes | None:
-    """Read what an idle connection holds, at most a byte: None for nothing, empty where the other side closed it."""
+    """Read what an idle connection holds, at most a byte: None for nothing, empty where it was closed."""
     sock.settimeout(0)
     try:
-        return sock.recv(1, *(() if isinstance(sock, ssl.SSLSocket) else (socket.MSG_PEEK,)))  # TLS cannot peek
+        return sock.recv(
+            1, *(() if isinstance(sock, ssl.SSLSocket) else (socket.MSG_PEEK,))
+        )  # TLS cannot peek
     except (ssl.SSLWantReadError, BlockingIOError):
         return None
     except OSError:
@@ -213,7 +215,9 @@ class TcpReceiver(TcpTransport):  # type: ignore[misc]
             raise RetryError(f"{self._target}: {_describe_error(error)}") from error
 
     def _gone(self) -> bool:
-        return _read_pending(self._sock, self._timeout) == b""  # what a receiver of lines answers does not matter
+        return (
+            _read_pending(self._sock, self._timeout) == b""
+        )  # what a receiver of lines answers does not matter
 
     def close(self) -> None:
         sock, self._sock = self._sock, None

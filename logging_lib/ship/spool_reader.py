@@ -335,7 +335,7 @@ def _find_fault(data: bytes) -> str:
 
 
 def _is_foreign(data: bytes) -> bool:
-    """Return whether ``normalize`` reads a line that is not strictly JSON: an object of another logger than ours."""
+    """Return whether ``normalize`` reads a line that is not strictly JSON, an object of another logger."""
     try:
         ml = parse(data)[0].get("ml")
     except NormalizeError:

@@ -112,7 +112,9 @@ def test_each_input_marks_its_events() -> None:
     for file in (PIPELINES / "inputs").rglob("*.conf"):
         name, settings = parsed(file)[0]
         assert f'add_field => {{ "[@metadata][ml_input]" => "{marks[name]}" }}' in file.read_text()
-        if name == "beats":  # a shipper keeps its connection while its service is quiet; see its own test, too
+        if (
+            name == "beats"
+        ):  # a shipper keeps its connection while its service is quiet; see its own test, too
             assert settings["client_inactivity_timeout"] >= 600
 
 
@@ -122,7 +124,11 @@ def test_an_output_creates_documents_by_event_id(file: Path) -> None:
     assert name == "elasticsearch"
     assert settings["document_id"] == "%{[event][id]}"
     assert settings["action"] == "create"
-    silenced = {"version_conflict_engine_exception", "cluster_block_exception", "es_rejected_execution_exception"}
+    silenced = {
+        "version_conflict_engine_exception",
+        "cluster_block_exception",
+        "es_rejected_execution_exception",
+    }
     assert silenced <= set(re.findall(r'"(\w+_exception)"', file.read_text()))  # they would log whole events
     assert settings["index"] == "logs-%{[event][dataset]}-${ML_NAMESPACE:default}"
 
@@ -134,7 +140,9 @@ def test_the_settings_are_yaml_and_name_stages_that_are_there() -> None:
     pipelines = yaml.safe_load((PIPELINES / "pipelines.yml").read_text())
     assert [pipeline["pipeline.id"] for pipeline in pipelines] == ["ml", "ml-dead-letters"]
     assert all(pipeline["dead_letter_queue.enable"] for pipeline in pipelines)
-    assert all(pipeline["queue.type"] == "persisted" for pipeline in pipelines)  # both inputs forget what they gave
+    assert all(
+        pipeline["queue.type"] == "persisted" for pipeline in pipelines
+    )  # both inputs forget what they gave
     assert all(pipeline["pipeline.ordered"] is False for pipeline in pipelines)
     (queue,) = parsed(PIPELINES / "dead-letters" / "10-input-dead-letter-queue.conf")
     assert queue[1]["pipeline_id"] == "ml"

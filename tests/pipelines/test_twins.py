@@ -107,7 +107,8 @@ require "./pipelines/ruby/ml_normalize"
 module MlNormalize
   puts Text.json(
     "schema" => SCHEMA_VERSION, "ecs" => ECS_VERSION, "datasets" => DATASETS, "na" => NA_VALUES.to_a,
-    "aliases" => Foreign::ALIASES, "statuses" => Foreign::STATUSES, "failed" => Foreign::FAILED, "inputs" => Foreign::MAX_INPUTS, "text" => Text::MAX_TEXT,
+    "aliases" => Foreign::ALIASES, "statuses" => Foreign::STATUSES, "failed" => Foreign::FAILED,
+    "inputs" => Foreign::MAX_INPUTS, "text" => Text::MAX_TEXT,
     "bytes" => Parsing::MAX_BYTES, "depth" => Parsing::MAX_DEPTH, "ahead" => Times::MAX_AHEAD
   )
 end

@@ -6,7 +6,7 @@ module MlNormalize
   module Canonical
     MANY = 5 * Foreign::MAX_INPUTS
     # Fields that Logstash keeps for itself: no event that passed through it has them.
-    OF_LOGSTASH = %w[@metadata @version].freeze
+    OF_LOGSTASH = java.util.List.of("@metadata", "@version")
 
     module_function
 
@@ -21,7 +21,7 @@ module MlNormalize
         document.get("@timestamp"), arrival
       ) { check_inputs(ml.get("input")) if raw.bytesize > MANY }
       document.put("@timestamp", time)
-      OF_LOGSTASH.each { |name| document.delete(name) }
+      document.key_set.remove_all(OF_LOGSTASH)
       event.put("ingested", arrival.text)
       document
     end

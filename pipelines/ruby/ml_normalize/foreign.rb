@@ -261,6 +261,7 @@ module MlNormalize
     def add_failure(given, rest, na_values, made)
       value = given["error"]
       type = given["error_type"]
+      return if rest.empty? && value.nil? && type.nil?
       parts = value.is_a?(Hash) ? value : { "message" => value }.compact
       error = {}
       { "type" => type }.merge(parts).slice("type", "message").each do |name, text|
@@ -270,7 +271,7 @@ module MlNormalize
       rest["error"] = value if value == {} || parts.any? { |name, part| error[name] != part }
       made["error"] = error unless error.empty?
       failed = !error.empty? || value == true || ((value.is_a?(Hash) || value.is_a?(Array)) && !value.empty?)
-      made["event"]["outcome"] = "failure" if failed || STATUSES.any? { |key| failed?(rest[key]) }
+      made["event"]["outcome"] = "failure" if failed || STATUSES.any? { |key| rest.key?(key) && failed?(rest[key]) }
     end
 
     # A text that spells neither a number nor a missing value.
