@@ -139,7 +139,7 @@ _ours = st.builds(
     st.dictionaries(st.sampled_from(["numeric", "category", "other"]), _inputs) | _values,
     st.dictionaries(_name, _values, max_size=3),
 )
-_document = st.one_of(_few, _few, _payload, _ours, _ours, _values)
+_document = st.one_of(_few, _few, _foreign, _payload, _ours, _ours, _values)
 
 
 @st.composite
