@@ -33,7 +33,9 @@ def running(
         raise Unavailable("no logstash on PATH")
     settings = folder / "settings"
     settings.mkdir(parents=True)
-    (settings / "logstash.yml").write_text((PIPELINES / "logstash.yml").read_text() + _OF_TESTS)
+    (settings / "logstash.yml").write_text(
+        f"{(PIPELINES / 'logstash.yml').read_text()}{_OF_TESTS}path.data: {folder}/data\n"
+    )
     (settings / "pipelines.yml").write_text(yaml.safe_dump(pipelines))
     log = folder / "logstash.log"
     with log.open("wb") as out:
@@ -42,7 +44,6 @@ def running(
             env={
                 **os.environ,
                 "ML_PIPELINES": str(PIPELINES),
-                "ML_DATA": str(folder / "data"),
                 "ML_DEAD_LETTER_QUEUE": str(folder / "dlq"),
                 **environment,
             },

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from logging_lib.cli import output
-from logging_lib.logger.segments import DEAD_LETTERS
+from logging_lib.logger.segments import DEAD_LETTERS, list_unnamed_files
 from logging_lib.logger.spool import Spool
 from logging_lib.ship.receivers import RetryError, create_receiver
 from logging_lib.ship.replay import replay_dead_letters
@@ -73,10 +73,20 @@ def ship(
         _replay(spool)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     logging.getLogger("elastic_transport").setLevel(logging.WARNING)  # it says each request
+    _warn_of_unnamed_files(spool)
     if once:
         _once(Shipper(spool, receiver, name=str(destination)), spool)
     else:
         _daemon(Shipper(spool, receiver, name=str(destination), health=Spool(spool)), grace)
+
+
+def _warn_of_unnamed_files(spool: Path) -> None:
+    if names := [path.name for path in list_unnamed_files(spool)]:
+        typer.echo(
+            f"{spool}: {output.plain(', '.join(names[:5]))}{', ...' if len(names) > 5 else ''}: not shipped, since "
+            "the name is not <host>-<pid>-<start>-<number>.jsonl; `logging-lib index` reads such files",
+            err=True,
+        )
 
 
 def _replay(spool: Path) -> None:
@@ -161,6 +171,7 @@ def _status(spool: Path, as_json: bool) -> None:
         if state.last_error
         else None,
     }
+    _warn_of_unnamed_files(spool)
     if as_json:
         typer.echo(json.dumps(document, indent=1))
         return
