@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from typing import Any, ClassVar, Literal, Protocol
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from logging_lib._util.errors import LoggingLibError
 from logging_lib.store.port import Store
@@ -117,12 +117,12 @@ class Notification(BaseModel):
     recipients: tuple[str, ...] = ("",)
     address: dict[str, Any] = {}
     content: dict[str, Any] = {}
-    created_at: datetime
+    created_at: AwareDatetime
     status: Status = "queued"
     reason: str = ""
     attempts: int = 0
-    next_attempt_at: datetime | None = None
-    not_before: datetime | None = None
+    next_attempt_at: AwareDatetime | None = None
+    not_before: AwareDatetime | None = None
     fallback: tuple[str, str] | None = None
     sent_by: str = ""
     digest_of: int = 1

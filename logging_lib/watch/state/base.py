@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from threading import RLock
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from logging_lib._util.times import format_instant, parse_instant
 from logging_lib.watch.errors import StateError
@@ -45,7 +45,7 @@ class WatchState(_Stored):
 
     incidents: tuple[Incident, ...] = ()
     queue: tuple[Notification, ...] = ()
-    last_scheduled: datetime | None = None
+    last_scheduled: AwareDatetime | None = None
     generation: int = 0
 
     def by_key(self) -> Incidents:
@@ -74,7 +74,7 @@ class Lease(_Stored):
 
     holder: str
     generation: int
-    until: datetime
+    until: AwareDatetime
 
 
 class Mutes(_Stored):
