@@ -114,6 +114,7 @@ FOUND = [
     ("trigger.schedule", {"cron": "0 0 0 1 1 ? 2020"}, "never-runs", "no time left"),
     ("actions.log.throttle_period", "30d", "long-throttle", "once in 30d"),
     (f"{BODY}.aggs.models.meta", {}, "cut-terms", "10 most frequent terms"),
+    (f"{BODY}.aggs.models.meta", "x", "cut-terms", "10 most frequent terms"),
     (f"{BODY}.aggs.models.terms", {"field": "ml.model.name"}, "no-size", "terms of 'models' have no size"),
     (f"{BODY}.query", {"range": {"@timestamp": {"gt": "now-1h"}}}, "event-time", "events' own time"),
     ("input.search.request.indices", ["ml-profiles"], "unknown-field", "no indexed field 'event.duration'"),

@@ -20,6 +20,9 @@ from tests.watch.conftest import NOW, FakeStore, finding, minutes, notification,
 TIMES = ("2018-02-01T11:00:00", "2018-02-01T11:00:00Z", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", 1e11)
 NAMES = ("key", "opened_at", "closed_at", "incidents", "queue", "absent_since", "notified", "until", "mutes")
 
+ACTION = {"throttle_period": "1h", "logging": {"text": "{{ctx.payload.result.count}}"}}
+WATCH = watch("test", log=ACTION)
+
 
 class BytesState(DocumentState):
     """States whose JSON is given."""
@@ -81,10 +84,9 @@ def run(documents: Mapping[str, bytes]) -> str:
     stored = BytesState(documents)
     elector = LeaderElector(stored, timedelta(seconds=30), "this")
     store = FakeStore(lambda now: [finding("income", effect=3.0, severity="high"), finding("new")])
-    action = {"throttle_period": "1h", "logging": {"text": "{{ctx.payload.result.count}}"}}
     runner = runner_of(
         store,
-        watch("test", log=action),
+        WATCH,
         channels={"logging": LogChannel()},
         state=LeaderState(stored, elector),
     )

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 from ipaddress import ip_address
 from typing import Any, ClassVar, Literal, Protocol
 from urllib.parse import urlsplit
