@@ -42,10 +42,14 @@ BODIES = [*all_bodies(), *map(random_body, range(100)), *list_shipped_bodies()]
 
 
 @pytest.fixture(scope="module")
-def store() -> Iterator[EmbeddedStore]:
-    with EmbeddedStore(None) as embedded:
-        assert not embedded.index(STREAM, randomly(30, seed=1), now=NOW).failed
-        yield embedded
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[EmbeddedStore]]:
+    """One that holds documents, and one that reads files by columns, with the same events."""
+    folder = tmp_path_factory.mktemp("store")
+    with EmbeddedStore(None) as in_memory, EmbeddedStore(folder) as writing:
+        for embedded in (in_memory, writing):
+            assert not embedded.index(STREAM, randomly(30, seed=1), now=NOW).failed
+        with EmbeddedStore(folder, read_only=True) as reading:
+            yield [in_memory, reading]
 
 
 def search(store: EmbeddedStore, body: Any) -> str:
@@ -61,8 +65,9 @@ def search(store: EmbeddedStore, body: Any) -> str:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_mutated_bodies_in_the_embedded_store(seed: int, store: EmbeddedStore) -> None:
+def test_mutated_bodies_in_the_embedded_store(seed: int, stores: list[EmbeddedStore]) -> None:
     chance, mutator = random.Random(seed), Mutator(BODIES)
+    store = stores[seed % len(stores)]
     results = [search(store, mutator.draw(chance)) for _ in range(CASES)]
     assert 0.1 < results.count("answered") / CASES < 0.9
 
