@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import re
 from typing import Any
@@ -30,6 +31,7 @@ INPUTS: dict[str, Any] = {
 }
 
 
+@functools.cache
 def fit_small() -> profiles.Profile:
     """A small classifier's profile with each kind of feature, natural variation and a rhythm."""
     random_rows, rows = np.random.default_rng(3), 400

@@ -50,14 +50,14 @@ from tools.soak.traffic import Client, Ledger, fit_profile
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "build" / "soak"
-RATE = 60.0
+RATE = 80.0
 """Rows a second of each service."""
 _CLIENTS, _WORKERS = 2, 3
 _WATCHES = {"na-spike": "missing", "out-of-range": "out_of_range", "unseen-categories": "unseen"}
 _WINDOWS = ["1m", "2m", "5m", "10m"]
 _INTERVAL = 10
 _MARK = "ALERT"
-_SPOOL_SECONDS, _ALERT_SECONDS = 600.0, 900.0
+_SPOOL_SECONDS, _ALERT_SECONDS = 600.0, 300.0
 _LOOK, _SETTLE_LOOK = 0.2, 2.0
 _COMMAND = (sys.executable, "-c", "from logging_lib.cli import main; main()")
 _PAGE = 10_000
@@ -217,13 +217,13 @@ class Soak:
         if what == "fill":
             (self._spool if part == "spool" else self._state).fill(seconds)
             return True
-        if not part.startswith("worker of "):
+        if not part.startswith("workers of "):
             self._parts[part].kill(seconds)
             return True
-        workers = self._parts[f"service {part.removeprefix('worker of ')}"].children()
-        if workers:
+        workers = self._parts[f"service {part.removeprefix('workers of ')}"].children()
+        for worker in workers:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self._chance.choice(workers), signal.SIGKILL)
+                os.kill(worker, signal.SIGKILL)
         return bool(workers)
 
     def _watch_over(self) -> None:
@@ -240,8 +240,8 @@ class Soak:
             failures.append(f"Elasticsearch did not start again: {self._store.failure}")
         for model in MODELS:
             self._parts[f"service {model}"].stop()
-        self._wait(lambda: self._measure_waiting()[1] == 0, _SPOOL_SECONDS)
-        self._waiting = self._measure_waiting()[0]
+        if not self._wait(self._is_spool_empty, _SPOOL_SECONDS):
+            failures.append("the spool was not emptied")
         if not self._wait(lambda: not self._account_for_alerts().missing, _ALERT_SECONDS):
             failures.append("alerts are missing")
         for name in ("runner", "shipper", "mail server"):
@@ -262,9 +262,9 @@ class Soak:
             time.sleep(_SETTLE_LOOK)
         return True
 
-    def _measure_waiting(self) -> tuple[int, int]:
-        """Measure what is still in the spool: lines and bytes."""
-        return SpoolReader(self._spool.folder).measure_backlog()[:2]
+    def _is_spool_empty(self) -> bool:
+        self._waiting, size, _ = SpoolReader(self._spool.folder).measure_backlog()
+        return size == 0
 
     def _account_for_alerts(self) -> AlertAccount:
         mails = [(str(mail["Message-ID"]), read_alerts(mail)) for mail in read_mails(self._mails)]

@@ -58,7 +58,7 @@ class Fault:
 
 
 KINDS: dict[tuple[str, str], tuple[float, float]] = {
-    **{("kill", f"worker of {model}"): (0.0, 0.0) for model in MODELS},
+    **{("kill", f"workers of {model}"): (0.0, 0.0) for model in MODELS},
     **{("kill", f"service {model}"): (0.5, 5.0) for model in MODELS},
     ("kill", "shipper"): (0.5, 10.0),
     ("kill", "logstash"): (0.5, 5.0),
@@ -84,15 +84,14 @@ def plan_disruptions(
     deck: list[tuple[str, str]] = []
     at, store_at = _BEGIN, -_APART
     while at < seconds - _QUIET_END:
-        if not deck:
-            deck = [kind for kind in KINDS if kind[1] not in without]
-            chance.shuffle(deck)
-        allowed = [kind for kind in deck if kind[1] != "elasticsearch" or at >= store_at + _APART]
-        if allowed:
-            what, part = allowed[0]
-            deck.remove(allowed[0])
-            store_at = at if part == "elasticsearch" else store_at
-            plan.append(Disruption(at, what, part, chance.uniform(*KINDS[what, part])))
+        is_store_allowed = at >= store_at + _APART
+        while not (allowed := [kind for kind in deck if is_store_allowed or kind[1] != "elasticsearch"]):
+            kinds = [kind for kind in KINDS if kind[1] not in without]
+            deck += chance.sample(kinds, len(kinds))
+        what, part = allowed[0]
+        deck.remove(allowed[0])
+        store_at = at if part == "elasticsearch" else store_at
+        plan.append(Disruption(at, what, part, chance.uniform(*KINDS[what, part])))
         at += chance.uniform(*_GAP)
     return plan
 

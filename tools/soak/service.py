@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 from uuid import uuid4
@@ -16,6 +17,8 @@ import logging_lib
 
 WORKER = uuid4().hex
 _SEGMENT_BYTES = 1 << 20
+_MODEL_SECONDS = 0.002
+"""What a row takes beside its logging, so that a worker which is killed is often in the middle of a call."""
 
 log = logging_lib.configure(
     model=os.environ["SOAK_MODEL"],
@@ -29,6 +32,7 @@ log = logging_lib.configure(
 
 def log_row(row: dict[str, Any]) -> bool:
     """Log one row; return whether the logger counts it as written."""
+    time.sleep(_MODEL_SECONDS)
     before = log.stats()["written"]
     log.prediction(
         row["inputs"],
