@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, NonNegativeInt
 
 from logging_lib._util.times import parse_duration, parse_instant
 from logging_lib.watch.notify.base import Notification
@@ -77,7 +77,7 @@ class Incident(BaseModel):
     key: Key
     opened_at: AwareDatetime
     absent_since: AwareDatetime | None = None
-    absent_runs: int = 0
+    absent_runs: NonNegativeInt = 0
     closed_at: AwareDatetime | None = None
     notified: dict[str, tuple[Notification, ...]] = {}
     acked_at: AwareDatetime | None = None
@@ -87,8 +87,8 @@ class Incident(BaseModel):
     severity: str = ""
     effect: float | None = None
     leading: str = ""
-    leading_runs: int = 0
-    times_notified: int = 0
+    leading_runs: NonNegativeInt = 0
+    times_notified: NonNegativeInt = 0
     notified_effect: float | None = None
     notified_severity: str = ""
     notified_leading: tuple[str, ...] = ()

@@ -197,6 +197,8 @@ def test_two_that_campaign_at_once_do_not_both_lead(opened: Opener) -> None:
         '{"incidents": [{"key": ["m", "1", "a"], "opened_at": "2018-02-01T12:00:00"}]}',
         '{"incidents": [{"key": ["m", "1", "a"], "opened_at": "2018-02-01T12:00:00Z", "window": "t"}]}',
         '{"queue": [{"id": "1", "action": "a", "created_at": "2018-02-01T12:00:00"}]}',
+        '{"queue": [{"id": "1", "action": "a", "created_at": "2018-02-01T12:00:00Z", "attempts": -7}]}',
+        '{"generation": -1}',
     ],
 )
 def test_a_damaged_state_is_an_error(tmp_path: Path, content: str) -> None:

@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from typing import Any, ClassVar, Literal, Protocol
 from urllib.parse import urlsplit
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, NonNegativeInt, PositiveInt
 
 from logging_lib._util.errors import LoggingLibError
 from logging_lib.store.port import Store
@@ -119,12 +119,12 @@ class Notification(BaseModel):
     created_at: AwareDatetime
     status: Status = "queued"
     reason: str = ""
-    attempts: int = 0
+    attempts: NonNegativeInt = 0
     next_attempt_at: AwareDatetime | None = None
     not_before: AwareDatetime | None = None
     fallback: tuple[str, str] | None = None
     sent_by: str = ""
-    digest_of: int = 1
+    digest_of: PositiveInt = 1
 
     @property
     def is_delivered(self) -> bool:

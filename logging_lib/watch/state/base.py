@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from threading import RLock
 from typing import Any, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from logging_lib._util.times import format_instant, parse_instant
 from logging_lib.watch.errors import StateError
@@ -46,7 +46,7 @@ class WatchState(_Stored):
     incidents: tuple[Incident, ...] = ()
     queue: tuple[Notification, ...] = ()
     last_scheduled: AwareDatetime | None = None
-    generation: int = 0
+    generation: NonNegativeInt = 0
 
     def by_key(self) -> Incidents:
         return {incident.key: incident for incident in self.incidents}
@@ -73,7 +73,7 @@ class Lease(_Stored):
     """Who leads until when. ``generation`` grows with each change of the holder."""
 
     holder: str
-    generation: int
+    generation: NonNegativeInt
     until: AwareDatetime
 
 
