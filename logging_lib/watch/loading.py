@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from logging_lib._util.text import find_half_characters
 from logging_lib.schema import fields
 from logging_lib.watch import model
 from logging_lib.watch.errors import WatchError, WatchProblem, json_path, suggest
@@ -22,7 +23,6 @@ from logging_lib.watch.validation.rules import find_problems
 
 KIBANA_URL = "LOGGING_LIB_KIBANA_URL"
 _ID = re.compile(r"[\w.-]+")
-_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 # Part of Watcher, not executed here; refused by name, since the watch is right and the runner lacks it.
 _UNSUPPORTED = {
@@ -137,7 +137,7 @@ def parse_watch(
             )
         except (ValueError, RecursionError) as error:
             raise WatchError([WatchProblem(file, "$", f"is not JSON: {error}")]) from error
-    if half_characters := list(_find_half_characters(document)):
+    if half_characters := find_half_characters(document):
         raise WatchError(WatchProblem(file, json_path(*path), message) for path, message in half_characters)
     ignored: list[tuple[JsonPath, str]] = []
     document = _as_we_write(document, (), ignored)
@@ -181,29 +181,6 @@ def _with_kibana_url(watch: Watch, url: str) -> Watch:
         return watch
     metadata = {**watch.metadata, "kibana_url": url}
     return Watch(watch.id, watch.definition.model_copy(update={"metadata": metadata}), watch.file)
-
-
-def _find_half_characters(document: Any) -> Iterator[tuple[JsonPath, str]]:
-    """Find texts that JSON can hold and UTF-8 cannot: with one half of a surrogate pair."""
-    try:
-        json.dumps(document, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        for path, text in _list_texts(document, ()):
-            if _HALF_CHARACTER.search(text):
-                yield path, f"{text!a:.80} has half of a surrogate pair: write the whole character"
-
-
-def _list_texts(node: Any, path: JsonPath) -> Iterator[tuple[JsonPath, str]]:
-    """List all texts with their paths; a key has that of its object."""
-    if isinstance(node, str):
-        yield path, node
-    elif isinstance(node, dict):
-        for key, value in node.items():
-            yield path, key
-            yield from _list_texts(value, path if _HALF_CHARACTER.search(key) else (*path, key))
-    elif isinstance(node, list):
-        for index, value in enumerate(node):
-            yield from _list_texts(value, (*path, index))
 
 
 def _blank_comments(text: str) -> str:

@@ -65,6 +65,11 @@ def findings(path: str = "", value: Any = None) -> list[LintFinding]:
     return lint_watch(parse_watch(document, id="w", file="w.json"), now=NOW)
 
 
+def test_a_bucket_s_name_that_is_not_a_text_is_no_name() -> None:
+    filters = {"filters": {"a": {"match_all": {}}}, "other_bucket_key": {"x": 1}}
+    assert findings(f"{BODY}.aggs.windows.filters", filters)  # no bucket `1h` any more
+
+
 def lint_script(script: Any) -> list[LintFinding]:
     document = deepcopy(GOOD)
     document["transform"] = {"script": script}
