@@ -199,7 +199,8 @@ class SpoolReader:
                         if rest or closed
                         else []
                     )
-                return [SpoolItem(chunk, path.name, start, start + len(chunk), "torn")] if closed else []
+                fault = "torn" if _find_fault(chunk) else ""  # whole, but for its newline
+                return [SpoolItem(chunk, path.name, start, start + len(chunk), fault)] if closed else []
         items = list(_split_lines(chunk[:end_of_lines], path.name, start, events))
         if end_of_lines and not items:  # blank lines: nothing to acknowledge
             self.state.offsets[path.name] = start + end_of_lines

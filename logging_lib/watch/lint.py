@@ -218,7 +218,8 @@ def _check_cut_terms(definition: Definition) -> LintResults:
         return
     for path, _, body in _render_bodies(definition):
         for place, name, agg in _list_terms(body, path):
-            if "size" in agg["terms"] and not (agg.get("meta") or {}).get("top"):
+            meta = agg.get("meta")
+            if "size" in agg["terms"] and not (isinstance(meta, Mapping) and meta.get("top")):
                 size = agg["terms"]["size"]
                 message = f"{name!r} has the {size} most frequent terms: a run leaves the others out"
                 remedy = 'raise the size, or say that only these are wanted with "meta": {"top": true}'

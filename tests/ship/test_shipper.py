@@ -219,6 +219,17 @@ def test_a_torn_line_is_waited_for_while_its_writer_lives(
     assert beats.ids() == ids
 
 
+def test_a_last_line_that_lacks_only_its_newline_is_sent(spool: Spool, beats: BeatsSink, ship: Make) -> None:
+    ids = fill(spool, 2)
+    assert spool.path is not None
+    os.truncate(spool.path, spool.path.stat().st_size - 1)
+    spool.close()
+    assert drain(ship(spool, f"beats://127.0.0.1:{beats.port}")) == 2
+    assert beats.ids() == ids
+    assert list_segments(spool.directory) == []
+    assert dead_letters(spool.directory) == []
+
+
 def test_lines_that_cannot_be_sent_become_dead_letters(
     spool: Spool, beats: BeatsSink, ship: Make, valid: Valid
 ) -> None:

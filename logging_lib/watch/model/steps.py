@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
-from logging_lib.watch.model.base import Duration, Empty, Model, OneOf, fault
+from logging_lib.watch.model.base import Duration, Empty, Model, OneOf, fault, refuse_null
 from logging_lib.watch.model.requests import HttpRequest, SearchRequest
 
 MAX_SOURCE = 65_535
@@ -92,8 +92,10 @@ class ArrayCompare(Model):
 
     @model_validator(mode="after")
     def _check_operator(self) -> ArrayCompare:
-        if len(self.model_fields_set - {"path"}) != 1:
+        operators = self.model_fields_set - {"path"}
+        if len(operators) != 1:
             raise PydanticCustomError("operator", f"give exactly one operator of {', '.join(OPERATORS)}")
+        refuse_null(self, *operators)
         return self
 
     @property

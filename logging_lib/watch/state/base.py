@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from threading import RLock
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from logging_lib._util.times import format_instant, parse_instant
 from logging_lib.watch.errors import StateError
@@ -45,8 +45,8 @@ class WatchState(_Stored):
 
     incidents: tuple[Incident, ...] = ()
     queue: tuple[Notification, ...] = ()
-    last_scheduled: datetime | None = None
-    generation: int = 0
+    last_scheduled: AwareDatetime | None = None
+    generation: NonNegativeInt = 0
 
     def by_key(self) -> Incidents:
         return {incident.key: incident for incident in self.incidents}
@@ -73,8 +73,8 @@ class Lease(_Stored):
     """Who leads until when. ``generation`` grows with each change of the holder."""
 
     holder: str
-    generation: int
-    until: datetime
+    generation: NonNegativeInt
+    until: AwareDatetime
 
 
 class Mutes(_Stored):
