@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,6 +23,7 @@ from logging_lib.logger.reporter import resident_bytes
 from logging_lib.schema import DEFAULT_NAMESPACE, data_stream
 from logging_lib.store.port import Store, StoreError
 from logging_lib.watch.errors import StateError
+from logging_lib.watch.evaluate import DependenciesOf
 from logging_lib.watch.lease import LeaderElector, LeaseLost
 from logging_lib.watch.model import Watch
 from logging_lib.watch.notify.base import Notification
@@ -255,17 +256,23 @@ class Daemon:
             return
         due.sort(key=lambda item: item[1][0])  # what waits longest is first
         self._refresh()
+        dependencies = self._runner.prepare(due[:places], now)
         for watch, missed in due[:places]:
             with self._lock:
                 self._working[watch.id] = self._monotonic()
             threading.Thread(
-                target=self._work, args=(watch, missed), name=f"watch-{watch.id}", daemon=True
+                target=self._work,
+                args=(watch, missed, now, dependencies),
+                name=f"watch-{watch.id}",
+                daemon=True,
             ).start()
 
-    def _work(self, watch: Watch, missed: list[datetime]) -> None:
+    def _work(
+        self, watch: Watch, missed: Sequence[datetime], now: datetime, dependencies: DependenciesOf
+    ) -> None:
         try:
             for scheduled in missed:
-                run = self._runner.run_watch(watch, scheduled, self._clock())
+                run = self._runner.run_watch(watch, scheduled, now, dependencies)
                 lag = (self._clock() - scheduled).total_seconds()
                 with self._lock:
                     self._finished_runs.append(run)

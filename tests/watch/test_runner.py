@@ -538,7 +538,8 @@ def test_watches_that_run_at_once_are_one_alert_too() -> None:
     mail = Recorder()
     engine = runner(FakeStore(found), *watches, channels={"email": mail})
     with ThreadPoolExecutor(4) as pool:
-        runs = list(pool.map(lambda each: engine.run_watch(each, NOW, NOW), watches))
+        run = lambda each: engine.run_watch(each, NOW, NOW, engine.prepare([(each, [NOW])], NOW))  # noqa: E731
+        runs = list(pool.map(run, watches))
     engine.finish(NOW, runs, engine.queue.deliver(NOW))
     assert [run.error for run in runs] == [None] * 4
     assert mail.texts() == ["loans 1 a"]

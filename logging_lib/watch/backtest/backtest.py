@@ -319,10 +319,12 @@ class _Replay:
             channels=dict.fromkeys(CHANNELS, _Nowhere()),
             scripts=scripts,
             summarize=summarize,
-            dependencies=lambda _, now: replace(
-                run_dependencies(past, now=now, scripts=scripts),
-                search=self.answers.search(now),
-                ask=None,
+            prepare=lambda _, now: (
+                lambda watch, scheduled: replace(
+                    run_dependencies(past, now=now, scripts=scripts),
+                    search=self.answers.search(now),
+                    ask=None,
+                )
             ),
         )
         for moment in self.moments:
