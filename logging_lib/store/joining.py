@@ -20,6 +20,7 @@ Answers = Mapping[str, tuple[str, "Answers"]]
 _KINDS: Final = bucket_options.KINDS.keys() | metrics.KINDS  # none of them reads another one's answer
 _BELOW: Final = ("aggs", "aggregations")
 _PREFIX: Final = "~"  # of the names in a joined search
+_PATIENCE: Final = 10.0  # seconds for which a search waits for the answer that another one asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,8 @@ class Search:
 class JoinedStore(DelegatingStore):
     """A store some of whose next searches are known: those over the same documents are asked together.
 
-    The first of a group that is asked asks for all of them. Where the joined search fails or its answer is partial,
-    and for searches that were not announced, each is asked by itself. Safe to share between threads.
+    The first of a group that is asked asks for all of them. Where the joined search fails, takes long or its answer
+    is partial, and for searches that were not announced, each is asked by itself. Safe to share between threads.
 
     Args:
         now: of the announced searches.
@@ -111,7 +112,9 @@ class _Group:
 
     def take(self, key: bytes, ask: Callable[[Search], Json]) -> Json | None:
         """Return the answer of a search; None where it is to be asked by itself."""
-        with self.lock:
+        if not self.lock.acquire(timeout=_PATIENCE):
+            return None
+        try:
             if self.answers is None:
                 self.answers = {}
                 if sum(self.uses.values()) > 1:
@@ -123,6 +126,8 @@ class _Group:
                 if not self.uses[key]:
                     del self.answers[key]
             return answer
+        finally:
+            self.lock.release()
 
 
 def _ask_joined(searches: list[Search], ask: Callable[[Search], Json]) -> dict[bytes, Json]:

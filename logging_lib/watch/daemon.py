@@ -23,7 +23,7 @@ from logging_lib.logger.reporter import resident_bytes
 from logging_lib.schema import DEFAULT_NAMESPACE, data_stream
 from logging_lib.store.port import Store, StoreError
 from logging_lib.watch.errors import StateError
-from logging_lib.watch.evaluate import DependenciesOf
+from logging_lib.watch.evaluate import DependenciesOf, Due
 from logging_lib.watch.lease import LeaderElector, LeaseLost
 from logging_lib.watch.model import Watch
 from logging_lib.watch.notify.base import Notification
@@ -174,6 +174,7 @@ class Daemon:
         self._wake = threading.Event()
         self._working: dict[str, float] = {}
         self._waiting = 0
+        self._prepared: dict[str, tuple[Sequence[datetime], datetime, DependenciesOf]] = {}
         self._finished_runs: list[WatchRun] = []
         self._early: list[Notification] = []
         self._delivery: threading.Thread | None = None
@@ -256,16 +257,22 @@ class Daemon:
             return
         due.sort(key=lambda item: item[1][0])  # what waits longest is first
         self._refresh()
-        dependencies = self._runner.prepare(due[:places], now)
-        for watch, missed in due[:places]:
+        self._prepare(due, now)
+        for watch, _ in due[:places]:
             with self._lock:
                 self._working[watch.id] = self._monotonic()
             threading.Thread(
                 target=self._work,
-                args=(watch, missed, now, dependencies),
+                args=(watch, *self._prepared.pop(watch.id)),
                 name=f"watch-{watch.id}",
                 daemon=True,
             ).start()
+
+    def _prepare(self, due: Due, now: datetime) -> None:
+        """Prepare what became due together, also what has to wait for a place."""
+        new = [item for item in due if self._prepared.get(item[0].id, ((),))[0] != item[1]]
+        dependencies = self._runner.prepare(new, now)
+        self._prepared |= {watch.id: (missed, now, dependencies) for watch, missed in new}
 
     def _work(
         self, watch: Watch, missed: Sequence[datetime], now: datetime, dependencies: DependenciesOf

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import datetime
+from threading import Event
 from typing import Any
 
 import pytest
@@ -110,6 +111,30 @@ def test_what_cannot_be_asked_together_is_asked_by_itself(spoil: Mapping[str, An
         assert next(differences(spoiled, WATCHES, scheduled, scheduled), None) is None
         joined = [body for body in spoiled.bodies if "~0" in body.get("aggs", {})]
         assert len(joined) == len({str(body) for body in joined}) > 0  # once, and not for each search again
+
+
+def test_no_search_waits_long_for_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for the answer that another run asked for asks by itself after a while."""
+    monkeypatch.setattr("logging_lib.store.joining._PATIENCE", 0.05)
+    began, go_on = Event(), Event()
+
+    class Slow(FakeStore):
+        def search(self, *given: Any, **more: Any) -> dict[str, Any]:
+            is_first = not began.is_set()
+            began.set()
+            assert not is_first or go_on.wait(60)
+            return super().search(*given, **more)
+
+    body = {"size": 0, "query": {"match_all": {}}}
+    store = Slow()
+    joined = JoinedStore(store, NOW, [Search(("logs-x",), body)] * 2)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(joined.search, ["logs-x"], body, now=NOW)
+        assert began.wait(60)
+        answer = joined.search(["logs-x"], body, now=NOW)
+        go_on.set()
+        assert first.result(60) == answer
+    assert len(store.searches) == 2
 
 
 def test_threads_share_one_search_and_each_gets_its_answer() -> None:
