@@ -69,14 +69,7 @@ def count_slots(
         raise CountError("its windows have no common slot of at least a minute")
     tables = _Tables()
     tables.create(plan.tree, ())
-    time = plan.name(ARRIVAL)
-    times = {"first": {"min": {"field": time}}, "last": {"max": {"field": time}}}
-    try:
-        found = _complete(ask, {"size": 0, "query": _query(plan, start, end), "aggs": times})
-    except _TooLargeError:
-        raise CountError("the time of the first event was not answered in time") from None
-    first, last = (found.get("aggregations", {}).get(name, {}).get("value") for name in times)
-    begin, until = (0, 0) if first is None else (_slot(first, grid), _slot(last, grid) + 1)
+    begin, until = _find_slots(ask, plan, grid, start, end)
     pages = _Pages(ask, plan, grid, tables)
     size = _FIRST_PAGE
     while begin < until:
@@ -91,8 +84,22 @@ def count_slots(
                 size //= 2
             continue
         begin += size
+        if not buckets:  # a wrong clock may be years away from all others
+            begin, until = _find_slots(ask, plan, grid, begin * grid.size + grid.origin, end)
         size = max(1, min(4 * size, _MOST_SLOTS, int(size * MAX_BUCKETS / 2 / (buckets + 1))))
     yield from tables.finish()
+
+
+def _find_slots(ask: Ask, plan: CountPlan, grid: Grid, start: int | None, end: int) -> tuple[int, int]:
+    """Return the first slot with documents and the one after the last."""
+    time = plan.name(ARRIVAL)
+    times = {"first": {"min": {"field": time}}, "last": {"max": {"field": time}}}
+    try:
+        found = _complete(ask, {"size": 0, "query": _query(plan, start, end), "aggs": times})
+    except _TooLargeError:
+        raise CountError("the time of the first event was not answered in time") from None
+    first, last = (found.get("aggregations", {}).get(name, {}).get("value") for name in times)
+    return (0, 0) if first is None else (_slot(first, grid), _slot(last, grid) + 1)
 
 
 def _complete(ask: Ask, body: Json) -> Json:

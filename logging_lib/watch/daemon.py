@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from logging_lib._util.times import format_instant
 from logging_lib.logger.health import build_health_event
 from logging_lib.logger.reporter import resident_bytes
 from logging_lib.schema import DEFAULT_NAMESPACE, data_stream
@@ -34,6 +35,7 @@ from logging_lib.watch.state.base import RETENTION
 SERVICE = "logging-lib-watch"
 _log = logging.getLogger(__name__)
 _FORGET_EVERY = timedelta(hours=1)
+_CLOCK_TOLERANCE = timedelta(minutes=1)
 
 
 def utc_now() -> datetime:
@@ -251,6 +253,10 @@ class Daemon:
             # Before it is asked what is due: what ends just then has its scheduled time behind it.
             working = set(self._working)
         due = [(watch, missed) for watch, missed in self._runner.find_due(now) if watch.id not in working]
+        latest = self._runner.latest_run()
+        if latest is not None and latest - now > _CLOCK_TOLERANCE:
+            behind = f"the clock is behind the last scheduled run, {format_instant(latest)}"
+            self._say(logging.WARNING, f"{behind}: watches that ran then run again when it has passed")
         places = max(0, min(self._pace.workers - self._fresh, self._pace.max_runs - len(working)))
         self._waiting = max(0, len(due) - places)
         if not due or not places:

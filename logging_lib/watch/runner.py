@@ -179,6 +179,10 @@ class Runner:
             due.append((watch, missed))
         return due
 
+    def latest_run(self) -> datetime | None:
+        """Return the latest scheduled time that was run: no watch is due before the clock is past its own."""
+        return max((last for last in self._last.values() if last is not None), default=None)
+
     def _last_scheduled(self, watch: Watch) -> datetime | None:
         """The scheduled time that was run last. A state that cannot be read fails that watch's own run, and no
         other's."""

@@ -182,8 +182,8 @@ def test_a_slow_watch_delays_no_other_and_never_runs_twice_at_once() -> None:
 
 
 def test_each_of_many_watches_runs_once_a_slot() -> None:
-    """Also where one ends while the next ones are chosen. What all of them search is asked once, also for those that
-    wait for a place."""
+    """Also where one ends while the next ones are chosen. What all of them search is asked once, also for those
+    that wait for a place."""
     clock, store, reports = Time(), FakeStore(), list[RunReport]()
     watches = [watch(f"w{number}", email=email_action()) for number in range(300)]
     pace = Pace(workers=4)
@@ -191,7 +191,9 @@ def test_each_of_many_watches_runs_once_a_slot() -> None:
     settled(one, lambda: sum(len(report.runs) for report in reports) >= 300)
     for _ in range(20):
         settled(one)
-    assert sorted(run.watch for report in reports for run in report.runs) == sorted(each.id for each in watches)
+    assert sorted(run.watch for report in reports for run in report.runs) == sorted(
+        each.id for each in watches
+    )
     assert len(store.searches) == 1
 
 
