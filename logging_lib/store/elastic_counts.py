@@ -283,17 +283,19 @@ class _Tables:
             self.create(below, (*path, step))
 
     def finish(self) -> Iterator[tuple[CountPath, CountTable]]:
-        for path, rows in self.rows.items():
-            columns: Json = {"s": np.array(rows.slots, np.int64), "n": np.array(rows.counts, np.int64)}
+        """Yield the tables; what was read of one is dropped with it."""
+        for path in list(self.rows):
+            rows = self.rows.pop(path)
+            columns: Json = {"s": np.asarray(rows.slots), "n": np.asarray(rows.counts)}
             for place, column in enumerate(rows.columns):
-                columns[f"m{place}"] = np.array(column, np.float64)
+                columns[f"m{place}"] = np.asarray(column)
             counted = [place for place, step in enumerate(path) if not isinstance(step, Matching)]
             for place, codes in zip(counted, rows.keys, strict=True):
                 if isinstance(path[place], Terms):
                     values = list(self.codes[path[: place + 1]])
                     columns[f"k{place}"] = sorted_keys(np.array(codes, np.int32), values)
                 else:
-                    columns[f"k{place}"] = np.array(codes)
+                    columns[f"k{place}"] = np.asarray(codes)
             yield path, build_table(path, columns, rows.numbers)
 
 

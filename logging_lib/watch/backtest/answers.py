@@ -319,8 +319,7 @@ class _TermsBlock:
     ) -> None:
         self._table, self._bucketing, self._leaf = table, bucketing, leaf
         begins, ends = np.array(groups, np.int64).T
-        self._rows = np.concatenate([np.arange(begin, end) for begin, end in groups])
-        slots = table.slots[self._rows]
+        slots = np.concatenate([table.slots[begin:end] for begin, end in groups])
         low, width = int(slots.min()), int(slots.max() - slots.min()) + 2
         places = np.repeat(np.arange(len(groups)), ends - begins)
         self._codes = places * width + (slots - low)

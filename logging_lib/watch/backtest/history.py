@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -152,15 +151,19 @@ class EventHistory:
 
     def _count(self, runs: Sequence[_Run]) -> None:
         """Count what some searches need, all that need the same documents at once."""
-        grids = [run.plan.grid for run in runs if run.plan is not None and run.plan.grid.size >= MINUTE]
-        shared = reduce(Grid.join, grids) if grids else None
+        grids: dict[tuple[tuple[str, ...], str], Grid] = {}
+        for run in runs:
+            assert run.plan is not None
+            documents, grid = run.plan.counts.documents, run.plan.grid
+            if grid.size >= MINUTE:
+                grids[documents] = grids.get(documents, grid).join(grid)
         together: dict[tuple[tuple[str, ...], str, Grid], list[_Run]] = {}
         for run in runs:
             assert run.plan is not None
-            grid = run.plan.grid
-            if shared is not None and grid.size >= MINUTE <= shared.size:
-                grid = shared
-            together.setdefault((run.plan.counts.indices, run.plan.counts.query, grid), []).append(run)
+            documents, grid = run.plan.counts.documents, run.plan.grid
+            if grid.size >= MINUTE <= grids[documents].size:
+                grid = grids[documents]
+            together.setdefault((*documents, grid), []).append(run)
         for key, needing in together.items():
             counted = self._counted(key, needing)
             for run in needing:
