@@ -60,8 +60,9 @@ def hourly(*indices: str) -> Watch:
 
 
 def answers(store: Store, watch: Watch) -> tuple[Any, Any, dict[str, str]]:
-    """What a backtest and a search say at one tick, and what is not counted."""
-    (history,) = EventHistory(store).searches([(watch, [ScheduledTick(NOW, NOW)])])
+    """What a backtest and a search say at one of two ticks, and what is not counted."""
+    ticks = [ScheduledTick(now, now) for now in (NOW - minutes(5), NOW)]
+    (history,) = EventHistory(store).searches([(watch, ticks)])
     context = new_context(watch, now=NOW, scheduled=NOW)
     request = next(watch.definition.searches())[2].request
     counted = history.search(NOW)(request, None, context)
@@ -166,11 +167,9 @@ def test_an_index_deleted_between_pages_is_no_count(
     for name in names:
         elasticsearch.call("PUT", f"/{name}", {"mappings": mapping})
         documents = [
-            {"_id": str(n), "event": {"ingested": iso(NOW - timedelta(minutes=n))}} for n in range(60)
+            {"event": {"id": str(n), "ingested": iso(NOW - timedelta(minutes=n))}} for n in range(60)
         ]
-        assert not ElasticsearchStore(elasticsearch).index(name.replace("logs-", "logs-"), [
-            {**document, "event": {**document["event"], "id": document["_id"]}} for document in documents
-        ]).failed  # fmt: skip
+        assert not store.index(name, documents).failed
         elasticsearch.call("POST", f"/{name}/_refresh")
     try:
         store.index_name = names[0]
