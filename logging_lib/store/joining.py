@@ -20,7 +20,7 @@ Answers = Mapping[str, tuple[str, "Answers"]]
 _KINDS: Final = bucket_options.KINDS.keys() | metrics.KINDS  # none of them reads another one's answer
 _BELOW: Final = ("aggs", "aggregations")
 _PREFIX: Final = "~"  # of the names in a joined search
-_PATIENCE: Final = 10.0  # seconds for which a search waits for the answer that another one asked for
+_MOST_SECONDS: Final = 10.0  # seconds for which a search waits for the answer that another one asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class _Group:
 
     def take(self, key: bytes, ask: Callable[[Search], Json]) -> Json | None:
         """Return the answer of a search; None where it is to be asked by itself."""
-        if not self.lock.acquire(timeout=_PATIENCE):
+        if not self.lock.acquire(timeout=_MOST_SECONDS):
             return None
         try:
             if self.answers is None:

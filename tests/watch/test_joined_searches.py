@@ -115,7 +115,7 @@ def test_what_cannot_be_asked_together_is_asked_by_itself(spoil: Mapping[str, An
 
 def test_no_search_waits_long_for_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever waits for the answer that another run asked for asks by itself after a while."""
-    monkeypatch.setattr("logging_lib.store.joining._PATIENCE", 0.05)
+    monkeypatch.setattr("logging_lib.store.joining._MOST_SECONDS", 0.05)
     began, go_on = Event(), Event()
 
     class Slow(FakeStore):
