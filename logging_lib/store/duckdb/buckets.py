@@ -212,7 +212,7 @@ class TermsBuckets(SingleKeyBuckets):
             value = f"unnest({listed})"
             tests = self.conditions(key)
             if any("regexp" in test for test in tests):
-                # Test each value once, and not that of each row; without the limit DuckDB would test before DISTINCT.
+                # Each value is tested once, and not in each row. Without a limit DuckDB would test before DISTINCT.
                 values = f"(SELECT DISTINCT {value} AS {key} FROM {source} LIMIT {_ALL_ROWS})"  # noqa: S608
                 tests = [f"{key} IN (SELECT {key} FROM {values} WHERE {' AND '.join(tests)})"]  # noqa: S608
         else:
