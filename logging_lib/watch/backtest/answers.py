@@ -404,7 +404,7 @@ class _OrderedBuckets:
         self._ends = (counts.shape[1] - is_absent.sum(axis=1)).tolist()
 
     def at(self, tick: int) -> tuple[list[int], list[int], int]:
-        """Return the places of the keys that have a bucket, their counts, and the count of those beyond the size."""
+        """Return the places of the keys that have a bucket, their counts, and the count of all beyond the size."""
         end, size = self._ends[tick], self._size
         others = int(self._counts[tick, size:end].sum()) if end > size else 0
         last = min(end, size)

@@ -332,6 +332,7 @@ class _Replay:
             for incident in runner.state.load(self.watch.id).incidents:
                 course = found.courses.setdefault((self.watch.id, incident.key), {})
                 course[incident.opened_at] = incident.closed_at
+        self.answers.release()  # the next watch's take its memory
         return found
 
 

@@ -296,7 +296,7 @@ class Answers:
     watch runs, for such a search or by a script of the user's own.
     """
 
-    _made: Mapping[int, Answer]
+    _made: dict[int, Answer]
     _places: Mapping[int, int]
     slow: Mapping[str, str]
     asks: bool
@@ -304,6 +304,10 @@ class Answers:
     def search(self, now: datetime) -> SearchFunction:
         tick = self._places[to_millis(now)]
         return lambda request, timeout, context: self._made[id(request)](tick, context)
+
+    def release(self) -> None:
+        """Drop what was made of the counts for these ticks."""
+        self._made.clear()
 
     def search_at(self, tick: int, direct: SearchFunction) -> SearchFunction:
         """Return the search of a run: ``direct`` answers what was not counted."""
