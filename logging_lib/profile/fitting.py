@@ -10,15 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from logging_lib.profile.calibration import (
-    ClassifierColumns,
-    calibrate,
-    read_answers,
-    with_predicted_class,
-)
+from logging_lib.profile.calibration import ClassifierColumns, calibrate, read_answers, with_predicted_class
 from logging_lib.profile.classifier import Classifier
 from logging_lib.profile.coerce import NA_VALUES, format_epoch, to_epoch
-from logging_lib.profile.columns import FittedColumn, compute_moments, fit_column
+from logging_lib.profile.columns import FittedColumn, fit_column
 from logging_lib.profile.config import Config, FeatureConfig, parse_timezone, validate_columns
 from logging_lib.profile.encoding import HeldOutSplit, is_number_dtype
 from logging_lib.profile.environment import installed_versions
@@ -26,6 +21,7 @@ from logging_lib.profile.io import ProfileError, with_content_hash
 from logging_lib.profile.model import PREDICTION, Feature, HeldOut, Profile, Quality
 from logging_lib.profile.multilabel import fit_labels, is_multilabel
 from logging_lib.profile.notes import Note
+from logging_lib.profile.number_columns import compute_moments
 from logging_lib.profile.recognition import parse_scores, recognize_classifier
 from logging_lib.profile.review import note_placeholders
 from logging_lib.profile.variation import RowStates, measure_variation, state_default
@@ -65,12 +61,13 @@ def fit(
         config: overrides of inference; see ``Config``.
         trained_at: when the model was trained; default: the last time in the time column, or unknown.
         training_seconds: how long the training took.
-        libraries: name → version of what the model depends on; default: the usual ones that are installed.
+        libraries: name → version of the libraries that the model depends on; default: the usual ones that are
+            installed.
         absent: column → mask of rows without the key (JSON lines), shape (rows,).
-        scores: of a classifier: the column with the probability of the predicted class, or ``CLASS=COLUMN`` for
+        scores: for a classifier: the column with the probability of the predicted class, or ``CLASS=COLUMN`` for
             each class; not features.
-        threshold: of two classes: the least probability with which the positive one is predicted.
-        positive: of two classes: the one that probabilities are about.
+        threshold: with two classes: the lowest probability at which the positive class is predicted.
+        positive: with two classes: the class whose probability is given.
         evaluation: rows that the model was not trained on, with the same columns for target, prediction and
             scores: the model's quality, and the calibration of its probabilities, are measured on them.
 
@@ -78,7 +75,7 @@ def fit(
         The same profile, to the byte, for the same data and arguments.
 
     Raises:
-        ProfileError: the data have no row, no feature, or not all of the named columns.
+        ProfileError: the data has no rows, no features, or not all of the named columns.
     """
     return fit_with_notes(
         data,

@@ -13,6 +13,13 @@ from typing import Any, Final, Literal
 Level = Literal["alert", "notice", "well", "unknown"]
 """``alert``: a watch alerted; ``notice``: worth a look; ``unknown``: nothing could be evaluated."""
 
+HEADLINES: Final[Mapping[Level, str]] = {
+    "alert": "Needs attention",
+    "notice": "Worth a look",
+    "well": "All is well",
+    "unknown": "Not evaluated",
+}
+
 Severity = Literal["low", "medium", "high", "critical"]
 SEVERITIES: Final[tuple[Severity, ...]] = ("low", "medium", "high", "critical")
 """From the least on."""
@@ -232,7 +239,7 @@ class ClassifierReport:
         trained: metric → its value on the rows of the evaluation, or of training where not ``evaluated``.
         by: what the slices are of.
         overall: of all labels; ``periods`` of each period, ``slices`` of each slice.
-        curve: (probability, share that happened) as the profile has them.
+        curve: (probability, observed share) as the profile has them.
         estimated: metric → what would have been estimated of these predictions without their labels.
         problem: why nothing could be measured; empty where it was.
     """

@@ -50,7 +50,7 @@
     if (name === "feature") return available.features[values.model] ?? [];
     return pageData.periods;
   };
-  const periodWord = (period) => period === "all" ? "all there is" : `last ${period}`;
+  const periodWord = (period) => period === "all" ? "all data" : `last ${period}`;
 
   const controls = () => {
     const form = byId("controls");
@@ -80,7 +80,7 @@
     }
     if (live) {
       const box = make("div");
-      box.append(make("button", "Load again", { type: "button", id: "again" }));
+      box.append(make("button", "Reload", { type: "button", id: "again" }));
       box.firstChild.addEventListener("click", reload);
       form.append(box);
     }
@@ -164,8 +164,9 @@
     for (const old of views.filter((drawing) => box.contains(drawing.box))) old.result.finalize();
     views = views.filter((drawing) => !box.contains(drawing.box));
     box.replaceChildren();
-    box.hidden = false;
+    box.hidden = view.kind === "hidden";
     box.className = `panel ${view.kind}`;
+    if (box.hidden) { box.removeAttribute("aria-busy"); return; }
     if (view.kind === "text") {
       const text = make("div");
       text.innerHTML = view.html; // our own Markdown file, with HTML off
@@ -178,13 +179,13 @@
       box.removeAttribute("aria-busy");
       return;
     }
-    const more = view.more ? make("p", `${view.more} rows more are not in this table.`, { class: "note" }) : null;
+    const more = view.more ? make("p", `${view.more} more rows are not in this table.`, { class: "note" }) : null;
     const [title, ...good] = panel.title.split(" · ");
     const heading = make("h3", title);
     if (good.length) heading.append(make("span", good.join(" · "), { class: "good" }));
     box.append(heading);
     const about = panel.description ? make("details") : null;
-    about?.append(make("summary", "What this is"), make("p", panel.description, { class: "note" }));
+    about?.append(make("summary", "About this panel"), make("p", panel.description, { class: "note" }));
     if (about && view.kind !== "numbers") box.append(about);
     if (view.kind === "numbers") {
       for (const [name, text] of view.numbers) {
@@ -224,12 +225,26 @@
     box.removeAttribute("aria-busy");
   };
 
+  // The page opens on the models that need attention; a click leads to the inputs of one.
+  const showAttention = (dashboard, values) => {
+    const section = byId("attention");
+    section.hidden = dashboard !== pageData.dashboards[0] || values.model || !pageData.attention.length;
+    section.querySelector("ul").replaceChildren(...pageData.attention.map((entry) => {
+      const item = make("li", null, { class: entry.level });
+      const target = pageData.dashboards.find((other) => other.id === "inputs") ?? dashboard;
+      const link = make("a", null, { href: address(target.id, { model: entry.model }) });
+      link.append(make("bdi", `${entry.model} ${entry.version}`.slice(0, 120)));
+      item.append(link, make("strong", entry.headline), make("span", entry.sentence));
+      return item;
+    }));
+  };
+
   const load = async (dashboard, place, values) => {
     if (!live) {
       const key = ["model", "version", "role", "period"].map((name) => values[name] ?? "").join("\n");
       const dashboardViews = pageData.views[key];
       return dashboardViews?.[pageData.dashboards.indexOf(dashboard)][place]
-        ?? { kind: "empty", note: "This page does not hold this choice." };
+        ?? { kind: "empty", note: "This page does not contain this combination." };
     }
     const query = new URLSearchParams({ dashboard: dashboard.id, panel: place });
     for (const name of names) if (values[name]) query.set(name, values[name]);
@@ -256,6 +271,7 @@
       item.append(link);
       return item;
     }));
+    showAttention(dashboard, values);
     const place = byId("panels");
     if (place.dataset.of !== dashboard.id) {
       for (const drawing of views) drawing.result.finalize();
