@@ -16,6 +16,7 @@ from logging_lib.cli.audit import audit
 from logging_lib.cli.compare import compare
 from logging_lib.cli.erase import erase
 from logging_lib.cli.export import export
+from logging_lib.cli.init import init
 from logging_lib.cli.report import report
 from logging_lib.cli.scorecard import scorecard
 from logging_lib.cli.ship import ship
@@ -27,6 +28,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.command()(init)
 app.add_typer(profile.app, name="profile")
 app.add_typer(watch.app, name="watch")
 app.add_typer(stack.app, name="stack")

@@ -20,6 +20,7 @@ from logging_lib._util import content, ownership
 from logging_lib._util.ownership import UNCHANGED, UPDATED, Change
 from logging_lib.cli import options, output
 from logging_lib.cli.dashboards import KibanaOption, SpaceOption
+from logging_lib.cli.options import UsageError
 from logging_lib.dashboards.kibana.client import PREFIX as KIBANA
 from logging_lib.dashboards.kibana.client import settings_from as kibana_settings
 from logging_lib.profile.io import load as load_profile
@@ -27,10 +28,14 @@ from logging_lib.stack import deploy as deployment
 from logging_lib.stack import doctor as diagnosis
 from logging_lib.stack import keys, resources, saved_objects
 from logging_lib.stack.capabilities import ServerCapabilities, inspect_server
+from logging_lib.stack.logstash import PREFIX as LOGSTASH
+from logging_lib.stack.logstash import diagnose_logstash, logstash_settings
+from logging_lib.store.connection import PREFIX as ELASTICSEARCH
 from logging_lib.store.connection import Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.store.port import StoreError
 from logging_lib.store.profiles import is_published, list_published_models, publish
+from logging_lib.watch.loading import read_settings
 
 app = typer.Typer(help="Put what we need into an Elasticsearch, or take it away.", no_args_is_help=True)
 
@@ -82,6 +87,13 @@ def deploy(
     ):
         server = inspect_server(connection)
         loaded_profiles = [(path, load_profile(path)) for path in profiles or ()]
+        settings = read_settings(os.environ)
+        if server.watcher and not dry_run and "email_to" not in settings:
+            published = list_published_models(ElasticsearchStore(connection))
+            if loaded_profiles or any(published.values()):
+                raise UsageError(
+                    "Watcher would send its mails to nobody: set LOGGING_LIB_EMAIL_TO, such as team@example.org"
+                )
         wanted = _base(server, retention, roles=roles)
         changes = _put(connection, wanted, force=force, dry_run=dry_run)
         if not _refused(changes):
@@ -104,9 +116,8 @@ def deploy(
                     folder, [name for name, serves in models.items() if not serves]
                 )
                 changes += deployment.destroy(connection, retired, force=force, dry_run=dry_run)
-                watches = resources.render_watches(
-                    folder, [name for name, serves in models.items() if serves]
-                )
+                serving = [name for name, serves in models.items() if serves]
+                watches = resources.render_watches(folder, serving, settings)
                 changes += _put(connection, watches, force=force, dry_run=dry_run)
             changes += keys.create_keys(
                 connection, api_keys or (), folder=_roles_folder(), into=keys_in, expiration=expiration,
@@ -141,7 +152,8 @@ def status(
         if server.watcher:
             models_published = list_published_models(ElasticsearchStore(connection))
             models = [name for name, serves in models_published.items() if serves]
-            wanted += resources.render_watches(content.path("watchers"), models)
+            settings = read_settings(os.environ)
+            wanted += resources.render_watches(content.path("watchers"), models, settings)
         states = deployment.status(connection, wanted)
         saved_states = saved.status() if saved is not None else []
     if as_json:
@@ -194,18 +206,34 @@ def doctor(
     elasticsearch: options.ElasticsearchOption = None,
     kibana: KibanaOption = None,
     space: SpaceOption = "default",
+    logstash: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="The API of a Logstash, such as http://localhost:9600. A login comes from "
+            "LOGGING_LIB_LOGSTASH_USER and _PASSWORD; the authority's file from _CA. [LOGGING_LIB_LOGSTASH_URL]",
+        ),
+    ] = None,
     as_json: output.JsonOption = False,
 ) -> None:
     """Examine an Elasticsearch: reachable, versions, license, templates, clock, last event, dead letters.
 
-    With a Kibana: reachable, version, and whether the dashboards are current.
+    With a Kibana: reachable, version, and whether the dashboards are current. With a Logstash: health, queues, dead
+    letter queues, and what Elasticsearch refused; where no Elasticsearch is named, Logstash alone is examined.
 
-    Each finding names its remedy. Exit code 1: there is an error; 2: wrong input.
+    Each finding names its remedy. What is said of several parts is one line, and with --json one object for each
+    part. Exit code 1: there is an error; 2: wrong input.
 
-    Example: logging-lib doctor --elasticsearch https://localhost:9200
+    Example: logging-lib doctor --elasticsearch https://localhost:9200 --logstash http://localhost:9600
     """
-    with output.handle_errors(), options.connect(elasticsearch) as connection:
-        findings = diagnosis.diagnose(connection, lambda server: _base(server, None, roles=False))
+    findings = []
+    with_logstash = bool(logstash or os.environ.get(f"{LOGSTASH}URL"))
+    if elasticsearch or os.environ.get(f"{ELASTICSEARCH}URL") or not with_logstash:
+        with output.handle_errors(), options.connect(elasticsearch) as connection:
+            findings += diagnosis.diagnose(connection, lambda server: _base(server, None, roles=False))
+    if with_logstash:
+        with output.handle_errors():
+            findings += diagnose_logstash(logstash_settings(url=logstash))
     if kibana is not None or os.environ.get(f"{KIBANA}URL"):
         findings += saved_objects.diagnose_kibana(
             kibana_settings(url=kibana), space, content.path("kibana_dashboards")
@@ -215,7 +243,7 @@ def doctor(
             {
                 "level": finding.level,
                 "check": finding.check,
-                "message": finding.message,
+                "message": finding.text,
                 "remedy": finding.remedy,
             }
             for finding in findings
@@ -223,9 +251,9 @@ def doctor(
         typer.echo(json.dumps(rows, indent=1))
     else:
         table = Table("level", "check", "finding", box=None, pad_edge=False)
-        for finding in findings:
+        for finding in diagnosis.group_findings(findings):
             remedy = f"\n→ {finding.remedy}" if finding.remedy else ""
-            table.add_row(finding.level, finding.check, _safe(finding.message) + _safe(remedy, lines=True))
+            table.add_row(finding.level, finding.check, _safe(finding.text) + _safe(remedy, lines=True))
         _console().print(table)
     raise typer.Exit(1 if any(finding.level is diagnosis.FindingLevel.ERROR for finding in findings) else 0)
 
