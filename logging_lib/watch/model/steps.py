@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, model_validator
@@ -11,6 +12,7 @@ from logging_lib.watch.model.base import Duration, Empty, Model, OneOf, fault, r
 from logging_lib.watch.model.requests import HttpRequest, SearchRequest
 
 MAX_SOURCE = 65_535
+Path = tuple[str | int, ...]
 
 
 class Script(Model):
@@ -70,6 +72,13 @@ class Transform(OneOf):
     script: Script | None = None
     search: SearchTransform | None = None
     chain: tuple[Transform, ...] | None = Field(None, min_length=1)
+
+    def searches(self, path: Path) -> Iterator[tuple[Path, SearchTransform]]:
+        """Yield its searches with their paths in the file; ``path`` is its own."""
+        if self.search is not None:
+            yield (*path, "search"), self.search
+        for index, step in enumerate(self.chain or ()):
+            yield from step.searches((*path, "chain", index))
 
 
 Operator = Literal["eq", "not_eq", "gt", "gte", "lt", "lte"]
@@ -158,3 +167,13 @@ class Input(OneOf):
     http: HttpInput | None = None
     chain: ChainInput | None = None
     transform: Transform | None = None
+
+    def searches(self, path: Path, name: str) -> Iterator[tuple[Path, str, SearchInput | SearchTransform]]:
+        """Yield its searches with their paths in the file and the names of their inputs; ``path`` is its own."""
+        if self.search is not None:
+            yield (*path, "search"), name, self.search
+        if self.transform is not None:
+            for below, search in self.transform.searches((*path, "transform")):
+                yield below, name, search
+        for index, (key, step) in enumerate(self.chain.items() if self.chain else ()):
+            yield from step.searches((*path, "chain", "inputs", index, key), key)

@@ -58,7 +58,10 @@ class WatchState(_Stored):
 
     def with_queued(self, notifications: Iterable[Notification]) -> WatchState:
         """Return the state with these at the end of its queue; one that is there already is replaced."""
-        queue = {notification.id: notification for notification in (*self.queue, *notifications)}
+        new = {notification.id: notification for notification in notifications}
+        if not new:
+            return self
+        queue = {notification.id: notification for notification in self.queue} | new
         return self.model_copy(update={"queue": tuple(queue.values())})
 
     def settled(self, removed: Collection[str], retried: Iterable[Notification]) -> WatchState:
