@@ -16,6 +16,7 @@ from rich.table import Table
 from logging_lib._util import content
 from logging_lib._util.ownership import OwnershipState
 from logging_lib.cli import options, output
+from logging_lib.cli.command_line import App
 from logging_lib.cli.output import progress
 from logging_lib.dashboards.build import for_profile
 from logging_lib.dashboards.kibana import objects, reconcile
@@ -27,7 +28,7 @@ from logging_lib.profile.io import load as load_profile
 from logging_lib.store.port import StoreError
 from logging_lib.store.profiles import overlay_profiles
 
-app = typer.Typer(help="Dashboards for Kibana, from panel specs.", no_args_is_help=True)
+app = App(help="Dashboards for Kibana, from panel specs.", no_args_is_help=True)
 
 Json = dict[str, Any]
 

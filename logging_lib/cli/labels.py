@@ -16,12 +16,13 @@ from logging_lib.analysis import joins, labels
 from logging_lib.analysis.labels import Columns, Done
 from logging_lib.analysis.samples import Selection
 from logging_lib.cli import options, output
+from logging_lib.cli.command_line import App
 from logging_lib.profile.document import read_classifier
 from logging_lib.schema import DEFAULT_NAMESPACE
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.port import Store, StoreError
 
-app = typer.Typer(help="Labels that arrive late: ingest, join, quality, delay.", no_args_is_help=True)
+app = App(help="Labels that arrive late: ingest, join, quality, delay.", no_args_is_help=True)
 
 ModelOption = Annotated[str | None, typer.Option(help="The model.")]
 NamespaceOption = Annotated[str, typer.Option(help="Namespace of the label stream.")]

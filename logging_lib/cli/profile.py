@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from logging_lib.cli import options, output
+from logging_lib.cli.command_line import App
 from logging_lib.cli.learn import learn
 from logging_lib.profile import io
 from logging_lib.profile.coerce import format_epoch, number_text
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-app = typer.Typer(help="What training looked like.", no_args_is_help=True)
+app = App(help="What training looked like.", no_args_is_help=True)
 app.command()(learn)
 
 

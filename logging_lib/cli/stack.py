@@ -19,6 +19,7 @@ import logging_lib
 from logging_lib._util import content, ownership
 from logging_lib._util.ownership import UNCHANGED, UPDATED, Change
 from logging_lib.cli import options, output
+from logging_lib.cli.command_line import App
 from logging_lib.cli.dashboards import KibanaOption, SpaceOption
 from logging_lib.dashboards.kibana.client import PREFIX as KIBANA
 from logging_lib.dashboards.kibana.client import settings_from as kibana_settings
@@ -32,7 +33,7 @@ from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.store.port import StoreError
 from logging_lib.store.profiles import is_published, list_published_models, publish
 
-app = typer.Typer(help="Put what we need into an Elasticsearch, or take it away.", no_args_is_help=True)
+app = App(help="Put what we need into an Elasticsearch, or take it away.", no_args_is_help=True)
 
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 RetentionOption = Annotated[

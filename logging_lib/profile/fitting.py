@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from logging_lib._util.formatting import join_names
+from logging_lib._util.suggestions import suggest
 from logging_lib.profile.calibration import (
     ClassifierColumns,
     calibrate,
@@ -128,7 +130,8 @@ def fit_with_notes(
     for role, name in (("target", target), ("prediction", prediction)):
         if name is not None and name not in names:
             raise ProfileError(
-                f"the {role} column {name!r} is not in the data; columns: {', '.join(names[:20])}"
+                f"the {role} column {name!r} is not in the data"
+                f"{suggest(name, names) or '; columns: ' + join_names(names, 20)}"
             )
     if len(data) == 0:
         raise ProfileError("the data have no rows: a profile needs the rows that the model was trained on")

@@ -10,9 +10,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from logging_lib._util.suggestions import suggest
 from logging_lib.schema import fields
 from logging_lib.watch import model
-from logging_lib.watch.errors import WatchError, WatchProblem, json_path, suggest
+from logging_lib.watch.errors import WatchError, WatchProblem, json_path
 from logging_lib.watch.evaluate import default_scripts
 from logging_lib.watch.model import Watch
 from logging_lib.watch.notify.base import SettingsError
