@@ -55,7 +55,7 @@ def annotate(
 
 
 def _look_again(store: ElasticsearchStore, result: Result, *, as_json: bool) -> Result:
-    """Annotate what arrived; return the result before where there is no answer: there may be one at the next look."""
+    """Annotate what arrived; without an answer return the result before."""
     try:
         next_result = annotate_stored(store, list(load_published(store, count_unchecked(store))))
     except ElasticsearchError as error:
@@ -99,9 +99,7 @@ def _report(store: ElasticsearchStore, result: Result, *, as_json: bool) -> None
         return
     typer.echo(f"{format_count(result.annotated, 'event')} checked")
     if result.conflicts:
-        typer.echo(
-            f"{format_count(result.conflicts, 'event')} changed by others meanwhile; the next run checks them"
-        )
+        typer.echo(f"{format_count(result.conflicts, 'event')} changed by others meanwhile; run again")
     for identity, reason in result.failed[:10]:
         output.warn(f"{identity}: {reason}")
     if len(result.failed) > 10:

@@ -68,7 +68,7 @@ def common(
 def demo(
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", metavar="FOLDER", help="Write all that the demo makes to this folder."),
+        typer.Option("--out", "-o", metavar="PATH", help="Write all that the demo makes to this folder."),
     ] = Path("build/demo"),
     seed: Annotated[
         int, typer.Option(metavar="N", help="Random seed: it decides which events the incidents hit.")

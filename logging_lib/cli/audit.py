@@ -42,7 +42,7 @@ def audit(
             record = audit_event(opened, event_id, sent_alerts)
     if record is None:
         raise output.fail(
-            f"{event_id}: there is no event with this id; it was erased, is past its retention, or was never indexed",
+            f"{event_id}: there is no event with this id; erased, past its retention, or never indexed",
             code=1,
         )
     if as_json:

@@ -40,17 +40,17 @@ _ClickError = typer.BadParameter.__mro__[2]
 
 
 class Command(TyperCommand):
-    """A command whose flags have no metavar such as ``<bool>``."""
+    """A command whose help names no types."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        return _without_flag_types(super().get_params(ctx))
+        return _without_types(super().get_params(ctx))
 
 
 class Group(TyperGroup):
     """A group that reports a wrong command line on one line, with a suggestion."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        return _without_flag_types(super().get_params(ctx))
+        return _without_types(super().get_params(ctx))
 
     def main(
         self,
@@ -105,6 +105,7 @@ def _with_verbosity(function: Callable[..., Any]) -> Callable[..., Any]:
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation)
         for name, annotation in (("quiet", QuietOption), ("verbose", VerboseOption))
     ]
+    wrapper.__doc__ = _fold(inspect.getdoc(function) or "")
     parameters = [*signature.parameters.values(), *flags]
     del wrapper.__wrapped__  # type: ignore[attr-defined]
     wrapper.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
@@ -112,9 +113,24 @@ def _with_verbosity(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
-def _without_flag_types(parameters: list[Any]) -> list[Any]:
+def _fold(text: str) -> str:
+    """Put each paragraph on one line, which the terminal wraps, and each example on its own."""
+    folded = []
+    for paragraph in text.split("\n\n"):
+        line = " ".join(paragraph.split())
+        if line.startswith(("Example: ", "Examples: ")):
+            title, _, examples = line.partition(": ")
+            line = "\n".join([f"{title}:", *(f"  {part}" for part in examples.split("; "))])
+        folded.append(line)
+    return "\n\n".join(folded)
+
+
+def _without_types(parameters: list[Any]) -> list[Any]:
+    """Leave out types such as ``<bool>`` and ``<path>`` beside a flag or an argument, whose name says it."""
     for parameter in parameters:
-        if getattr(parameter, "is_flag", False) and parameter.metavar is None:
+        if parameter.param_type_name == "argument":
+            parameter.display_type_rich = lambda ctx: None
+        elif parameter.is_flag and parameter.metavar is None:
             parameter.metavar = ""
     return parameters
 

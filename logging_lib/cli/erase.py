@@ -29,7 +29,7 @@ def erase(
     paths: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[PATH]...",
+            metavar="PATH",
             help="Spools, alerts, watch state, reports, profiles and exports: files or folders.",
             show_default=False,
         ),

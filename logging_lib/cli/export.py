@@ -21,7 +21,7 @@ def export(
     which: Annotated[
         str,
         typer.Argument(
-            metavar="[SELECTION]", help="Which predictions: 'last=30d', 'version=2,role=live'. Default: all."
+            metavar="SELECTION", help="Which predictions: 'last=30d', 'version=2,role=live'. Default: all."
         ),
     ] = "",
     store: options.StoreOption = None,
@@ -33,7 +33,7 @@ def export(
         list[str] | None,
         typer.Option(
             metavar="MARK",
-            help=f"Exclude events with this mark: {', '.join(exporting.MARKS)}; repeatable. Default: mark them only.",
+            help=f"Exclude events marked {', '.join(exporting.MARKS)}; repeatable. Default: only mark them.",
         ),
     ] = None,
     flag: Annotated[

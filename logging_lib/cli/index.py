@@ -24,7 +24,7 @@ from logging_lib.store.profiles import file_document, index_profiles
 def index(
     events: Annotated[
         list[Path],
-        typer.Argument(metavar="EVENTS...", help="Spools, or other files and folders of JSON lines."),
+        typer.Argument(metavar="EVENTS", help="Spools, or other files and folders of JSON lines."),
     ],
     store: Annotated[
         Path | None,

@@ -7,7 +7,7 @@ import os
 from collections.abc import Collection
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -21,6 +21,9 @@ from logging_lib.store.port import Store, StoreError
 
 if TYPE_CHECKING:
     from logging_lib.store.connection import Connection
+
+
+ROLES: Final = ("live", "shadow")
 
 
 class UsageError(LoggingLibError):
@@ -77,7 +80,7 @@ def choice(value: str, option: str, known: Collection[str]) -> str:
 
 EVERY_ELASTICSEARCH = (
     "Credentials are read from LOGGING_LIB_ELASTICSEARCH_API_KEY, or from _USER and _PASSWORD, and the CA file "
-    "from _CA. [env var: LOGGING_LIB_ELASTICSEARCH_URL]"
+    "from _CA. Default: $LOGGING_LIB_ELASTICSEARCH_URL."
 )
 StoreOption = Annotated[
     Path | None,

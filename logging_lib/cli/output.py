@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TextIO
 
 import typer
 from rich.console import Console
@@ -32,8 +32,10 @@ from logging_lib._util.suggestions import suggest_file
 from logging_lib._util.text import one_line
 from logging_lib.watch.templating import Medium
 
+_log = logging.getLogger("logging_lib")
 QUIET, NORMAL, VERBOSE = -1, 0, 1
 _verbosity: ContextVar[int] = ContextVar("verbosity", default=NORMAL)
+_logs: ContextVar[bool] = ContextVar("logs", default=False)
 _wants_json: ContextVar[bool] = ContextVar("wants_json", default=False)
 _PROGRESS_AFTER: Final = 2.0
 """Seconds after which a command shows that it works."""
@@ -45,6 +47,8 @@ def set_verbosity(*, quiet: bool, verbose: bool, reset: bool = False) -> None:
     Args:
         reset: begin anew, as each run of the command line does; otherwise neither flag keeps what was set.
     """
+    if reset:
+        _stop_log()
     if reset or quiet or verbose:
         _verbosity.set(VERBOSE if verbose else QUIET if quiet else NORMAL)
     if verbose:
@@ -76,14 +80,19 @@ def console() -> Console:
 
 
 def note(text: object) -> None:
-    """Print a remark on standard error, beside the result; ``--quiet`` leaves it out."""
-    if _verbosity.get() > QUIET:
+    """Print a remark on standard error, beside the result; ``--quiet`` leaves it out. A daemon logs it."""
+    if _logs.get():
+        _log.info("%s", plain(text))
+    elif _verbosity.get() > QUIET:
         print(plain(text), file=sys.stderr)
 
 
 def warn(text: object) -> None:
-    """Print on standard error what went wrong with a part; ``--quiet`` prints it, too."""
-    print(plain(text), file=sys.stderr)
+    """Print on standard error what went wrong with a part; ``--quiet`` prints it, too. A daemon logs it."""
+    if _logs.get():
+        _log.warning("%s", plain(text))
+    else:
+        print(plain(text), file=sys.stderr)
 
 
 # -- progress ----------------------------------------------------------------------------------------------
@@ -136,15 +145,34 @@ class _OneLineFormatter(logging.Formatter):
         return text + "\n" + "".join(traceback.format_exception(error)).rstrip() if is_verbose() else text
 
 
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """Write to what standard error is when a record is written."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
+_handler = _StderrHandler()
+_handler.setFormatter(_OneLineFormatter())
+
+
 def log_to_stderr() -> None:
-    """Write the log of this process to standard error, as a daemon does."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(_OneLineFormatter())
+    """Write the log of this process, and all remarks, to standard error: one line each with its time."""
+    _logs.set(True)
     level = {QUIET: logging.WARNING, NORMAL: logging.INFO, VERBOSE: logging.DEBUG}[_verbosity.get()]
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("logging_lib").setLevel(level)
     # Its client logs each request, and each one that failed, which our own lines say as well.
     logging.getLogger("elastic_transport").setLevel(logging.INFO if is_verbose() else logging.ERROR)
+    logging.getLogger().addHandler(_handler)
+
+
+def _stop_log() -> None:
+    """End what ``log_to_stderr`` began, where several command lines are run in one process."""
+    if _logs.get():
+        _logs.set(False)
+        logging.getLogger().removeHandler(_handler)
+        logging.getLogger("logging_lib").setLevel(logging.NOTSET)
 
 
 # -- JSON --------------------------------------------------------------------------------------------------
@@ -173,7 +201,10 @@ JsonOption = Annotated[bool, json_option("Print the result as JSON.")]
 
 
 def print_error(message: str) -> None:
-    """Print ``error: ...`` on standard error, in color on a terminal."""
+    """Print ``error: ...`` on standard error, in color on a terminal. A daemon logs it."""
+    if _logs.get() and not is_verbose():
+        _log.error("%s", plain(message))
+        return
     first, *others = message.splitlines() or [""]
     stderr = Console(stderr=True)
     stderr.print(Text("error: ", "bold red").append(plain(first), "default"), soft_wrap=True, highlight=False)

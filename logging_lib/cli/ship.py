@@ -76,7 +76,8 @@ def ship(
         return
     if to is None and not replay_dead_letters:
         raise output.fail("--to is missing: give the receiver, such as beats://HOST:5044")
-    _check_spool(spool)
+    if once or to is None:
+        _check_spool(spool)  # a daemon may start before the service does
     with output.handle_errors():
         timeout_seconds = options.duration(
             timeout, "--timeout", least=timedelta(milliseconds=100)
@@ -151,7 +152,7 @@ def _daemon(shipper: Shipper, grace: float) -> None:
         pass
     if not stopped.is_set():
         raise output.fail(
-            "the shipper stopped unexpectedly; the events that it has not shipped are in the spool", 1
+            "the shipper stopped unexpectedly; events that were not shipped stay in the spool", 1
         )
     shipper.stop(grace)
     worker.join(grace)
@@ -159,9 +160,8 @@ def _daemon(shipper: Shipper, grace: float) -> None:
 
 def _check_spool(spool: Path) -> None:
     if not spool.is_dir():
-        raise output.fail(
-            f"{spool}: no such folder{suggest_file(spool) or '; give the folder that the service logs to'}"
-        )
+        hint = suggest_file(spool) or "; give the folder that the service logs to"
+        raise output.fail(f"{spool}: no such folder{hint}")
 
 
 def _status(spool: Path, as_json: bool) -> None:
@@ -199,7 +199,7 @@ def _status(spool: Path, as_json: bool) -> None:
     if not state.receiver:
         shipper = "running; nothing to ship yet" if running else "has never run on this spool"
     else:
-        shipper = f"{'running' if running else 'not running'}, {'ships' if running else 'shipped'} to {state.receiver}"
+        shipper = f"{'running, ships' if running else 'not running, shipped'} to {state.receiver}"
     rate = f"; {document['rate']:,.0f} per second in the last minute" if running else ""
     typer.echo(output.plain(f"shipper    {shipper}"))
     typer.echo(f"waiting    {format_count(events, 'event')}, {size / 1e6:.1f} MB{oldest_text}")

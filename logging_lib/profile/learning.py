@@ -160,7 +160,7 @@ def learn(
     if days < MIN_DAYS:
         raise LearningError(
             f"{len(seconds)} predictions {found}, {MIN_EVENTS} or more on {days} days: at least {MIN_DAYS} days "
-            "are needed; learn later, or from further back (--days, --max-rows)"
+            "are needed; learn later, or from further back (--since, --max-rows)"
         )
     measured: dict[tuple[bool, str, str], ByWindow] = {}
     noises: dict[tuple[str, str, str], float] = {}
