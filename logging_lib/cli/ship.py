@@ -102,7 +102,11 @@ def ship(
     if once:
         _once(Shipper(spool, receiver, name=str(destination)), spool)
     else:
-        _daemon(Shipper(spool, receiver, name=str(destination), health=Spool(spool)), grace_seconds)
+        _daemon(
+            Shipper(spool, receiver, name=str(destination), health=Spool(spool)),
+            str(destination),
+            grace_seconds,
+        )
 
 
 def _replay(spool: Path) -> None:
@@ -142,10 +146,11 @@ def _once(shipper: Shipper, spool: Path) -> None:
     output.note(f"{format_count(state.shipped - shipped, 'event')} shipped{refused}")
 
 
-def _daemon(shipper: Shipper, grace: float) -> None:
+def _daemon(shipper: Shipper, name: str, grace: float) -> None:
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
+    output.note(f"shipping {shipper.reader.directory} to {name}")
     worker = threading.Thread(target=shipper.run, name="ship", daemon=True)
     worker.start()
     while worker.is_alive() and not stopped.wait(1.0):

@@ -16,6 +16,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from logging_lib._util.formatting import format_count
 from logging_lib._util.suggestions import suggest
 from logging_lib._util.times import format_duration
 from logging_lib.cli import options as store_options
@@ -197,6 +198,8 @@ def run(
                 check_leader=lambda: elector.check(datetime.now(UTC)),
             )
             if not once:
+                where = store or elasticsearch or os.environ.get("LOGGING_LIB_ELASTICSEARCH_URL", "")
+                output.note(f"connected to {where}; {format_count(len(chosen), 'watch')}")
                 _run_daemon(
                     runner,
                     elector,
