@@ -128,7 +128,7 @@ def test_compare_names_the_slice_in_which_a_shadow_differs(
 
 
 def test_skew(call: Call) -> None:
-    found = json.loads(call("skew", "again.parquet", *STORE, "--json", "--record", code=1).stdout)
+    found = json.loads(call("skew", "again.parquet", *STORE, "--json", "--save", code=1).stdout)
     worst = found["features"][0]
     assert (worst["name"], worst["cause"]["name"], found["ok"]) == ("income", "unit", False)
     assert "percent or cents" in call("skew", "again.parquet", *STORE, code=1).stdout
@@ -166,7 +166,7 @@ def test_labels(call: Call) -> None:
 
 def test_export_and_scorecard(call: Call) -> None:
     call("labels", "ingest", "labels.csv", *STORE)
-    done = json.loads(call("export", "--to", "out.parquet", *STORE, "--leave-out", "shadow", "--json").stdout)
+    done = json.loads(call("export", "--to", "out.parquet", *STORE, "--exclude", "shadow", "--json").stdout)
     assert (done["rows"], done["marks"]["shadow"]["share"]) == (300, 0.5)
     assert len(pd.read_parquet("out.parquet")) == 300
     assert "give a file named" in call("export", "--to", "out.txt", *STORE, code=2).stderr

@@ -100,7 +100,7 @@ def test_it_is_shown_published_and_undone(folder: Path, profile: profiles.Profil
     assert written.variation is not None
     assert written.variation.source == "learned"
     assert written.id != profile.id
-    assert "published\n" in invoke(*arguments, "--publish", "--by", "ada").output
+    assert "published\n" in invoke(*arguments, "--publish", "--user", "ada").output
     after = variation_of(folder, profile)
     assert after["source"] == "learned"
     with EmbeddedStore(folder, read_only=True) as store:

@@ -86,7 +86,7 @@ def test_an_edited_dashboard_is_refused_and_shown(server: fake_kibana.Server) ->
     assert "\x1b" not in said
     call("import", "--space", "team-a", "--new-copies")
     assert fleet in server.spaces["team-a"].values()
-    call("import", "--space", "team-a", "--overwrite")
+    call("import", "--space", "team-a", "--force")
     call("diff", "--space", "team-a")
 
 
@@ -102,7 +102,7 @@ def test_what_was_exported_can_be_imported_elsewhere(server: fake_kibana.Server)
         "not imported: dashboard logging-lib-fleet (ML 1 · Fleet: every model at a glance): is there already"
         in said
     )
-    assert "15 of 15" in call("import", "all.ndjson", "--space", "team-a", "--overwrite").stdout
+    assert "15 of 15" in call("import", "all.ndjson", "--space", "team-a", "--force").stdout
 
 
 def test_a_file_that_kibana_would_not_take_is_refused(server: fake_kibana.Server) -> None:
@@ -117,7 +117,7 @@ def test_a_file_that_kibana_would_not_take_is_refused(server: fake_kibana.Server
     ):  # fmt: skip
         Path("bad.ndjson").write_text(text)
         assert says in call("import", "bad.ndjson", code=2).stderr
-    assert "not both" in call("import", "--overwrite", "--new-copies", code=2).stderr
+    assert "not both" in call("import", "--force", "--new-copies", code=2).stderr
     assert not server.spaces["default"]
 
 

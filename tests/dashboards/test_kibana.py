@@ -68,7 +68,7 @@ def test_a_conflict_is_explained_and_nothing_is_touched(
     before = dict(server.spaces["default"])
     made = client.import_objects(wanted)
     assert (made.taken, made.conflicts) == (0, len(wanted))
-    assert "is there already; --overwrite replaces it, --new-copies adds another" in made.refused[0]
+    assert "is there already; --force replaces it, --new-copies adds another" in made.refused[0]
     assert server.spaces["default"] == before
     assert client.import_objects(wanted, new_copies=True).taken == len(wanted)
     assert len(server.spaces["default"]) == 2 * len(wanted)

@@ -108,7 +108,7 @@ def test_a_profile_from_history_is_close_to_that_of_training(
         documents.append(normalized.document)
     assert store.index(elastic.new_stream(), documents).failed == ()
     store.refresh()
-    said = call("profile", "fit", "--from-elasticsearch", "--days", "30", "--model", model, "--version", "1")
+    said = call("profile", "fit", "--since", "30d", "--model", model, "--version", "1")
     assert "2000 rows, 6 features" in said.stdout
     fitted = profiles.load(Path("profile.json"))
     for name, feature in own.features.items():

@@ -89,7 +89,7 @@ def test_an_acknowledged_incident_is_silent_until_it_is_over(place: Place) -> No
     place.found = [finding("a", model="A"), finding("b", model="A"), finding("a", model="B")]
     assert place.run(0) == ["A 1 a\nA 1 b", "B 1 a"]
     place("ack", "na-spike", "--model", "C", code=1)
-    said = place("ack", "na-spike", "--model", "A", "--feature", "a", "--by", "ada")
+    said = place("ack", "na-spike", "--model", "A", "--feature", "a", "--user", "ada")
     assert said.stdout == "acknowledged: na-spike A 1 a\n"
     assert place.run(5) == ["A 1 b", "B 1 a"]
     place("ack", "na-spike")

@@ -198,7 +198,7 @@ def test_an_accepted_change_is_expected_until_that_is_undone(
     wrong = call("accept", "na-spike/loans/1/other", "--store", stored, "--now", later, code=2)
     assert "give --now" in wrong.output
     assert "write WATCH/MODEL" in call("accept", "na-spike", "--store", stored, code=2).output
-    more = ("--now", later, "--by", "ada", "--comment", "a new form")
+    more = ("--now", later, "--user", "ada", "--comment", "a new form")
     entry = json.loads(call("accept", name, "--store", stored, *more, "--json").stdout)
     listed = json.loads(call("incidents", "--store", stored, "--json").stdout)
     assert listed == {"open": [], "accepted": [entry]}
@@ -207,7 +207,7 @@ def test_an_accepted_change_is_expected_until_that_is_undone(
     assert found("2018-02-01T13:55:00Z") == 0
     mails = len(mail_server.mails)
     assert (
-        "no longer accepted" in call("accept", "--undo", entry["id"], "--store", stored, "--by", "eve").stdout
+        "no longer accepted" in call("accept", "--undo", entry["id"], "--store", stored, "--user", "eve").stdout
     )
     assert found("2018-02-01T13:58:00Z") == 1
     assert len(mail_server.mails) == mails  # the throttle outlives it

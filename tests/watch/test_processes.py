@@ -145,7 +145,7 @@ def test_two_runners_send_once_and_one_takes_over(
     """Within the lease's time of the first one's death."""
     watches = watch_file(tmp_path / "w", throttle="1s")
     options = [*place, "--watches", watches, "--smtp-url", mail_server.url, "--lease", "3s"]
-    options += ["--heartbeat", "", "--digest-over", "0"]
+    options += ["--no-heartbeat", "--digest-over", "0"]
     with running(*options) as first:
         until(lambda: len(mail_server.mails) >= 2, "the first one sends nothing")
         with running(*options) as second:
@@ -177,7 +177,7 @@ def test_a_second_run_on_a_state_that_is_held_is_refused(
         watch_file(tmp_path / "w"),
         "--smtp-url",
         mail_server.url,
-        "--heartbeat",
+        "--namespace",
         "",
     ]
     with running(*options, "--lease", "60s") as first:
@@ -201,7 +201,7 @@ def test_sigterm_ends_it_in_time_though_a_server_hangs(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"smtp://127.0.0.1:{silent.getsockname()[1]}"
         options = ["--store", tmp_path / "store", "--watches", watch_file(tmp_path / "w"), "--smtp-url", url]
-        with running(*options, "--grace", "1") as process:
+        with running(*options, "--grace", "1s") as process:
             silent.settimeout(WAIT_SECONDS)
             connection, _ = silent.accept()
             process.terminate()
