@@ -149,7 +149,10 @@ def test_a_cluster_without_events_is_not_all_well(tmp_path: Path, monkeypatch: p
         (["watch", "backtest", "x", "--elasticsearch", "http://h"], "either files or a store"),
         (["index", "x", "--store", "s", "--elasticsearch", "http://h"], "not both"),
         (["index", "x"], "--store FOLDER, or --elasticsearch URL"),
-        (["index", "x", "--elasticsearch", "h:9200"], "no URL such as"),
+        (
+            ["index", "x", "--elasticsearch", "h:9200"],
+            "--elasticsearch h:9200: not a URL such as https://localhost:9200; did you mean https://h:9200, or http",
+        ),
         (["watch", "backtest", "--elasticsearch", "http://127.0.0.1:9"], "no answer"),
     ],
 )

@@ -78,7 +78,7 @@ def test_a_dry_run_changes_nothing(run: Run, profile: profiles.Profile, inputs: 
     before = {file: file.read_bytes() for file in Path("spool").iterdir()}
     said = run("erase", "spool", "--subject", PERSON).output
     assert "5 events would be erased" in said
-    assert "say --yes" in said
+    assert "give --yes" in said
     assert {file: file.read_bytes() for file in Path("spool").iterdir()} == before
     assert not Path("erasures").exists()
 
@@ -92,7 +92,7 @@ def test_events_labels_and_shadows_go_and_others_stay(
     assert [event["ml"]["request"]["id"] for event in left] == ["req-1", "req-1"]
     log.prediction(inputs, prediction=9.0, request_id="req-3")  # the writer's open file is still its own
     assert events(Path("spool"))[-1]["ml"]["request"]["id"] == "req-3"
-    assert "nothing of this subject" in run("erase", "spool", "--subject", PERSON, "--yes").output
+    assert "nothing of this person" in run("erase", "spool", "--subject", PERSON, "--yes").output
 
 
 def test_the_shipper_goes_on_where_it_was(
@@ -263,7 +263,7 @@ def test_a_run_that_was_stopped_within_a_line_is_finished(
 
 def test_wrong_input_is_said_with_its_remedy(run: Run) -> None:
     assert "--subject" in run("erase", "spool", code=2).output
-    assert "say where" in run("erase", "--subject", PERSON, code=2).output
+    assert "say where to erase" in run("erase", "--subject", PERSON, code=2).output
     assert "no such file" in run("erase", "nowhere", "--subject", PERSON, code=2).output
     Path("x.json").write_text("{}")
     assert "no record" in run("erase", ".", "--subject", PERSON, "--record", "x.json", code=2).output

@@ -193,7 +193,7 @@ def test_notes_are_in_order_of_importance_and_a_draft_can_be_fitted_with(tmp_pat
         rows.append(f'{1000 + i},{moment},{price},"{1 + i % 7},{i % 900 + 100}",{i * 613 % 97:05d},1')
     (tmp_path / "t.csv").write_text("\n".join(rows))
     output = fit(tmp_path / "t.csv", "--suggest-config", str(tmp_path / "draft.yml"))
-    looked_at = output.partition("look at these, the most important first:\n")[2].splitlines()
+    looked_at = output.partition("Check these, the most important first:\n")[2].splitlines()
     assert [line.split()[1] for line in looked_at] == [
         "order_id", "requested_at", "price", "salary", "zip", "const",
     ]  # fmt: skip

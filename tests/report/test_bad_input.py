@@ -44,7 +44,7 @@ def test_an_empty_store(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     result = run("--store", tmp_path / "store")
     assert result.exit_code == 2
-    assert "holds no events; index some with" in result.output
+    assert "this folder has no events; index some" in result.output
 
 
 def test_one_event(fit: profile.Profile) -> None:

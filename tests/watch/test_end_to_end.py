@@ -105,7 +105,7 @@ def test_list_and_show(call: Callable[..., Result]) -> None:
     assert row["every"] == "5m"
     assert row["windows"] == ["15m", "1h", "6h", "24h"]
     assert row["false_alarms"] == pytest.approx(1 / BUDGETED, abs=1e-6)
-    assert "at most once in 1d an incident" in call("show", "na-spike").stdout
+    assert "at most once per 1d per incident" in call("show", "na-spike").stdout
     assert json.loads(call("show", "na-spike", "--json").stdout)["metadata"]["title"] == "NA spike"
 
 
@@ -139,7 +139,7 @@ def test_a_backtest_finds_the_incident_and_is_silent_before(
     assert ONSET < datetime.fromisoformat(alert["time"]) <= ONSET + timedelta(minutes=45)
     only = ("backtest", spool, "--profile", fitted, "--watch", "na-spike", "--every", "30m")
     table = call(*only)
-    assert "1 alert in 11 ticks over 600 events" in table.stdout
+    assert "1 alert, 11 ticks, 600 events" in table.stdout
     assert "not used: 1 not_json, 1 torn" in table.stderr
     quiet = call(*only, "--until", ONSET.isoformat())
     assert "0 alerts" in quiet.stdout
@@ -207,7 +207,8 @@ def test_an_accepted_change_is_expected_until_that_is_undone(
     assert found("2018-02-01T13:55:00Z") == 0
     mails = len(mail_server.mails)
     assert (
-        "no longer accepted" in call("accept", "--undo", entry["id"], "--store", stored, "--user", "eve").stdout
+        "no longer accepted"
+        in call("accept", "--undo", entry["id"], "--store", stored, "--user", "eve").stdout
     )
     assert found("2018-02-01T13:58:00Z") == 1
     assert len(mail_server.mails) == mails  # the throttle outlives it
@@ -266,18 +267,21 @@ def test_a_failing_watch_ends_with_1(call: Callable[..., Result], stored: Path, 
             ["run", "--once", "--store", "STORE", "--now", "today", "--dry-run"],
             "--now: 'today' is not an ISO 8601 time",
         ),
-        (["run", "--once", "--store", "STORE", "--dry-run", "--watch", "x"], "no watch 'x'; there are"),
+        (
+            ["run", "--once", "--store", "STORE", "--dry-run", "--watch", "x"],
+            "x: there is no watch with this id; there are",
+        ),
         (
             ["run", "--once", "--store", "STORE", "--smtp-url", "ftp://x"],
             "LOGGING_LIB_SMTP_URL: write one of",
         ),
         (["run", "--once", "--store", "STORE", "--dry-run", "--state", "SPOOL/a.jsonl"], "is no state"),
         (["run", "--once", "--store", "STORE", "--dry-run", "--profile", "SPOOL/a.jsonl"], "a.jsonl"),
-        (["show", "nope"], "no watch 'nope'; there are"),
+        (["show", "nope"], "nope: there is no watch with this id; there are"),
         (["list", "--watches", "SPOOL"], "there is no *.json"),
         (["list", "--watches", "SPOOL/a.jsonl"], "is not JSON"),
         (["backtest", "nowhere"], "nowhere: no such file"),
-        (["backtest", "SPOOL", "--every", "5"], "--every: '5' is no duration"),
+        (["backtest", "SPOOL", "--every", "5"], "--every 5: not a duration"),
         (["backtest", "SPOOL", "--every", "1ms"], "--every: must be at least 1s"),
         (["backtest", "SPOOL", "--since", "x"], "--since: 'x' is not an ISO 8601 time"),
         (["backtest", "EMPTY"], "no event was read"),

@@ -47,7 +47,7 @@ def test_a_store_without_events_is_refused(call: Call, tmp_path: Path, fitted: P
     folder = tmp_path / "made"
     (folder / "ml-profiles").mkdir(parents=True)
     result = call("run", "--once", "--store", folder, "--dry-run", code=2)
-    wanted = f"{folder}: holds no events; index some with: logging-lib index SPOOL --store {folder}"
+    wanted = f"{folder}: this folder has no events; index some: logging-lib index SPOOL --store {folder}"
     assert wanted in result.stderr.replace("\n", " ")
 
 

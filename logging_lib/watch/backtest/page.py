@@ -118,7 +118,7 @@ def _rates(result: Backtest, what_if: Backtest | None) -> Iterable[dict[str, Any
 
 def _notes(result: Backtest) -> Iterable[str]:
     for (watch, error), runs in result.failures.items():
-        yield f"{watch}: {runs:,} runs failed: {error}"
+        yield f"{watch}: {format_count(runs, 'run')} failed: {error}"
     for (model, version, reason), runs in result.skipped.items():
         yield f"not evaluated: {model} {version}: {reason} ({runs:,} runs)"
     for name, reason in result.slow.items():
