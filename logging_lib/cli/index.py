@@ -17,7 +17,6 @@ from logging_lib.schema import DEFAULT_NAMESPACE, data_stream
 from logging_lib.schema.templates import PROFILE_FILES
 from logging_lib.store import loading
 from logging_lib.store.duckdb.store import EmbeddedStore
-from logging_lib.store.port import StoreError
 from logging_lib.store.profiles import file_document, index_profiles
 
 
@@ -54,8 +53,7 @@ def index(
     """
     with output.handle_errors(OSError, ValueError), output.progress("Indexing events") as report_progress:
         loaded_profiles = [profile.load(path) for path in profiles or []]
-        if store is not None and elasticsearch is not None:
-            raise StoreError("give either --store or --elasticsearch, not both")
+        store = options.choose_place(store, elasticsearch)
         target = EmbeddedStore(store) if store is not None else options.open_elasticsearch(elasticsearch)
         with contextlib.closing(target):
             loading.reject_other_files(events)

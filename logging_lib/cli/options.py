@@ -178,6 +178,19 @@ def connect(url: str | None = None, *, timeout: float | None = None) -> Connecti
     return Connection(settings, timeout=TIMEOUT if timeout is None else timeout)
 
 
+def choose_place(directory: Path | None, url: str | None) -> Path | None:
+    """Return the folder of the embedded store, or None where ``--elasticsearch`` takes its place.
+
+    Raises:
+        UsageError: both were typed. A folder that is only in the environment gives way.
+    """
+    if directory is None or url is None:
+        return directory
+    if str(directory) == os.environ.get("LOGGING_LIB_STORE"):
+        return None
+    raise UsageError("give either --store or --elasticsearch, not both")
+
+
 def choose(
     directory: Path | None, url: str | None, *, read_only: bool = False, progress: Progress | None = None
 ) -> Store:
@@ -190,8 +203,7 @@ def choose(
         StoreError: none is named or both are, a setting is wrong, or it holds no events: it would answer that
             all is well.
     """
-    if directory is not None and url is not None:
-        raise StoreError("give either --store or --elasticsearch, not both")
+    directory = choose_place(directory, url)
     if directory is not None:
         return open_store(directory, read_only=read_only, progress=progress)
     store = open_elasticsearch(url)

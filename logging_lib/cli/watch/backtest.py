@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -163,7 +164,8 @@ def _open_history(
     stack: contextlib.ExitStack,
 ) -> tuple[Store, loading.LoadSummary | None]:
     """What a backtest replays: files, normalized into a store of its own, or a store as it is."""
-    if events and (directory is not None or url is not None):
+    is_typed = directory is not None and str(directory) != os.environ.get("LOGGING_LIB_STORE")
+    if events and (is_typed or url is not None):
         raise UsageError("give either files or a store, not both")
     if not events:
         replay_store = options.choose(directory, url, read_only=True)

@@ -84,8 +84,7 @@ def open_state(store: Path | None, elasticsearch: str | None, state: Path | None
     """
     if state is not None:
         return FileState(state)
-    if store is not None and elasticsearch is not None:
-        raise UsageError("give either --store or --elasticsearch, not both")
+    store = options.choose_place(store, elasticsearch)
     if store is not None:
         return FileState(options.existing_folder(store) / FOLDER)
     if not is_named(store, elasticsearch, state):
