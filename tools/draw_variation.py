@@ -14,7 +14,7 @@ from logging_lib import profile as profiles
 from logging_lib._util import vegalite
 from logging_lib.html import theme
 from logging_lib.profile.config import Config
-from logging_lib.profile.variation import measure_bins
+from logging_lib.profile.distances import measure_bins
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "docs" / "images" / "natural-variation.svg"

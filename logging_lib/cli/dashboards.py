@@ -301,6 +301,7 @@ def preview(
         from logging_lib.dashboards import preview as previewing
         from logging_lib.dashboards.page import render_preview
         from logging_lib.dashboards.serve import server
+        from logging_lib.report.attention import list_attention
 
         dashboards = sorted(
             load_dashboards(specs or content.path("kibana_dashboards")), key=lambda dashboard: dashboard.title
@@ -328,7 +329,14 @@ def preview(
             periods = list(dict.fromkeys(dashboard["period"] for dashboard in selections))
             out.mkdir(parents=True, exist_ok=True)
             (out / "index.html").write_text(
-                render_preview(dashboards, available, views=views, periods=periods), "utf-8"
+                render_preview(
+                    dashboards,
+                    available,
+                    views=views,
+                    periods=periods,
+                    attention=list_attention(opened, models or available["models"]),
+                ),
+                "utf-8",
             )
             counts = (
                 f"{format_count(len(dashboards), 'dashboard')}, {format_count(len(selections), 'selection')}"
@@ -336,7 +344,13 @@ def preview(
             typer.echo(f"{out / 'index.html'}: {counts}")
             return
         preview_server = stack.enter_context(
-            server(opened, dashboards, port=port, clock=lambda: datetime.now(UTC))
+            server(
+                opened,
+                dashboards,
+                port=port,
+                clock=lambda: datetime.now(UTC),
+                list_attention=list_attention,
+            )
         )
         typer.echo(f"http://127.0.0.1:{preview_server.server_port}/ (stop it with Ctrl-C)")
         with contextlib.suppress(KeyboardInterrupt):

@@ -37,7 +37,7 @@ def for_profile(profile: Profile) -> Dashboard:
         ),
         Panel(title="Predictions", chart="metric", metric="count", filter=version_filter, width=12, height=6),
         Panel(
-            title="Failed predictions · good is 0 %",
+            title="Failed predictions · should be 0 %",
             chart="metric",
             formula="count(failed) / count()",
             where={"failed": {"event.outcome": "failure"}},
@@ -47,7 +47,7 @@ def for_profile(profile: Profile) -> Dashboard:
             height=6,
         ),
         Panel(
-            title="Applied another profile · good is 0 %",
+            title="Applied another profile · should be 0 %",
             chart="metric",
             formula="count(other) / count()",
             where={"other": {"ml.profile.status": ["none", "mismatch"]}},
@@ -98,7 +98,7 @@ def _build_output_panels(output: Feature, version_filter: Filter) -> list[Panel]
         mean, std = output.moments.mean, output.moments.std
         return [
             Panel(
-                title="Mean prediction with its standard-error band · good is at training's mean",
+                title="Mean prediction with its standard-error band · should be at training's mean",
                 chart="line",
                 metric="average",
                 field="ml.prediction.value",
@@ -107,7 +107,7 @@ def _build_output_panels(output: Feature, version_filter: Filter) -> list[Panel]
                 filter=version_filter,
             ),
             Panel(
-                title="Standard deviation of predictions · good is at training's",
+                title="Standard deviation of predictions · should be at training's",
                 chart="line",
                 metric="std",
                 field="ml.prediction.value",
@@ -117,7 +117,7 @@ def _build_output_panels(output: Feature, version_filter: Filter) -> list[Panel]
         ]
     return [
         Panel(
-            title="Predicted classes · good keeps its shares",
+            title="Predicted classes · should keep their shares",
             chart="area",
             stack="share",
             split="ml.prediction.label",
@@ -133,7 +133,7 @@ def _build_bins_panel(feature: Feature, label: str, version_filter: Filter) -> P
     bins = feature.expected_bins()
     total = sum(bins.values())
     return Panel(
-        title=f"{label}: bins · good lies at the ticks",
+        title=f"{label}: bins · should be at the ticks",
         description=f"{feature.kind}. Bars: the share of served predictions; ticks: of training rows.",
         chart="bins",
         feature=feature.name,
@@ -147,7 +147,7 @@ def _build_checks_panel(feature: Feature, label: str, version_filter: Filter) ->
     expected_checks = [check for check in CHECKS if check in feature.expected]
     checks = expected_checks or ["missing", "absent"]
     return Panel(
-        title=f"{label}: checks · good is on the dashed lines",
+        title=f"{label}: checks · should be on the dashed lines",
         description="The share of predictions in which the feature was "
         + ", ".join(_CHECKS[c] for c in checks),
         chart="line",

@@ -35,6 +35,7 @@ def check(dashboard: Dashboard, schema: Schema) -> Iterator[Finding]:
 def _check_panel(panel: Panel, schema: Schema) -> Iterator[Finding]:
     yield from _check_shape(panel)
     yield from _check_filter(panel.filter, panel.dataset, schema, ("filter",))
+    yield from _check_filter(panel.needs, panel.dataset, schema, ("needs",))
     for name, condition in panel.where.items():
         yield from _check_filter(condition, panel.dataset, schema, ("where", name))
     for place, name in enumerate(panel.splits):

@@ -17,6 +17,7 @@ def render_preview(
     *,
     views: Mapping[str, Any] | None = None,
     periods: Sequence[str] | None = None,
+    attention: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """Render the page.
 
@@ -24,10 +25,13 @@ def render_preview(
         choices: of ``preview.choices``.
         views: of ``preview.static_views``; None for a page that asks its server.
         periods: that can be chosen; default: all that are shorter than the data.
+        attention: of each model its ``model``, ``version``, ``level``, ``headline`` and ``sentence``, the most
+            urgent first; the first dashboard begins with them.
     """
     selectable_periods = [WHOLE, *choices["periods"]] if periods is None else list(periods)
     data = {
         "dashboards": outline(dashboards), "choices": choices, "views": views, "periods": selectable_periods,
+        "attention": list(attention),
         "period": "24h" if "24h" in selectable_periods else WHOLE,
     }  # fmt: skip
     return render_app(

@@ -168,6 +168,9 @@ def panel_view(store: Store, panel: Panel, panel_selection: PanelSelection) -> V
     if panel.chart == "text":
         return views.view(panel, [])
     try:
+        needs_search = queries.needs_request(panel, panel_selection)
+        if needs_search is not None and not store.search(*needs_search)["hits"]["total"]["value"]:
+            return {"kind": "hidden"}
         expected_search = queries.expected_request(panel, panel_selection)
         expected = None if expected_search is None else store.search(*expected_search)
         try:

@@ -76,6 +76,15 @@ def shared_request(panel: Panel, selection: PanelSelection) -> tuple[str, Body]:
     return request(panel, selection)
 
 
+def needs_request(panel: Panel, selection: PanelSelection) -> tuple[str, Body] | None:
+    """Build the search whose number of hits says whether the panel has anything to show; None if it always has."""
+    if not panel.needs:
+        return None
+    needed = panel.model_copy(update={"filter": panel.needs})
+    body = {"size": 0, "track_total_hits": True, "query": _build_query(needed, selection)}
+    return sources.indices(panel.dataset, selection.namespace), body
+
+
 def expected_request(panel: Panel, selection: PanelSelection) -> tuple[str, Body] | None:
     """Build the search for what training had; None where the panel does not compare with it.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,12 +22,20 @@ HOST = "127.0.0.1"
 
 
 def server(
-    store: Store, dashboards: Sequence[Dashboard], *, port: int, clock: Callable[[], datetime]
+    store: Store,
+    dashboards: Sequence[Dashboard],
+    *,
+    port: int,
+    clock: Callable[[], datetime],
+    list_attention: Callable[[Store, Iterable[str]], Sequence[Mapping[str, Any]]] = lambda *_: (),
 ) -> ThreadingHTTPServer:
     """Create a server that is bound, not yet serving; port 0 takes any that is free.
 
     Requests that name another host are refused: a page of the web could otherwise have its own name point here
     (DNS rebinding). There are four addresses, so nothing of the file system can be reached.
+
+    Args:
+        list_attention: what ``render_preview`` takes as ``attention``, of a store and the names of its models.
 
     Raises:
         OSError: the port is taken.
@@ -93,7 +101,9 @@ def server(
 
     def answer_page(_: dict[str, str]) -> tuple[str, bytes]:
         store.refresh()
-        return "text/html", render_preview(dashboards, choices(store, now=clock())).encode()
+        available = choices(store, now=clock())
+        attention = list_attention(store, available["models"])
+        return "text/html", render_preview(dashboards, available, attention=attention).encode()
 
     def answer_choices(_: dict[str, str]) -> tuple[str, bytes]:
         store.refresh()

@@ -200,6 +200,7 @@ class Panel(_Strict):
         metric, field, percentile, formula, format: the number, in short where there is one; else ``metrics``.
         where: the filters that formulas name.
         filter: which events count at all.
+        needs: the preview shows the panel only where an event matches this filter, such as one of a shadow model.
         band: a band of the mean's standard error, for ``metric: average`` alone.
         stack: ``no``, ``yes``, or ``share`` (stacked to 100 %).
         expected: what training had, from the published profile: of a check (``rates``), or of all bins.
@@ -229,6 +230,7 @@ class Panel(_Strict):
     metrics: tuple[Metric, ...] = ()
     where: dict[str, Filter] = Field(default_factory=dict)
     filter: Filter = Field(default_factory=dict)
+    needs: Filter = Field(default_factory=dict)
     band: bool = False
     stack: Literal["no", "yes", "share"] = "no"
     expected: Check | Literal["bins"] | None = None

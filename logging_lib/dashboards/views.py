@@ -2,7 +2,8 @@
 
 A view is a JSON object with ``kind``: ``numbers`` (``numbers``: [label, text]), ``table`` (``columns``, ``rows``),
 ``charts`` (``specs``, and the same as ``columns`` and ``rows``), ``text`` (``html``), ``empty`` or ``error``
-(``note``). Values of logs are in it as they are: the page writes them as text.
+(``note``), or ``hidden``: a panel of what does not exist here, such as a shadow model. Values of logs are in it
+as they are: the page writes them as text.
 """
 
 from __future__ import annotations

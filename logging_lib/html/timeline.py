@@ -17,6 +17,16 @@ WIDTHS: Final = (980, 300)
 MANY_GAPS: Final = 24
 _COUNT_AXIS: Final[Spec] = {"tickCount": 4, "format": "~s"}
 _DASHES: Final = ([1, 0], [5, 3], [2, 2])
+_FLAG_SIZE: Final = 19
+"""Pixels from one flag's center to the next one's, so that they do not touch."""
+_FLAG: Final[Spec] = {
+    "type": "point",
+    "shape": "circle",
+    "filled": True,
+    "size": 230,
+    "color": ALERT,
+    "opacity": 1,
+}
 
 
 @dataclass(frozen=True)
@@ -170,7 +180,7 @@ def lines(
         return {
             "width": width,
             "height": height,
-            "layer": [*layers, *_draw_gap_rules(axis), *_draw_marks(axis, marks)],
+            "layer": [*layers, *_draw_gap_rules(axis), *_draw_marks(axis, marks, width)],
         }
 
     return Drawing(title, description, tuple(build(width) for width in WIDTHS))
@@ -215,7 +225,7 @@ def bars(
         return {
             "width": width,
             "height": 120,
-            "layer": [stacked, *_draw_gap_rules(axis), *_draw_marks(axis, marks)],
+            "layer": [stacked, *_draw_gap_rules(axis), *_draw_marks(axis, marks, width)],
         }
 
     return Drawing(title, description, tuple(build(width) for width in WIDTHS))
@@ -234,31 +244,29 @@ def _draw_gap_rules(axis: TimeAxis) -> list[Spec]:
     ]
 
 
-def _draw_marks(axis: TimeAxis, marks: Sequence[Mark]) -> list[Spec]:
-    values = [
-        {"i": place, "number": str(mark.number)}
-        for mark in marks
-        if (place := axis.place(mark.time)) is not None
-    ]
-    if not values:
-        return []
-    x: Spec = {"x": {"field": "i", "type": "quantitative"}}
-    dot = {
-        "type": "point",
-        "shape": "circle",
-        "filled": True,
-        "size": 230,
-        "color": ALERT,
-        "opacity": 1,
-        "y": 0,
-    }
-    text = {"type": "text", "color": "var(--page)", "fontWeight": "bold", "y": 0, "dy": 1}
-    return [
-        {
-            "data": {"values": values},
-            "mark": {"type": "rule", "color": ALERT, "strokeWidth": 1.5},
-            "encoding": x,
-        },
-        {"data": {"values": values}, "mark": dot, "encoding": x},
-        {"data": {"values": values}, "mark": text, "encoding": {**x, "text": {"field": "number"}}},
-    ]
+def _draw_marks(axis: TimeAxis, marks: Sequence[Mark], width: int) -> list[Spec]:
+    """Draw numbered flags above the plot: flags that would overlap stand in rows, one above the other."""
+    pixels_per_place = width / max(len(axis.times), 1)
+    row_ends: list[float] = []
+    values = []
+    for place, number in sorted(
+        (place, mark.number) for mark in marks if (place := axis.place(mark.time)) is not None
+    ):
+        x = place * pixels_per_place
+        row = next((row for row, end in enumerate(row_ends) if x - end >= _FLAG_SIZE), len(row_ends))
+        row_ends[row : row + 1] = [x]
+        values.append({"i": place, "number": str(number), "row": row})
+    x_encoding: Spec = {"x": {"field": "i", "type": "quantitative"}}
+    rules: list[Spec] = []
+    flags: list[Spec] = []
+    for row in range(len(row_ends)):
+        y = -_FLAG_SIZE * row
+        data = {"values": [value for value in values if value["row"] == row]}
+        rule = {"type": "rule", "color": ALERT, "strokeWidth": 1.5, "y": y, "y2": "height"}
+        text = {"type": "text", "color": "var(--page)", "fontWeight": "bold", "y": y, "dy": 1}
+        rules.append({"data": data, "mark": rule, "encoding": x_encoding})
+        flags += [
+            {"data": data, "mark": {**_FLAG, "y": y}, "encoding": x_encoding},
+            {"data": data, "mark": text, "encoding": {**x_encoding, "text": {"field": "number"}}},
+        ]
+    return [*rules, *flags]

@@ -12,9 +12,9 @@ import pandas as pd
 from logging_lib.profile.classification import Array, measure_probabilities, measure_rows
 from logging_lib.profile.classifier import CONFIDENCE, Calibration, Classifier
 from logging_lib.profile.coerce import category_text, to_python
-from logging_lib.profile.columns import compute_moments
 from logging_lib.profile.io import ProfileError
 from logging_lib.profile.model import PREDICTION, Quality
+from logging_lib.profile.number_columns import compute_moments
 
 MIN_ROWS: Final = 100
 """Fewer rows calibrate nothing."""

@@ -245,3 +245,21 @@ def _kind_of(value: Any) -> Kind:
     ):
         return "date"
     return "category"
+
+
+def count_equal_rows(codes: Array, present: Array, split: HeldOutSplit, number: int) -> Array:
+    """Count, for each text, the rows that are left out together with one of its own; shape (texts,)."""
+    if split.group is None:
+        return np.zeros(number, dtype=np.int64)
+    groups, place = np.unique(split.group, return_inverse=True)
+    sizes = np.bincount(place[present], minlength=len(groups))[place]
+    largest = np.zeros(number, dtype=np.int64)
+    np.maximum.at(largest, codes[present], sizes[present])
+    return largest
+
+
+def order_codes(codes: Array, rank: Array) -> list[int]:
+    in_order = np.full(len(rank), -1, dtype=np.int64)
+    in_order[rank] = codes
+    ordered: list[int] = in_order.tolist()
+    return ordered

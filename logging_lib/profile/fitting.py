@@ -12,15 +12,10 @@ import pandas as pd
 
 from logging_lib._util.formatting import join_names
 from logging_lib._util.suggestions import suggest
-from logging_lib.profile.calibration import (
-    ClassifierColumns,
-    calibrate,
-    read_answers,
-    with_predicted_class,
-)
+from logging_lib.profile.calibration import ClassifierColumns, calibrate, read_answers, with_predicted_class
 from logging_lib.profile.classifier import Classifier
 from logging_lib.profile.coerce import NA_VALUES, format_epoch, to_epoch
-from logging_lib.profile.columns import FittedColumn, compute_moments, fit_column
+from logging_lib.profile.columns import FittedColumn, fit_column
 from logging_lib.profile.config import Config, FeatureConfig, parse_timezone, validate_columns
 from logging_lib.profile.encoding import HeldOutSplit, is_number_dtype
 from logging_lib.profile.environment import installed_versions
@@ -28,6 +23,7 @@ from logging_lib.profile.io import ProfileError, with_content_hash
 from logging_lib.profile.model import PREDICTION, Feature, HeldOut, Profile, Quality
 from logging_lib.profile.multilabel import fit_labels, is_multilabel
 from logging_lib.profile.notes import Note
+from logging_lib.profile.number_columns import compute_moments
 from logging_lib.profile.recognition import parse_scores, recognize_classifier
 from logging_lib.profile.review import note_placeholders
 from logging_lib.profile.variation import RowStates, measure_variation, state_default

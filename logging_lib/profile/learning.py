@@ -25,6 +25,7 @@ import numpy as np
 
 from logging_lib._util.errors import LoggingLibError
 from logging_lib.profile.coerce import format_epoch, to_epoch
+from logging_lib.profile.distances import Distances, keep_rises, measure_bins, measure_rates
 from logging_lib.profile.encoding import Array
 from logging_lib.profile.model import (
     PREDICTION,
@@ -33,21 +34,8 @@ from logging_lib.profile.model import (
     NaturalVariation,
     Variation,
 )
-from logging_lib.profile.variation import (
-    DAY,
-    MIN_EVENTS,
-    ByWindow,
-    Distances,
-    Measured,
-    Origin,
-    Timeline,
-    calibrate,
-    fit_variance,
-    keep_rises,
-    measure_bins,
-    measure_rates,
-    round_number,
-)
+from logging_lib.profile.timeline import DAY, MIN_EVENTS, Origin, Timeline
+from logging_lib.profile.variance import ByWindow, Measured, calibrate, fit_variance, round_number
 from logging_lib.profile.words import find_natural_variation
 
 MIN_DAYS = 7

@@ -30,14 +30,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from statistics import NormalDist
-from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
-from scipy.optimize import nnls
 
 from logging_lib.profile.coerce import format_epoch
+from logging_lib.profile.distances import Distances, keep_rises, measure_bins, measure_rates
 from logging_lib.profile.encoding import NEVER, Array, WordRows
 from logging_lib.profile.model import (
     DEFAULT_FEATURE,
@@ -48,31 +45,22 @@ from logging_lib.profile.model import (
     Rhythm,
     Variation,
 )
+from logging_lib.profile.timeline import DAY, MIN_EVENTS, Origin, Timeline, choose_origins
+from logging_lib.profile.variance import (
+    MIN_WINDOWS,
+    ByWindow,
+    Measured,
+    UnusualWindow,
+    calibrate,
+    round_number,
+)
 
-DAY = 86400.0
-ORIGINS = (0.25, 0.5, 0.75)
 SCORED = 0.8
 """Of a reference, what comes before its last fifth, which is measured against it."""
-MIN_EVENTS = 20
-MIN_SPREAD = 3.0
-"""Of the number of events in windows, so that clusters of events differ from a variance of windows."""
-PHASES = 4
-"""Windows begin at each quarter of their length, as those of watches begin at any time."""
-WIDTH = min(VARIATION_WINDOWS.values())
-"""Of a cell, in seconds: that of the shortest window, so that no cell is in two hours of the week."""
-MIN_WINDOWS = 8
-POOLED_WINDOWS = 30
 MIN_DAYS_OF_RHYTHM = 14
 MAX_DAYS = 3660.0
 """Longer training has a placeholder such as 1970-01-01 among its times, or more windows than fit in memory."""
-ALARMS_PER_MONTH = 0.1
-OVERLAP = 2.0
-"""Scheduled runs see overlapping windows, which pass a level about twice as often as disjoint ones."""
-MIN_CELL = 5.0
 MAX_NOTES = 5
-NOTED_WINDOWS = ("6h", "24h")
-MIN_UNUSUAL = 3.0
-SMALL_BIN = 0.05
 MIN_EXPLAINED = 0.3
 """A rhythm is kept where it explains this share of the windows' squared distances, or more."""
 MAX_PURITY = 0.9
@@ -125,125 +113,6 @@ class RowStates:
         return measure_bins(reference, observed, is_ordered=self.is_ordered, has_rare=has_rare)
 
 
-class Distances(NamedTuple):
-    """How far windows are from their reference, and the mean square that chance makes of it; shape (windows,)."""
-
-    distance: Array
-    noise: Array
-
-
-class Timeline:
-    """Training's rows in order of time, counted in cells of the shortest window."""
-
-    def __init__(self, seconds: Array, timezone: str) -> None:
-        self.order = np.argsort(seconds, kind="stable")
-        self.ordered = seconds[self.order]
-        self.first, self.last = float(self.ordered[0]), float(self.ordered[-1])
-        self.width = float(WIDTH)
-        self.start = start = self.first // self.width * self.width
-        self.cell = ((self.ordered - start) // self.width).astype(np.int64)
-        self.cells = int(self.cell[-1]) + 1
-        self.starts = start + self.width * np.arange(self.cells + 1)
-        self.days = (self.last - self.first) / DAY
-        self.hour_of_week = _find_hours_of_week(self.starts[:-1], timezone)
-        self.part = find_part_of_week(self.hour_of_week)
-
-    def cumulate(self, rows: Array, columns: Array | None = None, number: int = 1) -> Array:
-        """Count rows, in order of time, cell by cell, and by column; cumulated, shape (cells + 1, number)."""
-        at = self.cell[rows] * number + (columns[rows] if columns is not None else 0)
-        counts = np.bincount(at, minlength=self.cells * number).reshape(self.cells, number)
-        return np.concatenate([np.zeros((1, number)), np.cumsum(counts, axis=0)])
-
-    def measure_traffic(self, cells: int) -> Array:
-        """Measure the events in an hour, for each hour of the week, from the first cells; shape (168,)."""
-        rows = np.bincount(self.hour_of_week[self.cell[: np.searchsorted(self.cell, cells)]], minlength=168)
-        hours = np.bincount(self.hour_of_week[:cells], minlength=168) * self.width / 3600.0
-        return np.asarray(rows / np.maximum(hours, 1e-9)) * (hours > 0)
-
-    def measure_longest_gap(self) -> float:
-        """Measure how many events were expected in the longest gap; once a month a longer one is an exception."""
-        in_cells = self.measure_traffic(self.cells)[self.hour_of_week] * self.width / 3600.0
-        expected = np.interp(self.ordered, self.starts, np.concatenate([[0.0], np.cumsum(in_cells)]))
-        gaps = np.sort(np.diff(expected))
-        exceptions = int(self.days // 30)
-        return float(gaps[-1 - exceptions]) if len(gaps) > exceptions else 0.0
-
-
-def _find_hours_of_week(seconds: Array, timezone: str) -> Array:
-    """Find the local hour of the week, 0 on Monday at midnight; shape (cells,)."""
-    local = pd.DatetimeIndex(pd.to_datetime(seconds, unit="s", utc=True)).tz_convert(timezone)
-    return np.asarray(local.day_of_week * 24 + local.hour)
-
-
-def find_part_of_week(hour_of_week: Array) -> Array:
-    """Find the part of the week, of ``PARTS_OF_WEEK``, that an hour of the week is in."""
-    return np.asarray((hour_of_week >= 120) * 24 + hour_of_week % 24)
-
-
-class Spans(NamedTuple):
-    """The windows of one length after an origin.
-
-    Attributes:
-        starts: the first cell of each; shape (windows,).
-        length: how many cells each has.
-        days: from the origin until the end of each; shape (windows,).
-        phases: how many begin within the length of one.
-    """
-
-    starts: Array
-    length: int
-    days: Array
-    phases: int
-
-
-class Origin:
-    """One reference, all before a cell, and the windows after it; with more than one phase they overlap.
-
-    Attributes:
-        rows: of the reference.
-        windows: by length.
-        mixtures: by length: the share of each part of the week in each window, by the reference's traffic; shape
-            (windows, parts).
-    """
-
-    def __init__(self, timeline: Timeline, cell: int, rows: int, phases: int = 1) -> None:
-        self.cell = cell
-        self.rows = rows
-        self.windows: dict[str, Spans] = {}
-        self.mixtures: dict[str, Array] = {}
-        traffic = timeline.measure_traffic(cell)[timeline.hour_of_week]
-        parts = np.zeros((timeline.cells + 1, PARTS_OF_WEEK))
-        parts[np.arange(1, timeline.cells + 1), timeline.part] = traffic
-        parts = np.cumsum(parts, axis=0)
-        for window, seconds in VARIATION_WINDOWS.items():
-            length = max(1, round(seconds / timeline.width))
-            step = max(1, length // phases)
-            starts = np.arange(cell, timeline.cells - length + 1, step)
-            if len(starts):
-                days = (starts + length - cell) * timeline.width / DAY
-                self.windows[window] = Spans(starts, length, days, length // step)
-                with np.errstate(invalid="ignore"):
-                    mixture = parts[starts + length] - parts[starts]
-                    self.mixtures[window] = mixture / mixture.sum(axis=1, keepdims=True)
-
-    def sum(self, window: str, cumulated: Array) -> Array:
-        """Sum counts over each window, from counts cumulated over cells; shape (windows, ...)."""
-        starts, length = self.windows[window][:2]
-        return np.asarray(cumulated[starts + length] - cumulated[starts])
-
-
-class Measured(NamedTuple):
-    """The distances of the windows of one length after one origin, of those that have enough events."""
-
-    distance: Array
-    noise: Array
-    days: Array
-    keys: list[tuple[int, int]]
-
-
-ByWindow = dict[str, list[Measured]]
-
-
 def measure_variation(seconds: Array, states: list[RowStates], timezone: str = "UTC") -> Variation | None:
     """Measure the natural variation of training.
 
@@ -259,7 +128,7 @@ def measure_variation(seconds: Array, states: list[RowStates], timezone: str = "
         return None
     timeline = Timeline(seconds, timezone)
     measured: dict[tuple[bool, str, str], ByWindow] = {}
-    for origin in _choose_origins(timeline):
+    for origin in choose_origins(timeline):
         for state in states:
             for key, window, distances, events in _measure_state(timeline, state, origin):
                 # No distance: the reference never had that part of the week, or all bins count as one.
@@ -303,14 +172,6 @@ def measure_variation(seconds: Array, states: list[RowStates], timezone: str = "
         if timeline.days >= MIN_DAYS_OF_RHYTHM
         else None,
     )
-
-
-def _choose_origins(timeline: Timeline) -> Iterator[Origin]:
-    for share in ORIGINS:
-        cell = int(timeline.cells * share)
-        rows = int(np.searchsorted(timeline.cell, cell))
-        if cell > 0 and rows >= MIN_EVENTS:
-            yield Origin(timeline, cell, rows, PHASES)
 
 
 def _count_parts(timeline: Timeline, state: RowStates, rows: int | None = None) -> Array:
@@ -429,103 +290,6 @@ def _measure_mean(timeline: Timeline, origin: Origin, window: str, numbers: Arra
         return Distances(effect, 1 / n + 1 / max(len(before), 1)), n
 
 
-def measure_rates(hits: Array, total: Array, expected: int, rows: int) -> Distances:
-    """Measure rates by the arcsine of their roots: 2 asin √p has the variance 1/n (Anscombe, Biometrika 35 (1948)).
-
-    Args:
-        hits, total: failed and all events of each window; shape (windows,).
-        expected, rows: failed and all rows of the reference.
-    """
-    usual = (expected + 0.5) / (rows + 1.0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        distance = 2 * np.arcsin(np.sqrt(hits / total)) - 2 * np.arcsin(np.sqrt(usual))
-        few = np.interp(total * min(usual, 1 - usual), _EXPECTED, _SQUARES)
-        return Distances(distance, few / total + 1 / (rows + 1.0))
-
-
-def _square_roots_of_few(expected: Array) -> Array:
-    """Compute E[4(√X - √λ)²] of Poisson counts X: 1 where many are expected, up to 1.8 around one; shape (λ,)."""
-    counts = np.arange(200)
-    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(counts[1:]))])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        log_p = np.where(expected[:, None] > 0, counts * np.log(expected[:, None]), -np.inf * (counts > 0))
-    p = np.exp(np.nan_to_num(log_p, nan=0.0, neginf=-1e9) - expected[:, None] - log_factorial)
-    return np.asarray((p * 4 * (np.sqrt(counts) - np.sqrt(expected)[:, None]) ** 2).sum(axis=1))
-
-
-_EXPECTED = np.concatenate([np.linspace(0, 5, 101), np.linspace(5.5, 60, 110)])
-_SQUARES = _square_roots_of_few(_EXPECTED)
-
-
-def keep_rises(distances: Distances) -> Distances:
-    """Count no fall as a distance, of what is flagged for a rise only.
-
-    Unknown words become fewer with every row of the reference, of which the last fifth still had more than the
-    windows after it: that is no variation, and none that grows with the days.
-    """
-    return distances._replace(distance=distances.distance.clip(0.0))
-
-
-def measure_bins(
-    reference: Array, observed: Array, *, is_ordered: bool, has_rare: bool = True
-) -> dict[str, Distances]:
-    """Measure how far windows' bins are from the reference's, as ``ml-distribution`` does.
-
-    Args:
-        reference: events of each bin; shape (windows, bins), or (1, bins) for all windows.
-        observed: of each bin in each window; shape (windows, bins).
-        is_ordered: whether there are the measures of ranks, too.
-        has_rare: whether there is the measure of rare bins.
-
-    Returns:
-        ``psi``: the root of the population stability index for each degree of freedom; ``rare``: the largest rise
-        of a rare bin; ``shift`` and ``spread``: of the ranks, in standard deviations.
-    """
-    m, n = reference.sum(axis=1), observed.sum(axis=1)
-    measures = {}
-    with np.errstate(invalid="ignore", divide="ignore"):
-        noise = 1 / n + 1 / m
-        q, p = reference / m[:, None], observed / n[:, None]
-        measures["psi"] = Distances(_compute_psi_distance(reference, observed, m, n), noise)
-        rare = (q <= SMALL_BIN) & (reference > 0)
-        if has_rare and rare.any():
-            usual = (reference + 0.5) / (m + 1)[:, None]
-            rises = 2 * np.arcsin(np.sqrt(p)) - 2 * np.arcsin(np.sqrt(usual))
-            measures["rare"] = Distances(np.where(rare, rises, 0.0).max(axis=1).clip(0.0), noise)
-        if is_ordered and reference.shape[1] >= 4:
-            rank = np.cumsum(q, axis=1) - 0.5 * q - 0.5
-            mean = (q * rank**2).sum(axis=1)
-            variance = (q * rank**4).sum(axis=1) - mean**2
-            varies = (variance > 1e-12) & (mean > 1e-12)
-            shift = (p * rank).sum(axis=1) / np.sqrt(mean)
-            spread = ((p * rank**2).sum(axis=1) - mean) / np.sqrt(variance)
-            measures["shift"] = Distances(np.where(varies, shift, np.nan), noise)
-            measures["spread"] = Distances(np.where(varies, spread, np.nan), noise)
-    return measures
-
-
-def _compute_psi_distance(reference: Array, observed: Array, m: Array, n: Array) -> Array:
-    """Compute the root of the index for each degree of freedom; bins of few expected events count as one."""
-    reference = np.broadcast_to(reference, observed.shape)
-    large = n[:, None] * reference / m[:, None] >= MIN_CELL
-    few_reference = np.where(large, 0.0, reference).sum(axis=1)
-    few_observed = np.where(large, 0.0, observed).sum(axis=1)
-    has_few = (few_reference > 0) | (few_observed > 0)
-    k = large.sum(axis=1) + has_few
-    added = 0.5 * k
-
-    def part(expected: Array, seen: Array) -> Array:
-        q = (expected + 0.5) / (m + added)[:, None]
-        p = (seen + added[:, None] * q) / (n + added)[:, None]
-        return np.asarray((p - q) * np.log(p / q))
-
-    index = np.where(large, part(reference, observed), 0.0).sum(axis=1)
-    index += np.where(has_few, part(few_reference[:, None], few_observed[:, None])[:, 0], 0.0)
-    # Where all bins count as one, the watch says nothing: that is no distance of 0.
-    index = np.where(k >= 2, index, 0.0)
-    return np.where((n > 0) & large.any(axis=1), np.sqrt(index / np.maximum(k - 1, 1)), np.nan)
-
-
 def _follows_rhythm(measured: Mapping[tuple[bool, str, str], ByWindow], name: str) -> bool:
     """Whether the parts of the week explain enough of how far a feature's windows are from training."""
     natural = {}
@@ -553,87 +317,7 @@ def _is_clock(timeline: Timeline, state: RowStates) -> bool:
     return bool(counts.sum() > 0 and counts.max(axis=1).sum() > MAX_PURITY * counts.sum())
 
 
-_Variances = dict[str, dict[str, dict[str, NaturalVariation]]]
-
-
-class _Unusual(NamedTuple):
-    """A window within training that is many times as far as a feature's other windows: perhaps a fault."""
-
-    times: float
-    window: str
-    measure: str
-    start: int
-
-
-def calibrate(
-    measured: Mapping[tuple[bool, str, str], ByWindow], followers: set[str]
-) -> tuple[dict[str, float], dict[bool, _Variances], dict[str, _Unusual]]:
-    """Fit the variances and factors of all measures, then one level for each length of window.
-
-    Returns:
-        The levels; the variances, by all hours and by part of the week; what was unusual by feature.
-    """
-    unusual: dict[str, _Unusual] = {}
-    variances: dict[bool, _Variances] = {False: {}, True: {}}
-    exceedances: dict[str, dict[tuple[int, int], float]] = {}
-    for (by_part, measure, name), by_window in measured.items():
-        if by_part and name not in followers:
-            continue
-        shorter: NaturalVariation | None = None
-        before = 0.0
-        of_feature = variances[by_part].setdefault(measure, {}).setdefault(name, {})
-        for window, seconds in VARIATION_WINDOWS.items():
-            parts = by_window.get(window, [])
-            keys = [key for part in parts for key in part.keys]
-            blocks = [(origin, (start - origin) * WIDTH // seconds) for origin, start in keys]
-            number = len(set(blocks))
-            if number < MIN_WINDOWS:
-                if shorter is not None:  # longer windows vary less, so the shorter one's is on the safe side
-                    of_feature[window] = shorter
-                continue
-            distance = np.concatenate([part.distance for part in parts])
-            noise = np.concatenate([part.noise for part in parts])
-            days = np.concatenate([part.days for part in parts])
-            fitted = fit_variance(distance**2, days, noise)
-            least = None
-            if shorter is not None and number < POOLED_WINDOWS:
-                # Few windows say little of their variance: it is at least that of the mean of independent shorter
-                # ones, and a slow change is as slow in both.
-                least = shorter._replace(variance=shorter.variance * before / seconds)
-                fitted = NaturalVariation(*map(max, fitted, least))
-            ratio = np.abs(distance) / np.sqrt(fitted.compute_square(days, noise))
-            factor = max(_choose_factor(ratio, number), least.factor if least is not None else 0.0)
-            before = seconds
-            shorter = NaturalVariation(*(round_number(n) for n in fitted._replace(factor=factor)))
-            of_feature[window] = shorter
-            maxima = exceedances.setdefault(window, {})
-            if window in NOTED_WINDOWS:
-                usual = max(float(np.quantile(ratio, 1 - _share_of_tail(number))), 1.0)
-                times = float(ratio.max()) / usual
-                if times > MIN_UNUSUAL and (name not in unusual or times > unusual[name].times):
-                    unusual[name] = _Unusual(times, window, measure, keys[int(ratio.argmax())][1])
-            for key, exceedance in zip(blocks, (ratio / factor).tolist(), strict=True):
-                if exceedance > maxima.get(key, 0.0):
-                    maxima[key] = exceedance
-        if of_feature:  # for windows shorter than any that had enough events
-            first = next(iter(of_feature.values()))
-            variances[by_part][measure][name] = {
-                window: of_feature.get(window, first) for window in VARIATION_WINDOWS
-            }
-    levels: dict[str, float] = {}
-    level: float | None = None
-    for window, seconds in VARIATION_WINDOWS.items():
-        values = np.array(list(exceedances.get(window, {}).values()))
-        if len(values) >= POOLED_WINDOWS or (level is None and len(values) >= MIN_WINDOWS):
-            level = round_number(choose_level(values, windows_per_month=30 * DAY / seconds))
-        if level is not None:
-            levels[window] = level
-    if levels:  # for windows shorter than any that had enough events
-        levels = {window: levels.get(window, next(iter(levels.values()))) for window in VARIATION_WINDOWS}
-    return levels, variances, unusual
-
-
-def _write_notes(timeline: Timeline, unusual: Mapping[str, _Unusual]) -> tuple[str, ...]:
+def _write_notes(timeline: Timeline, unusual: Mapping[str, UnusualWindow]) -> tuple[str, ...]:
     """Say what training does not cover, and where something within it may have been wrong."""
     notes = []
     if timeline.days < MIN_DAYS_OF_RHYTHM:
@@ -651,65 +335,6 @@ def _write_notes(timeline: Timeline, unusual: Mapping[str, _Unusual]) -> tuple[s
     if len(ranked) > MAX_NOTES:
         notes.append(f"{len(ranked) - MAX_NOTES} more features are unusual at times within training")
     return tuple(notes)
-
-
-def fit_variance(square: Array, days: Array, noise: Array) -> NaturalVariation:
-    """Fit E[d²] = s² + g · days + e · noise with s² and g at least 0 and e at least 1, by weighted least squares.
-
-    Args:
-        square: of distances; shape (windows,).
-        days: from the reference's end to each window; shape (windows,).
-        noise: what chance makes of a squared distance of independent events; shape (windows,).
-    """
-    # Where windows have about as many events each, clusters and a variance look alike: it counts as a variance,
-    # which more events do not make smaller.
-    is_spread = np.quantile(noise, 0.9) >= MIN_SPREAD * np.quantile(noise, 0.1)
-    columns = np.stack([np.ones(len(days)), days, noise * is_spread], axis=1)
-    fitted = max(float(np.average(square - noise, weights=1 / noise)), 0.0) + noise
-    for _ in range(4):
-        (variance, growth, clustered), _ = nnls(columns / fitted[:, None], (square - noise) / fitted)
-        fitted = variance + growth * days + (1 + clustered) * noise
-    return NaturalVariation(float(variance), float(growth), design_effect=float(1 + clustered))
-
-
-def _choose_factor(ratio: Array, windows: int) -> float:
-    """Compare the tail of standardized distances with the normal distribution's: an upper quantile and the maximum.
-
-    So a measure with rare bursts, such as rain, is wide for itself and leaves the level of all others alone.
-    """
-    normal = NormalDist()
-    tail = _share_of_tail(windows)
-    by_quantile = float(np.quantile(ratio, 1 - tail)) / normal.inv_cdf(1 - 0.5 * tail)
-    by_maximum = float(ratio.max()) / normal.inv_cdf(1 - 0.25 / windows)
-    return max(by_quantile, by_maximum, 0.5)
-
-
-def _share_of_tail(windows: int) -> float:
-    """Return the share of windows that are a measure's tail, which a fault of a day within training may be."""
-    return min(max(5.0 / windows, 0.01), 0.25)
-
-
-def choose_level(exceedances: Array, *, windows_per_month: float) -> float:
-    """Choose the exceedance that is passed ``ALARMS_PER_MONTH`` times a month.
-
-    Args:
-        exceedances: the maximum of each disjoint window; shape (windows,), at least ``MIN_WINDOWS``.
-        windows_per_month: how many disjoint windows a month has.
-    """
-    threshold = float(np.quantile(exceedances, 0.8))
-    above = exceedances[exceedances > threshold] - threshold
-    if len(above):
-        # The scale of an exponential tail by its median, which a fault within training leaves alone.
-        robust = float(np.median(above)) / np.log(2)
-        scale = min(max(robust, float(above.mean())), 2 * robust)
-    else:
-        scale = 0.1 * threshold
-    level = threshold + scale * np.log(0.2 * windows_per_month * OVERLAP / ALARMS_PER_MONTH)
-    return float(min(level, 2.0 * exceedances.max()))
-
-
-def round_number(value: Any) -> float:
-    return float(f"{float(value):.4g}")
 
 
 def state_default(seconds: Array | None = None) -> Variation:

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from logging_lib.profile.coerce import is_null
-from logging_lib.profile.columns import FittedColumn, build_feature, fit_column, fit_numeric
+from logging_lib.profile.columns import FittedColumn, build_feature, fit_column
 from logging_lib.profile.config import Config, FeatureConfig
 from logging_lib.profile.encoding import Array, ColumnFit, HeldOutSplit
 from logging_lib.profile.notes import Importance, Note
+from logging_lib.profile.number_columns import fit_numeric
 from logging_lib.profile.vectors import derived_names, read_vector, round_number
 
 EXAMINED = 200

@@ -159,7 +159,7 @@ def collect(
     watch_by_id = {watch.id: watch for watch in watches}
     interval = _choose_interval(store, subject) if variants else INTERVALS[0]
     training = _read_training(profile)
-    features, unknown = _read_features(store, subject, profile, main)
+    features, unknown = read_features(store, subject, profile, main)
     alerts = merging.merge(found.documents, watch_by_id, {feature.name for feature in features})
     followed = drift.choose_followed(features, alerting.name_checks(alerts))
     moments = _read_moments(store, subject, interval, followed) if main else ()
@@ -248,10 +248,10 @@ def _read_training(profile: Mapping[str, Any] | None) -> Training | None:
     )
 
 
-def _read_features(
+def read_features(
     store: Store, subject: Subject, profile: Mapping[str, Any] | None, main: Variant | None
 ) -> tuple[list[FeatureReport], dict[str, float]]:
-    """The features of the profile, compared, and the weights of the inputs that the profile does not have."""
+    """Return the features of the profile, compared, and the weights of inputs that are not in the profile."""
     if main is None and profile is None:
         return [], {}
     aggregations = store.search(queries.PREDICTIONS, queries.checks(subject)).get("aggregations", {})

@@ -13,6 +13,13 @@ from typing import Any, Final, Literal
 Level = Literal["alert", "notice", "well", "unknown"]
 """``alert``: a watch alerted; ``notice``: worth a look; ``unknown``: nothing could be evaluated."""
 
+HEADLINES: Final[Mapping[Level, str]] = {
+    "alert": "Needs attention",
+    "notice": "Worth a look",
+    "well": "All is well",
+    "unknown": "Not evaluated",
+}
+
 Severity = Literal["low", "medium", "high", "critical"]
 SEVERITIES: Final[tuple[Severity, ...]] = ("low", "medium", "high", "critical")
 """From the least on."""

@@ -30,6 +30,7 @@ from logging_lib.report import drawings, drift
 from logging_lib.report.classifier_panels import show_classifier, show_estimate
 from logging_lib.report.drawings import PERCENTS, variant_name
 from logging_lib.report.model import (
+    HEADLINES,
     SHOWN,
     STATUS_LABELS,
     FeatureReport,
@@ -44,12 +45,6 @@ INPUTS_SHOWN: Final = 6
 """Rows of the table of inputs that are not folded."""
 MAX_DRAWN: Final = 60
 """Inputs with a drawing: of more, the most striking ones."""
-HEADLINES: Final = {
-    "alert": "Needs attention",
-    "notice": "Worth a look",
-    "well": "All is well",
-    "unknown": "Not evaluated",
-}
 _CHECKS = ("missing", "absent", "wrong_type", "unseen", "out_of_range", "oov")
 
 View = dict[str, Any]

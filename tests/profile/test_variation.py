@@ -16,15 +16,9 @@ from typer.testing import CliRunner
 from logging_lib import profile as profiles
 from logging_lib.cli.app import app
 from logging_lib.profile.config import Config
+from logging_lib.profile.distances import SMALL_BIN, Distances, measure_bins
 from logging_lib.profile.model import DEFAULT_FEATURE, Profile, Variation
-from logging_lib.profile.variation import (
-    DEFAULT_LEVEL,
-    SMALL_BIN,
-    Distances,
-    RowStates,
-    measure_bins,
-    measure_variation,
-)
+from logging_lib.profile.variation import DEFAULT_LEVEL, RowStates, measure_variation
 from logging_lib.profile.words import describe_variation
 from logging_lib.watch.scripts.bins import ExpectedBins, ObservedBins
 from logging_lib.watch.scripts.measures import (

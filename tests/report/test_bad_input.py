@@ -152,10 +152,10 @@ def test_a_million_categories(values: int, tmp_path: Path) -> None:
     assert feature.status == "moved"
     assert len(page) < 1_000_000
     assert shown["fleet", "Predictions"]["numbers"] == [["", f"{values:,}"]]
-    top = shown["inputs", "Top unseen values · good is empty"]
+    top = shown["inputs", "Top unseen values · should be empty"]
     assert len(top["rows"]) == 50
     assert all(re.fullmatch(r".*=value-\d+", name) and count == "1" for name, count in top["rows"])
-    bins = shown["inputs", "Bins of a chosen feature, now and in the week before · good is alike"]
+    bins = shown["inputs", "Bins of the chosen feature, now and in the week before · should be alike"]
     assert bins["kind"] == "charts"
     assert len(orjson.dumps(bins)) < 100_000
 

@@ -24,6 +24,7 @@ from logging_lib.dashboards.build import for_profile
 from logging_lib.dashboards.loading import load_dashboards
 from logging_lib.dashboards.page import render_preview
 from logging_lib.dashboards.serve import server
+from logging_lib.report.attention import list_attention
 from logging_lib.report.model import ModelReport
 from logging_lib.report.page import render_page
 from logging_lib.store.duckdb.store import EmbeddedStore
@@ -47,7 +48,8 @@ def preview_file(store: EmbeddedStore, fit: profile.Profile, tmp_path_factory: p
     combined = list(preview.combinations(known))
     views = preview.static_views(store, dashboards, known, combined, now=NOW)
     file = tmp_path_factory.mktemp("preview") / "index.html"
-    text = render_preview(dashboards, known, views=views, periods=["all"])
+    attention = list_attention(store, known["models"])
+    text = render_preview(dashboards, known, views=views, periods=["all"], attention=attention)
     file.write_text(text, "utf-8")
     return file.as_uri()
 
@@ -55,7 +57,7 @@ def preview_file(store: EmbeddedStore, fit: profile.Profile, tmp_path_factory: p
 @pytest.fixture(scope="module")
 def served(store: EmbeddedStore) -> Iterator[str]:
     dashboards = load_dashboards(content.path("kibana_dashboards"))
-    with server(store, dashboards, port=0, clock=lambda: NOW) as serving:
+    with server(store, dashboards, port=0, clock=lambda: NOW, list_attention=list_attention) as serving:
         thread = threading.Thread(target=serving.serve_forever, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{serving.server_port}/"
@@ -202,6 +204,34 @@ def test_no_dashboard_is_wider_than_a_phone(
         first = visit.page.locator("section[aria-label^='Models and versions'] tbody tr").first
         assert first.locator("td").all_inner_texts()[:1] == ["loans"]
         assert all(cell.is_visible() for cell in first.locator("td").all())
+    assert visit.said == []
+
+
+@pytest.mark.parametrize("opened", ["preview_file", "served"])
+def test_the_preview_opens_on_the_models_that_need_attention(
+    chromium: Any, opened: str, request: pytest.FixtureRequest
+) -> None:
+    address = request.getfixturevalue(opened)
+    with Visit(chromium) as visit:
+        shown(visit, f"{address}#fleet")
+        entry = visit.page.locator("#attention li").first
+        assert "Worth a look" in entry.inner_text()
+        assert "(expected" in entry.inner_text()
+        entry.get_by_role("link").click()
+        visit.page.wait_for_selector("body[data-ready=yes]")
+        assert visit.page.url.endswith("#inputs?model=loans")
+        assert not visit.page.locator("#attention").is_visible()
+    assert visit.said == []
+
+
+def test_a_panel_of_what_does_not_exist_is_not_shown(chromium: Any, served: str) -> None:
+    with Visit(chromium) as visit:
+        shown(visit, f"{served}#predictions")
+        panels = visit.page.locator("section[aria-label^='Live against shadow']")
+        assert [panel.is_visible() for panel in panels.all()] == [True, True]
+        assert not visit.page.locator("section[aria-label*='Brier']").is_visible()  # of a regression
+        shown(visit, f"{served}#predictions?model=loans&version=1")
+        assert [panel.is_visible() for panel in panels.all()] == [False, False]
     assert visit.said == []
 
 

@@ -164,8 +164,9 @@
     for (const old of views.filter((drawing) => box.contains(drawing.box))) old.result.finalize();
     views = views.filter((drawing) => !box.contains(drawing.box));
     box.replaceChildren();
-    box.hidden = false;
+    box.hidden = view.kind === "hidden";
     box.className = `panel ${view.kind}`;
+    if (box.hidden) { box.removeAttribute("aria-busy"); return; }
     if (view.kind === "text") {
       const text = make("div");
       text.innerHTML = view.html; // our own Markdown file, with HTML off
@@ -224,6 +225,20 @@
     box.removeAttribute("aria-busy");
   };
 
+  // The page opens on the models that need attention; a click leads to the inputs of one.
+  const showAttention = (dashboard, values) => {
+    const section = byId("attention");
+    section.hidden = dashboard !== pageData.dashboards[0] || values.model || !pageData.attention.length;
+    section.querySelector("ul").replaceChildren(...pageData.attention.map((entry) => {
+      const item = make("li", null, { class: entry.level });
+      const target = pageData.dashboards.find((other) => other.id === "inputs") ?? dashboard;
+      const link = make("a", null, { href: address(target.id, { model: entry.model }) });
+      link.append(make("bdi", `${entry.model} ${entry.version}`.slice(0, 120)));
+      item.append(link, make("strong", entry.headline), make("span", entry.sentence));
+      return item;
+    }));
+  };
+
   const load = async (dashboard, place, values) => {
     if (!live) {
       const key = ["model", "version", "role", "period"].map((name) => values[name] ?? "").join("\n");
@@ -256,6 +271,7 @@
       item.append(link);
       return item;
     }));
+    showAttention(dashboard, values);
     const place = byId("panels");
     if (place.dataset.of !== dashboard.id) {
       for (const drawing of views) drawing.result.finalize();
