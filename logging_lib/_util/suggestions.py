@@ -29,3 +29,10 @@ def suggest_file(path: str | Path) -> str:
     except OSError:
         return ""
     return "" if similar is None else f"; did you mean {str(missing.with_name(similar))!r}?"
+
+
+def explain_unreadable(path: str | Path, error: Exception) -> str:
+    """Say why a file cannot be read: ``no such file; did you mean 'x'?``, or what the system or parser says."""
+    if isinstance(error, FileNotFoundError):
+        return f"no such file{suggest_file(path)}"
+    return f"cannot be read: {getattr(error, 'strerror', None) or error}"

@@ -59,8 +59,8 @@ def read(
             break
     if not rows:
         raise StoreError(
-            f"{LABELS}: no joined label with {selection}; ingest some: logging-lib labels ingest FILE, then join: "
-            "logging-lib labels join"
+            f"no joined labels found (selection: {selection}); ingest some: logging-lib labels ingest FILE, "
+            "then join: logging-lib labels join"
         )
     if by is not None and all(row["segment"] is None for row in rows.values()):
         _add_segments(store, rows, by)

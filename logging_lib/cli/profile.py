@@ -210,7 +210,8 @@ def fit(
             draft = draft_config(notes, fitted.na_values, source=source, has_time=settings.time is not None)
             suggest_config.write_text(draft, "utf-8")
     except ProfileError as error:
-        raise output.fail(f"{source}: {error}" if not str(error).startswith(source) else str(error)) from None
+        is_named = str(error).startswith((source, "--", str(out), str(suggest_config)))
+        raise output.fail(error if is_named else f"{source}: {error}") from None
     except (StoreError, options.UsageError) as error:
         raise output.fail(str(error)) from None
     except OSError as error:
@@ -263,7 +264,7 @@ def _protect(out: Path, model: str, version: str) -> None:
     try:
         before = io.load(out)
     except ProfileError as error:
-        raise ProfileError(f"{error}\ngive --force to replace it") from None
+        raise ProfileError(f"{error}; give --force to replace it") from None
     if (before.model, before.version) != (model, version):
         raise ProfileError(
             f"{out}: this file is the profile of {before.model} {before.version}, not of {model} {version}; "

@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from logging_lib._util.errors import LoggingLibError
-from logging_lib._util.suggestions import suggest
+from logging_lib._util.suggestions import explain_unreadable, suggest
 from logging_lib.dashboards import spec
 from logging_lib.dashboards.lint import check
 from logging_lib.dashboards.spec import Dashboard
@@ -83,7 +83,7 @@ def load_dashboard(file: str | Path) -> Dashboard:
     try:
         text = file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SpecError([Problem(str(file), 1, f"cannot be read: {error}")]) from error
+        raise SpecError([Problem(str(file), 1, explain_unreadable(file, error))]) from error
     return parse_dashboard(text, id=file.stem, file=str(file))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from logging_lib._util.suggestions import suggest
+from logging_lib._util.suggestions import explain_unreadable, suggest
 from logging_lib.profile.coerce import NA_VALUES, is_number, number_text, to_epoch
 from logging_lib.profile.io import ProfileError
 from logging_lib.profile.model import KINDS, Kind
@@ -75,7 +75,7 @@ def read(path: str | Path) -> Config:
     try:
         document = yaml.safe_load(path.read_text("utf-8")) or {}
     except OSError as error:
-        raise ProfileError(f"{path}: cannot be read: {error.strerror}") from error
+        raise ProfileError(f"{path}: {explain_unreadable(path, error)}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ProfileError(f"{path}: not YAML: {error}") from error
     return parse(document, source=str(path))

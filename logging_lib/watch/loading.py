@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from logging_lib._util.suggestions import suggest
+from logging_lib._util.suggestions import explain_unreadable, suggest
 from logging_lib.schema import fields
 from logging_lib.watch import model
 from logging_lib.watch.errors import WatchError, WatchProblem, json_path
@@ -90,7 +90,7 @@ def load_watch(file: str | Path, *, scripts: Container[str] | None = None) -> Wa
     try:
         text = file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise WatchError([WatchProblem(str(file), "$", f"cannot be read: {error}")]) from error
+        raise WatchError([WatchProblem(str(file), "$", explain_unreadable(file, error))]) from error
     return parse_watch(
         text, id=file.stem, file=str(file), scripts=scripts, sources=read_user_scripts(file.parent)
     )
@@ -103,7 +103,7 @@ def read_user_scripts(folder: Path) -> dict[str, str]:
         try:
             sources[file.stem] = file.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise WatchError([WatchProblem(str(file), "$", f"cannot be read: {error}")]) from error
+            raise WatchError([WatchProblem(str(file), "$", explain_unreadable(file, error))]) from error
     return sources
 
 

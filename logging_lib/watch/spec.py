@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from logging_lib._util.suggestions import suggest
+from logging_lib._util.suggestions import explain_unreadable, suggest
 from logging_lib._util.times import parse_duration
 from logging_lib.watch.errors import WatchError, WatchProblem, json_path
 
@@ -414,7 +414,7 @@ def load_spec(file: Path) -> Spec:
     try:
         return parse_spec(file.read_text("utf-8"), id=file.stem, file=str(file))
     except (OSError, UnicodeDecodeError) as error:
-        raise WatchError([WatchProblem(str(file), "$", f"cannot be read: {error}")]) from error
+        raise WatchError([WatchProblem(str(file), "$", explain_unreadable(file, error))]) from error
 
 
 def parse_spec(text: str, *, id: str, file: str = "watch") -> Spec:  # noqa: A002 - Watcher's word

@@ -70,7 +70,7 @@ def test_foreign_events_are_checked_and_refused_ones_are_kept(desk: Path, inputs
     [
         ("index nowhere --store store", "nowhere: no such file"),
         ("index empty --store store", "a folder without *.jsonl"),
-        ("index events.jsonl --store store --profile nope.json", "nope.json: cannot be read"),
+        ("index events.jsonl --store store --profile nope.json", "nope.json: no such file"),
         ("watch run --once --store nowhere", "nowhere: no such folder"),
     ],
 )

@@ -107,9 +107,9 @@ def test_what_was_exported_can_be_imported_elsewhere(server: fake_kibana.Server)
 
 def test_a_file_that_kibana_would_not_take_is_refused(server: fake_kibana.Server) -> None:
     for text, says in (
-        ("", "holds no saved objects"),
-        ("{", "bad.ndjson:1: is no JSON"),
-        ("\n[1]", "bad.ndjson:2: is no saved object"),
+        ("", "this file has no saved objects"),
+        ("{", "bad.ndjson:1: not JSON"),
+        ("\n[1]", "bad.ndjson:2: not a saved object"),
         ('{"type": "tag", "id": "x", "attributes": {}, "references": [], "coreMigrationVersion": "10.2.0"}',
          "tag x was exported by a Kibana of 10.2.0 or later, this Kibana is 9.1.2: upgrade it"),
         ('{"type": "tag", "id": "x", "attributes": {}, "references": [], "typeMigrationVersion": "11.0.0"}',
@@ -138,5 +138,5 @@ def test_without_a_kibana_the_message_names_what_to_set(monkeypatch: pytest.Monk
     monkeypatch.delenv(f"{PREFIX}URL", raising=False)
     assert "LOGGING_LIB_KIBANA_URL, such as https://localhost:5601" in call("list", code=2).stderr
     said = call("import", "--kibana", "https://me:secret@kibana", code=2).stderr
-    assert "leave user and password out of it" in said
+    assert "leave user and password out of the URL" in said
     assert "secret" not in said

@@ -270,7 +270,7 @@ def test_ship_once_and_status(tmp_path: Path, beats: BeatsSink) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said", "code"),
     [
-        (["--to", "ftp://x"], "expected beats://", 2),
+        (["--to", "ftp://x"], "--to ftp://x: unknown scheme; did you mean tcp://x?", 2),
         ([], "--to is missing", 2),
         (["--to", "beats+tls://x", "--ca", "/nowhere.pem"], "No such file", 2),
         (["--to", "beats://127.0.0.1:1", "--once"], "Connection refused", 1),
