@@ -148,7 +148,7 @@ def learn(
     found = f"from {format_epoch(timeline.first)} to {format_epoch(timeline.last)}"
     if days < MIN_DAYS:
         raise LearningError(
-            f"{format_count(len(seconds), 'prediction')} {found}, {MIN_EVENTS} or more on {format_count(days, 'day')}: "
+            f"{format_count(len(seconds), 'prediction')} {found}, {MIN_EVENTS} or more on {days} days: "
             f"at least {MIN_DAYS} days are needed; learn later, or from further back (--since, --max-rows)"
         )
     measured: dict[tuple[bool, str, str], ByWindow] = {}
