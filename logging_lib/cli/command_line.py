@@ -35,7 +35,7 @@ VerboseOption = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
-_ClickError = typer.BadParameter.__mro__[2]
+_ClickError: type[Exception] = typer.BadParameter.__mro__[2]
 """The base of all usage errors: of click, or of typer's own copy of it."""
 
 
@@ -58,10 +58,11 @@ class Group(TyperGroup):
         prog_name: str | None = None,
         complete_var: str | None = None,
         standalone_mode: bool = True,
+        windows_expand_args: bool = True,
         **extra: Any,
     ) -> Any:
         try:
-            code = super().main(args, prog_name, complete_var, False, **extra)
+            code = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
         except _ClickError as error:
             if not standalone_mode:
                 raise
@@ -107,7 +108,7 @@ def _with_verbosity(function: Callable[..., Any]) -> Callable[..., Any]:
     ]
     wrapper.__doc__ = _fold(inspect.getdoc(function) or "")
     parameters = [*signature.parameters.values(), *flags]
-    del wrapper.__wrapped__  # type: ignore[attr-defined]
+    del wrapper.__wrapped__
     wrapper.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return wrapper

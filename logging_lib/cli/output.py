@@ -131,7 +131,7 @@ def progress(title: str) -> Iterator[Callable[[int, int], None]]:
 class _OneLineFormatter(logging.Formatter):
     """Write each record on one line with a time in UTC; a traceback only with ``--verbose``."""
 
-    converter = time.gmtime
+    converter = staticmethod(time.gmtime)
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s UTC %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")

@@ -13,6 +13,7 @@ import typer
 from rich.table import Table
 
 from logging_lib._util.formatting import format_count, format_number, format_percent
+from logging_lib._util.suggestions import suggest_file
 from logging_lib.analysis import samples
 from logging_lib.cli import options, output
 from logging_lib.cli.command_line import App
@@ -160,6 +161,8 @@ def fit(
         if data is not None and elasticsearch:
             raise options.UsageError("give either a file or --elasticsearch, not both")
         length = None if training_time is None else options.duration(training_time, "--training-time")
+        if data is not None and not data.exists():
+            raise ProfileError(f"{data}: no such file{suggest_file(data)}")
         if not force:
             _protect(out, model, version)
             if suggest_config is not None and suggest_config.exists():

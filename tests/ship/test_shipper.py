@@ -365,7 +365,7 @@ def test_a_deleted_folder_is_survived(spool: Spool, beats: BeatsSink, ship: Make
 
 @pytest.mark.parametrize(
     ("url", "said"),
-    [("ftp://h", "ftp://h: unknown scheme; did you mean tcp://h"), 
+    [("ftp://h", "ftp://h: unknown scheme; did you mean tcp://h"),
      ("beats://", "the URL has no host"), ("es://h:9200", "expected beats://"),
      ("http+tls://h", "did you mean tcp\\+tls://h"), ("es+http://[h", "cannot be read"),
      ("es+https://h?namespace=Prod", "must be in lower case"), ("es+https://h?namespace=", "not empty"),
