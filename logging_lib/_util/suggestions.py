@@ -6,12 +6,16 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
-def find_similar(name: object, known: Iterable[object]) -> str | None:
-    """Return the known name that is most like a wrong one, whatever their case; None where none is like it."""
+def find_similar(name: object, known: Iterable[object], *, cutoff: float = 0.6) -> str | None:
+    """Return the known name that is most like a wrong one, whatever their case; None where none is like it.
+
+    Args:
+        cutoff: the least similarity, from 0 to 1.
+    """
     from difflib import get_close_matches  # only where something is wrong: a service imports this module
 
     names = {text.casefold(): text for text in map(str, known)}
-    similar = get_close_matches(str(name).casefold(), list(names), 1)
+    similar = get_close_matches(str(name).casefold(), list(names), 1, cutoff)
     return names[similar[0]] if similar else None
 
 
@@ -25,7 +29,7 @@ def suggest_file(path: str | Path) -> str:
     """Return ``; did you mean 'x'?`` for the file or folder beside a missing one that is most like it."""
     missing = Path(path)
     try:
-        similar = find_similar(missing.name, (entry.name for entry in missing.parent.iterdir()))
+        similar = find_similar(missing.name, (entry.name for entry in missing.parent.iterdir()), cutoff=0.75)
     except OSError:
         return ""
     return "" if similar is None else f"; did you mean {str(missing.with_name(similar))!r}?"

@@ -150,7 +150,7 @@ def describe_usage_error(error: Any) -> str:
             if context
             else []
         )
-        return f"no such option {typed!r}{suggest(typed, known)}{help_hint}"
+        return f"no such option {typed!r}{suggest(typed, known) or help_hint}"
     if type(error).__name__ == "MissingParameter" and parameter is not None:
         return f"missing {_name(parameter)}{help_hint}"
     if parameter is not None:
@@ -159,7 +159,9 @@ def describe_usage_error(error: Any) -> str:
     text = str(error.format_message()).rstrip(".")
     if context is not None and text.startswith("No such command"):
         name = text.split("'")[1]
-        return f"no such command {name!r}{suggest(name, getattr(context.command, 'commands', ()))}{help_hint}"
+        return (
+            f"no such command {name!r}{suggest(name, getattr(context.command, 'commands', ())) or help_hint}"
+        )
     return f"{text[:1].lower()}{text[1:]}{help_hint}"
 
 

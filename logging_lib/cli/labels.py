@@ -14,7 +14,7 @@ from rich.table import Table
 
 from logging_lib._util.formatting import format_count, format_seconds
 from logging_lib._util.suggestions import suggest_file
-from logging_lib.analysis import joins, labels
+from logging_lib.analysis import joins, labels, samples
 from logging_lib.analysis.labels import Columns, Done
 from logging_lib.analysis.samples import Selection
 from logging_lib.cli import options, output
@@ -155,6 +155,8 @@ def quality(
             raise options.UsageError("give either --by or --every")
         length = None if every is None else options.duration(every, "--every")
         with _opened(store, elasticsearch, read_only=True) as opened, output.progress("Reading labels"):
+            if model is not None:
+                options.choose_model(model, samples.models(opened))
             frame = joins.read(opened, _selection(which, model, now), by=by)
             expected = {key: _expected(opened, *key) for key in _versions(frame)}
         by_version, corrected = {}, {}
@@ -211,6 +213,8 @@ def delay(
 
     now = datetime.now(UTC)
     with output.handle_errors(ValueError, OSError), _opened(store, elasticsearch, read_only=True) as opened:
+        if model is not None:
+            options.choose_model(model, samples.models(opened))
         selection = _selection(which, model, now)
         frame = joins.read(opened, selection)
         shares = {key: joins.share(opened, selection, *key) for key in _versions(frame)}

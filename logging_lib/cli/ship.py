@@ -98,10 +98,10 @@ def ship(
         raise output.fail(f"--ca, --cert or --key: {error}") from None
     if replay_dead_letters:
         _replay(spool)
-    output.log_to_stderr()
     if once:
         _once(Shipper(spool, receiver, name=str(destination)), spool)
     else:
+        output.log_to_stderr()
         _daemon(
             Shipper(spool, receiver, name=str(destination), health=Spool(spool)),
             str(destination),
@@ -138,7 +138,7 @@ def _once(shipper: Shipper, spool: Path) -> None:
             while shipper.ship_batch():
                 report_progress(state.shipped - shipped, max(total, state.shipped - shipped))
     except (RetryError, OSError) as error:
-        raise output.fail(str(error), 1) from None
+        raise output.fail(f"{error}; what was not shipped stays in the spool", 1) from None
     finally:
         shipper.close()
     dead = state.dead_lettered - dead

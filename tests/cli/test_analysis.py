@@ -65,7 +65,10 @@ def test_compare(call: Call) -> None:
     shadow = json.loads(call("compare", "--role", "shadow", *STORE, "--json", code=1).stdout)["shadow"][0]
     assert (shadow["requests"], shadow["difference"]["mean"]) == (300, -0.5)
     assert "no such file" in call("compare", "nothing.csv", "x", code=2).stderr
-    assert "no prediction with" in call("compare", "version=9", "version=1", *STORE, code=2).stderr
+    assert (
+        "no predictions found (selection: model="
+        in call("compare", "version=9", "version=1", *STORE, code=2).stderr
+    )
 
 
 def test_compare_without_rows_has_an_exit_code_of_its_own(

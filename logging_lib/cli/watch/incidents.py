@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from logging_lib._util import content
 from logging_lib._util.suggestions import suggest
 from logging_lib._util.times import format_instant
 from logging_lib.cli import options, output
@@ -88,7 +89,8 @@ def ack(
     for key in () if as_json else chosen:
         typer.echo(lines_safe("acknowledged: " + " ".join([watch_id, *(part for part in key if part)])))
     if not chosen:
-        known = "" if watch_id in opened.watch_ids() else suggest(watch_id, opened.watch_ids())
+        ids = {*opened.watch_ids(), *(file.stem for file in content.path("watchers").glob("*.json"))}
+        known = "" if watch_id in ids else suggest(watch_id, ids)
         of_action = f" of which {' and '.join(action)} notified" if action else ""
         typer.echo(lines_safe(f"{watch_id}: no such incident is open{of_action}{known}"), err=True)
         raise typer.Exit(1)
