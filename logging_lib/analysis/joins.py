@@ -176,7 +176,7 @@ def shadow(store: Store, selection: Selection, *, max_rows: int = MAX_REQUESTS) 
         _read_answers(store, replace(scope, role=role), max_rows) for role in ("shadow", "live")
     )
     if not shadows:
-        raise StoreError(f"{STREAMS}: no prediction with {replace(scope, role='shadow')}")
+        raise StoreError(f"no predictions found (selection: {replace(scope, role='shadow')})")
     actuals = _read_actuals(store, scope)
     comparisons = []
     for version, answers in shadows.items():

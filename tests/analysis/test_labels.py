@@ -214,7 +214,7 @@ def test_live_against_shadow(served: Served) -> None:
     (after,) = joins.shadow(served.store, Selection(model=served.model))
     assert (after.better["winner"], after.better["labels"]) == ("shadow", 30)
     json.dumps(after.document(), allow_nan=False)
-    with pytest.raises(StoreError, match="no predictions found .selection: model=nobody role=shadow"):
+    with pytest.raises(StoreError, match=r"no predictions found \(selection: model=nobody role=shadow"):
         joins.shadow(served.store, Selection(model="nobody"))
 
 
@@ -252,7 +252,7 @@ def test_an_export_without_a_profile_takes_the_kinds_of_the_events(served: Serve
     done = export.export(served.store, selection, tmp_path / "a.parquet", now=NOW)
     assert done.rows == EVENTS
     assert pd.read_parquet(tmp_path / "a.parquet")["income"].tolist()[0] == 50000.0
-    with pytest.raises(StoreError, match="no predictions found .selection: model=nobody"):
+    with pytest.raises(StoreError, match=r"no predictions found \(selection: model=nobody"):
         export.export(served.store, Selection(model="nobody"), tmp_path / "b.parquet", now=NOW)
     with pytest.raises(ValueError, match="cannot leave out odd"):
         export.export(served.store, selection, tmp_path / "b.parquet", now=NOW, leave_out=["odd"])
@@ -272,7 +272,7 @@ def test_samples_are_selected_and_drawn(served: Served) -> None:
     assert samples.values_of(served.store, base, "home") == ["RENT", "Castle"]
     with pytest.raises(ValueError, match="'soon': write name=value"):
         Selection.parse("soon", now=NOW)
-    with pytest.raises(StoreError, match="no predictions found .selection: model=nobody"):
+    with pytest.raises(StoreError, match=r"no predictions found \(selection: model=nobody"):
         samples.read(served.store, Selection(model="nobody"))
 
 
