@@ -41,7 +41,8 @@ def metrics_registry(*spools: "str | Path") -> "CollectorRegistry":
     """Build the registry of a Prometheus endpoint.
 
     It has the metrics of ``configure(metrics=True)``, those of the service itself, and the health of these spools
-    and their shippers: of all workers where ``PROMETHEUS_MULTIPROC_DIR`` is set (gunicorn), else of this process::
+    and their shippers. If ``PROMETHEUS_MULTIPROC_DIR`` is set (gunicorn), it covers all workers, otherwise this
+    process::
 
         app.mount("/metrics", prometheus_client.make_asgi_app(registry=logging_lib.metrics_registry("spool")))
 

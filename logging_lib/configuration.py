@@ -50,9 +50,9 @@ def configure(
         spool: the directory that events are written to, or a ``Spool`` with its options.
         ship_to: a receiver's URL (``beats://host:5044``) to ship to from a thread of this process; default:
             shipping is left to ``logging-lib ship`` or another shipper.
-        role: ``live``, or ``shadow`` where the answer is not used.
+        role: ``live``, or ``shadow`` if the predictions are not used.
         service: the service's name, or a mapping with ``name``, ``version``, ``environment``.
-        private: feature → ``drop``, ``redact`` or ``hmac``: how to hide it, after it was checked.
+        private: feature → ``drop``, ``redact`` or ``hmac``: how to hide it, after it has been checked.
         sample: the share of ordinary events to keep, above 0 and up to 1; failures and events with a failed check
             that is not usual are always kept.
         label_cache_size: how many recent predictions to keep in memory by request id, for labels that arrive soon.
@@ -60,7 +60,7 @@ def configure(
         processors: structlog processors to run first; the keys that they add become ``labels.*``.
         report_every: seconds between the ``ml.health`` events of the process; None: write neither these nor the
             ``ml.start`` event.
-        strict: raise where a warning would be logged: for a profile of another model or version, a private feature
+        strict: raise instead of logging a warning: for a profile of another model or version, a private feature
             that the profile does not have, a spool that cannot be written.
         clock: returns nanoseconds since 1970.
 

@@ -22,7 +22,7 @@ _REPORTS = ("ml.health", "ml.start")
 def capture_predictions() -> Iterator[list[dict[str, Any]]]:
     """Capture the events of every spool of this process within the block; nothing is written to a file.
 
-    The reports of the logger itself (``ml.health``, ``ml.start``) are left out, because their time is not fixed.
+    The reports of the logger itself (``ml.health``, ``ml.start``) are omitted, because their time is not fixed.
 
     Yields:
         The list of events; it grows while the block runs.

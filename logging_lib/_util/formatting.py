@@ -14,22 +14,22 @@ NOTHING: Final = "—"
 
 BIN_LABELS: Final[Mapping[str, str]] = {
     "!missing": "missing",
-    "!absent": "key not there",
-    "!unseen": "unknown to training",
+    "!absent": "key absent",
+    "!unseen": "not in training",
     "!other": "rarer values",
     "!below": "below the range",
     "!above": "above the range",
     "!nonfinite": "infinite",
-    "!type": "of another type",
+    "!type": "of the wrong type",
     "!hidden": "hidden",
 }
 CHECK_LABELS: Final[Mapping[str, str]] = {
     "missing": "missing",
-    "absent": "key not there",
-    "unseen": "value unknown to training",
+    "absent": "key absent",
+    "unseen": "value not in training",
     "out_of_range": "outside training's range",
     "not_finite": "infinite",
-    "wrong_type": "of another type",
+    "wrong_type": "of the wrong type",
     "oov": "mostly unknown words",
     "unexpected": "not in the profile",
 }

@@ -84,9 +84,9 @@ def compare(
             moments then stand for the training data.
         names: what to call the samples; default ``a``, ``b``, ...
         alpha: the share of false findings among the findings.
-        min_effect: the least effect that counts: ``negligible`` (any), ``small``, ``medium`` or ``large``.
-        kinds: column → ``numeric``, ``category``, ``text``, ``boolean``, ``date`` or ``vector``, where the values
-            don't say.
+        min_effect: the smallest effect that counts: ``negligible`` (any), ``small``, ``medium`` or ``large``.
+        kinds: column → ``numeric``, ``category``, ``text``, ``boolean``, ``date`` or ``vector``, if the values
+            do not determine it.
         numeric_test: ``ks`` (any change), ``welch`` (the mean) or ``mann_whitney`` (the rank), for two samples.
         category_test: ``chi2`` or ``g``.
         max_rows: sample at most this many rows of each sample, without replacement.

@@ -184,7 +184,7 @@ class Variable:
 
     @property
     def title(self) -> str:
-        """The name, with the kind where the variable is not the feature's value itself."""
+        """The name, with the kind if the variable is not the feature's value itself."""
         return f"{self.name} ({self.kind.replace('_', ' ')})" if self.kind in _BESIDE_VALUES else self.name
 
     def describe_distances(self) -> list[str]:
@@ -194,7 +194,7 @@ class Variable:
         ]
 
     def describe_change(self) -> str:
-        """Write what a reader asks first: the means, the missing shares, or the most frequent categories."""
+        """Write the main change: the means, the missing shares, or the most frequent categories."""
         parts = []
         for summary in self.summaries:
             if "share" in summary:
@@ -234,14 +234,14 @@ class Comparison:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no value was compared: at most that both samples have none."""
+        """Whether no value was compared, except that both samples have none."""
         return not any(
             variable.differs or (variable.tests and variable.kind != "missing") for variable in self.variables
         )
 
     @property
     def not_comparable(self) -> tuple[Variable, ...]:
-        """The variables of which nothing is known; all of them, where there is no value to compare at all."""
+        """The variables that could not be compared; all of them if there is no value to compare at all."""
         if self.is_empty:
             return self.variables
         return tuple(variable for variable in self.variables if variable.verdict == NOT_COMPARABLE)

@@ -30,9 +30,23 @@ _LAST = ("operate-compose.md", "index.md", "quickstart.md")
 _SHARED = {
     "LOGGING_LIB_ELASTICSEARCH_URL": "The cluster: `https://localhost:9200`. `--elasticsearch` does the same.",
     "LOGGING_LIB_ELASTICSEARCH_API_KEY": "The encoded API key.",
-    "LOGGING_LIB_ELASTICSEARCH_USER": "Instead of a key, with `_PASSWORD`.",
+    "LOGGING_LIB_ELASTICSEARCH_USER": "A user instead of a key, with `_PASSWORD`.",
     "LOGGING_LIB_ELASTICSEARCH_PASSWORD": "The user's password.",
-    "LOGGING_LIB_ELASTICSEARCH_CA": "The file of the authority that signed the server's certificate.",
+    "LOGGING_LIB_ELASTICSEARCH_CA": "A file with the certificate authority of the server.",
+    "LOGGING_LIB_HMAC_KEY": "The key for the hashes of subjects and of private features.",
+    "LOGGING_LIB_KIBANA_API_KEY": "The encoded API key for Kibana.",
+    "LOGGING_LIB_KIBANA_URL": "Kibana: `https://localhost:5601`.",
+    "LOGGING_LIB_MAIL_FROM": "The sender of emails, if a watch names none.",
+    "LOGGING_LIB_PAGERDUTY_KEY": "The integration key of a PagerDuty service.",
+    "LOGGING_LIB_PAGERDUTY_URL": "PagerDuty's events API in another service region.",
+    "LOGGING_LIB_SLACK_API": "Another URL in place of Slack's `chat.postMessage`.",
+    "LOGGING_LIB_SLACK_CHANNEL": "The channel for a bot's posts that name none.",
+    "LOGGING_LIB_SLACK_TOKEN": "The token of a Slack bot.",
+    "LOGGING_LIB_SLACK_WEBHOOK": "The URL of an incoming webhook of Slack.",
+    "LOGGING_LIB_SMTP_PASSWORD": "The password of the user at the mail server.",
+    "LOGGING_LIB_SMTP_URL": "The mail server: `smtp+starttls://host:587`.",
+    "LOGGING_LIB_SMTP_USER": "The user at the mail server, if it needs a login.",
+    "LOGGING_LIB_TEAMS_WEBHOOK": "The URL of a Teams workflow.",
 }
 
 
@@ -173,8 +187,8 @@ _WATCHES = """# Watches
 
 {made}
 
-Each is a file in `watchers/`, in Watcher's own JSON. Its settings are in `metadata`: change them there, or for
-one model in its profile. How they decide: [watches](../watches.md).
+Each watch is a file in `watchers/`, in Watcher's JSON. Its settings are in `metadata`: change them there, or for
+one model in its profile. [Watches](../watches.md) explains how the watches decide.
 
 | watch | finds | schedule | |
 |---|---|---|---|"""
@@ -214,8 +228,8 @@ _CONFIGURATION = """# Configuration
 
 {made}
 
-In a service, configuration is the arguments of `configure`; for the command line and Logstash it is options and
-environment variables. Secrets are read from the environment alone. `profile.yml`: [the profile](../profile.md).
+A service is configured by the arguments of `configure`, the command line and Logstash by options and environment
+variables. Secrets are read only from the environment. [The profile](../profile.md) describes `profile.yml`.
 """
 
 
@@ -225,7 +239,7 @@ def configuration_page(root: Path) -> str:
     lines += [
         "## logging_lib.Spool",
         "",
-        "What `configure(spool=...)` takes, where a folder is not enough.",
+        "Pass a `Spool` as `configure(spool=...)` to set its options.",
         "",
     ]
     lines += [

@@ -78,7 +78,7 @@ def for_profile(profile: Profile) -> Dashboard:
     model_version = f"{_shorten_name(profile.model)} {_shorten_name(profile.version)}"
     return Dashboard(
         id=model_id(profile.model, profile.version),
-        title=f"ML model · {model_version}: each feature against training",
+        title=f"ML model · {model_version}: each feature compared with training",
         description=f"Made from profile {profile.id} by logging-lib dashboards build.",
         period="24h",
         controls=("role", "service", "feature"),

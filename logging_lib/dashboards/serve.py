@@ -73,7 +73,7 @@ def server(
             except Exception as error:  # noqa: BLE001 - one panel's trouble is not the server's
                 print(f"{url.path}: {error!r}", file=sys.stderr)
                 body = _json(
-                    {"kind": "error", "note": "this panel could not be made; the server's log says why"}
+                    {"kind": "error", "note": "this panel could not be computed; the server's log says why"}
                 )
                 self._send(HTTPStatus.OK, "application/json", body)
             else:

@@ -203,7 +203,7 @@ def _build_bins(panel: Panel) -> Json:
         "transform": _BINS,
         "hconcat": [
             {
-                "title": f"Share of events in other bins than in the {BEFORE.days} days before: click one",
+                "title": f"Share of events in other bins than in the {BEFORE.days} days before. Click one.",
                 "width": 260,
                 "height": {"step": 16},
                 "params": [
@@ -235,7 +235,7 @@ def _build_bins(panel: Panel) -> Json:
                 },
             },
             {
-                "title": "Its bins now and in the week before",
+                "title": "Bins now and in the week before",
                 "width": 420,
                 "height": {"step": 9},
                 "transform": [{"filter": {"param": "chosen", "empty": False}}],

@@ -31,12 +31,12 @@ MAX_EVENT_TEXT = 8000
 _VIEW_LINK = re.compile(r"#/view/logging-lib-([a-z0-9-]+)")
 _LINKS_ALONE = re.compile(r"(?:\[[^\]]*\]\(#/view/[^)]*\)[\s·]*)+(?:\n\n|\Z)")
 _NO_EVENTS = {
-    "prediction": "No predictions here in this time.",
-    "label": "No labels here in this time: none has arrived, or none is logged.",
-    "deadletter": "No dead letters in this time.",
-    "health": "No health events in this time: the loggers of this store send none.",
-    "start": "No service started in this time.",
-    "alert": "The watch runner sent no alert in this time, or it keeps its state elsewhere than in this store: "
+    "prediction": "No predictions in this period.",
+    "label": "No labels in this period: none have arrived, or none are logged.",
+    "deadletter": "No dead letters in this period.",
+    "health": "No health events in this period: the loggers that write to this store send none.",
+    "start": "No service started in this period.",
+    "alert": "The watch runner sent no alerts in this period, or it keeps its state outside this store: "
     "logging-lib watch history lists what it sent.",
 }
 _EVENT = {
@@ -136,7 +136,7 @@ def _adds_up(panel: Panel) -> bool:
 def _explain_empty(panel: Panel) -> str:
     """Why a panel is empty, as far as its own search can tell."""
     if panel.chart == "rates" or any(name.startswith("ml.check.") for name in panel.splits):
-        return "Nothing failed this check in this time, or nothing was checked."
+        return "No prediction failed this check in this period, or none was checked."
     if panel.dataset == "alert":
         return _NO_EVENTS["alert"]
     if panel.dataset == "health":
@@ -144,11 +144,11 @@ def _explain_empty(panel: Panel) -> str:
             _NO_EVENTS["health"].replace(".", ", or all are 0.") if _adds_up(panel) else _NO_EVENTS["health"]
         )
     if panel.filter:
-        return "Nothing of this kind in this time."
+        return "Nothing of this kind in this period."
     fields = [operation.field for metric in panel.numbers for operation in formulas.operations(metric.parsed)]
     needs = [name for name in dict.fromkeys([*panel.splits, *fields]) if name and name not in _ALWAYS]
     if needs and panel.dataset in ("prediction", "label"):
-        return f"No {_EVENT[panel.dataset]} in this time has {' and '.join(needs)}."
+        return f"No {_EVENT[panel.dataset]} in this period has {' and '.join(needs)}."
     return _NO_EVENTS[panel.dataset]
 
 

@@ -227,7 +227,7 @@ def series(
 
 
 def reliability(points: Sequence[Mapping[str, Any]], curve: Sequence[tuple[float, float]]) -> Spec:
-    """Draw probabilities against the share that happened, beside the line on which both are equal.
+    """Draw probabilities against the observed share, beside the line on which both are equal.
 
     Args:
         points: ``expected`` and ``observed``, and ``low`` and ``high`` of the latter's interval; each 0 to 1.
@@ -239,7 +239,7 @@ def reliability(points: Sequence[Mapping[str, Any]], curve: Sequence[tuple[float
         return {"field": field, "type": "quantitative", "scale": scale,
                 "axis": {"title": title, "format": ".0%", "tickCount": 5}}  # fmt: skip
 
-    x, y = axis("expected", "probability"), axis("observed", "share that happened")
+    x, y = axis("expected", "probability"), axis("observed", "observed share")
     names = ["profile", "served"] if curve else ["served"]
     color = {
         "field": "who", "type": "nominal",

@@ -99,21 +99,21 @@ class PredictionLogger(structlog.BoundLoggerBase):
                 p.prediction = model.predict(inputs)
 
         Args:
-            inputs: feature → value, everything that the model was given. A DataFrame of one row, a Series, a named
-                tuple, a dataclass and a pydantic model are unpacked; what has no names becomes a dead letter.
+            inputs: feature → value, everything that the model got. A DataFrame of one row, a Series, a named
+                tuple, a dataclass and a pydantic model are unpacked; values without names become a dead letter.
             prediction: the output: a number, a class, several labels as a list, or several outputs as a mapping or
                 a sequence. A mapping's ``value``, ``label``, ``labels``, ``score`` and ``scores`` are these.
             score: the score or probability of that output.
             scores: scores by class.
-            request_id: joins this prediction with a shadow model's and with its late label.
+            request_id: joins this prediction with a shadow model's and with its label.
             event_id: idempotency key; default: a time-ordered UUID.
             timestamp: when it was made, if not now: a datetime, ISO 8601 or the like, or a number since 1970 in s,
                 ms, µs or ns. One that is not a time is kept as ``labels.timestamp``, and counted.
             duration: how long it took, in seconds.
             error: the exception, if it failed.
-            subject: the person it is about; only a hash is logged, for erasure.
+            subject: the person that the prediction is about; only a hash is logged, for erasure.
             keep: never sample this one out, for example because its label will be requested.
-            labels: anything else to keep, under ``labels.*``.
+            labels: any other values to keep, under ``labels.*``.
 
         Returns:
             None if the prediction was logged. Otherwise the context manager: set its ``prediction``, ``score`` or
@@ -143,11 +143,11 @@ class PredictionLogger(structlog.BoundLoggerBase):
         """Log a batch, one event for each row; it never raises. Your own processors are not run.
 
         Args:
-            inputs: one row for each prediction, one column for each feature; shape (rows, columns). What is not a
+            inputs: one row for each prediction, one column for each feature; shape (rows, columns). Anything but a
                 DataFrame becomes one dead letter.
             predictions: the outputs, shape (rows,), or (rows, outputs) for several; also a frame of outputs.
             request_ids: join each row with its label, shape (rows,).
-            timestamps: when each row's prediction was made, shape (rows,); a replay of the past has them.
+            timestamps: when each row's prediction was made, shape (rows,), for example in a replay of past events.
             labels: for all rows; also ``timestamp``, ``duration`` and the like, as for ``prediction()``.
         """
         try:
@@ -167,8 +167,8 @@ class PredictionLogger(structlog.BoundLoggerBase):
     def label(self, request_id: Any, actual: Any, **more: Any) -> None:
         """Log the true outcome of an earlier prediction; it never raises.
 
-        If the process still remembers the prediction (``configure(label_cache_size=...)``), or if you pass it as
-        ``prediction=``, the label event carries it with its error; otherwise ``ml.label.joined`` is false.
+        If the process still has the prediction in memory (``configure(label_cache_size=...)``), or if you pass it
+        as ``prediction=``, the label event contains it with its error; otherwise ``ml.label.joined`` is false.
 
         Args:
             request_id: the prediction's.

@@ -58,8 +58,8 @@ def add_context(logger: Any, method: str, event: MutableMapping[str, Any]) -> Mu
 def add_trace_ids(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Add ``trace_id`` and ``span_id`` of OpenTelemetry's current span, as a structlog processor.
 
-    The event stays as it is where the service does not use OpenTelemetry (it is not imported here), where there is
-    no span, or where the event already has a ``trace_id``. The ids are lower-case hexadecimal, as in W3C Trace
+    The event is not changed if the service does not use OpenTelemetry (it is not imported here), if there is no
+    span, or if the event already has a ``trace_id``. The ids are lower-case hexadecimal, as in W3C Trace
     Context.
 
     Args:
@@ -100,9 +100,9 @@ class PredictionProcessor:
         model: the model's name.
         version: the model's version.
         profile: the training profile or its file; without a profile nothing is checked.
-        role: ``live``, or ``shadow`` where the answer is not used.
+        role: ``live``, or ``shadow`` if the predictions are not used.
         service: the service's name, or a mapping with ``name``, ``version``, ``environment``.
-        private: feature → ``drop``, ``redact`` or ``hmac``: how to hide it, after it was checked.
+        private: feature → ``drop``, ``redact`` or ``hmac``: how to hide it, after it has been checked.
         sample: the share of ordinary events to keep. Events with a failed check that is not usual (see
             ``Sampler``), failures and those that are logged with ``keep=True`` are always kept.
         label_cache_size: how many recent predictions to keep in memory by request id, for labels that arrive soon.
@@ -211,7 +211,7 @@ class PredictionProcessor:
             return self.build_dead_letter(dict(event_dict), error)
 
     def build_label_event(self, fields: MutableMapping[str, Any]) -> dict[str, Any]:
-        """Build the event of a label, joined with its prediction where that is known."""
+        """Build the event of a label, joined with its prediction if that is known."""
         self.counts.built += 1
         now_ns = self.clock()
         request_id = to_label_text(fields.get("request_id"))
@@ -257,7 +257,7 @@ class PredictionProcessor:
 
         Args:
             fields: ``inputs`` and the other keys of one call.
-            result: the checked inputs, where they were checked before.
+            result: the checked inputs, if they were checked before.
 
         Raises:
             DropEvent: the event is sampled out.
@@ -337,7 +337,7 @@ class PredictionProcessor:
         return event
 
     def may_sample_out(self, fields: Mapping[str, Any]) -> bool:
-        """Return whether an event may be left out by sampling, as far as its failed checks allow it."""
+        """Return whether the failed checks of an event allow sampling to omit it."""
         if self.sampler.includes_all or fields.get("error") is not None:
             return False
         try:

@@ -88,7 +88,7 @@ def normalize(
         checks: finds the profile's checks for a foreign event; without them the event is not checked.
 
     Returns:
-        A dead letter if the event cannot be used; nothing is raised for what ``raw`` holds.
+        A dead letter if the event cannot be used; nothing is raised for any content of ``raw``.
     """
     return _normalize(raw if isinstance(raw, bytes) else _to_bytes(raw), now, na_values, checks, MAX_WRAPPERS)
 

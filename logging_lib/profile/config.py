@@ -17,7 +17,7 @@ from logging_lib.profile.model import KINDS, Kind
 
 @dataclass(frozen=True, slots=True)
 class FeatureConfig:
-    """Overrides for one feature; None leaves a part to inference.
+    """Overrides for one feature; None infers a part from the data.
 
     Attributes:
         kind: numeric, category, text, boolean, date or vector.
@@ -44,9 +44,9 @@ class Config:
         features: overrides by feature.
         exclude: columns that the service does not receive.
         time: the column with the time of a row: the last rows are then held out, and natural variation is measured.
-        timezone: whose hours and days traffic may follow, such as ``Europe/Berlin``.
+        timezone: the time zone whose hours and days traffic may follow, such as ``Europe/Berlin``.
         na_values: spellings of a missing value.
-        min_word_count: how often training must have a word for it to be known.
+        min_word_count: how often a word must occur in training to be known.
         max_vocabulary: maximum number of known words per text feature; the most frequent are chosen.
         max_values: maximum number of values per category; the most frequent are chosen, the others are unseen.
         held_out: share of the rows that the expected rates are measured on.

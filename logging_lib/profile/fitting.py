@@ -63,12 +63,13 @@ def fit(
         config: overrides of inference; see ``Config``.
         trained_at: when the model was trained; default: the last time in the time column, or unknown.
         training_seconds: how long the training took.
-        libraries: name → version of what the model depends on; default: the usual ones that are installed.
+        libraries: name → version of the libraries that the model depends on; default: the usual ones that are
+            installed.
         absent: column → mask of rows without the key (JSON lines), shape (rows,).
-        scores: of a classifier: the column with the probability of the predicted class, or ``CLASS=COLUMN`` for
+        scores: for a classifier: the column with the probability of the predicted class, or ``CLASS=COLUMN`` for
             each class; not features.
-        threshold: of two classes: the least probability with which the positive one is predicted.
-        positive: of two classes: the one that probabilities are about.
+        threshold: with two classes: the lowest probability at which the positive class is predicted.
+        positive: with two classes: the class whose probability is given.
         evaluation: rows that the model was not trained on, with the same columns for target, prediction and
             scores: the model's quality, and the calibration of its probabilities, are measured on them.
 
@@ -76,7 +77,7 @@ def fit(
         The same profile, to the byte, for the same data and arguments.
 
     Raises:
-        ProfileError: the data have no row, no feature, or not all of the named columns.
+        ProfileError: the data has no rows, no features, or not all of the named columns.
     """
     return fit_with_notes(
         data,

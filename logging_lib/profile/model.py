@@ -92,25 +92,25 @@ class Feature:
         kind: numeric, category, text, boolean, date or vector.
         nullable: whether missing values are allowed; False expects none at all.
         hidden: neither values nor words are stored; only presence and type are checked.
-        multiple: of the prediction or the target: each row has a list of ``values``, and their counts are those of
-            the rows with that label.
+        multiple: prediction, target: whether each row has a list of ``values``; their counts are those of the rows
+            with that label.
         values: category, boolean: each known value with its training count, the most frequent first.
         binned: category: how many of ``values`` have a bin of their own; the others share ``!other``.
-        edges: numeric, date (in epoch seconds): bin edges; the first and the last are the allowed range. Text: of
-            the number of words, from 0 to ``MAX_WORDS``; none in a profile of an earlier version.
+        edges: numeric, date (in epoch seconds): bin edges; the first and the last are the allowed range. Text: bin
+            edges of the number of words, from 0 to ``MAX_WORDS``; none in a profile of an earlier version.
         counts: training rows in each bin between the edges.
         vocabulary: text: the known words, sorted.
         oov_threshold: text: a share of unknown words above this fails the check.
         oov_counts: text: held-out rows by share of unknown words, in the bins of ``OOV_EDGES``.
-        new_words: text: how many held-out rows have the most frequent word that the other rows do not know; without
-            times, in the block of rows where that are most. None in a profile of an earlier version.
-        centroid: vector: the mean of training's vectors, of as many numbers as each has.
-        derived_from: the vector that this number is computed from when that is checked: its norm, or its cosine to
-            the centroid; empty for any other feature.
-        moments: numeric, date: of the values; text: of the number of words in a text.
+        new_words: text: how many held-out rows have the most frequent word that the other rows do not have; without
+            times, in the block of rows with the highest number. None in a profile of an earlier version.
+        centroid: vector: the mean of training's vectors, with the same length.
+        derived_from: the vector that this number is computed from (its norm, or its cosine to the centroid); empty
+            for any other feature.
+        moments: numeric, date: those of the values; text: those of the number of words in a text.
         special: training rows in special bins: ``!missing`` and the like.
-        expected: by check, how often it failed on held-out rows.
-        notes: what a person should know about this column.
+        expected: check → how often it failed on held-out rows.
+        notes: remarks about this column for people.
     """
 
     name: str
@@ -184,7 +184,7 @@ def _format_intervals(edges: tuple[float, ...], text: Any) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """The model's quality on evaluation rows, or without any on held-out rows, with a target and a prediction.
+    """The model's quality on evaluation rows or, without any, on held-out rows with a target and a prediction.
 
     Attributes:
         errors: numbers: moments of the absolute error.
@@ -307,10 +307,10 @@ class Profile:
         quality: the errors on held-out rows, if outcomes and outputs were among the data.
         trained_at: when the model was trained, ISO 8601 in UTC.
         training_seconds: how long the training took.
-        libraries: name → version of what the model depends on.
+        libraries: name → version of the libraries that the model depends on.
         na_values: spellings of a missing value.
         variation: how much the traffic varies by itself; None in a profile of an earlier version.
-        classifier: what is known of the classes and their probabilities, if the model is a classifier.
+        classifier: the classes and the calibration of their probabilities, if the model is a classifier.
         id: the first 16 hexadecimal digits of the SHA-256 of all other fields.
     """
 

@@ -40,13 +40,15 @@ class FoundAlerts:
     """
 
     documents: Sequence[Mapping[str, Any]] = ()
-    source: AlertSource = field(default_factory=lambda: AlertSource("No watch was run for this report.", 0))
+    source: AlertSource = field(
+        default_factory=lambda: AlertSource("No watches were run for this report.", 0)
+    )
     searched_by: str = ""
 
 
 def name_files(files: Iterable[Path]) -> AlertSource:
     """Name the files of alerts that the runner wrote."""
-    return AlertSource(f"Alerts as the runner wrote them: {', '.join(file.name for file in files)}.", 0)
+    return AlertSource(f"Alerts written by the watch runner: {', '.join(file.name for file in files)}.", 0)
 
 
 def select(
@@ -76,7 +78,7 @@ def add_state(
     moments: Sequence[Moment],
     interval: timedelta,
 ) -> ReportedAlert:
-    """Add what the events say of an alert's end: still going on, or resolved since when.
+    """Add what the events say of an alert's end: still open, or resolved since when.
 
     What happened long after its last repeat belongs to a later incident.
     """
@@ -95,7 +97,7 @@ def add_state(
         return alert
     alert = replace(alert, until=max(alert.until, last + interval))
     if last >= moments[-1].time or last >= moments[-2].time:
-        return replace(alert, state="still going on when the period ended", going_on=True)
+        return replace(alert, state="still open when the period ended", going_on=True)
     return replace(alert, state=f"resolved since {format_time(last + interval)}")
 
 
@@ -114,7 +116,9 @@ def replay(
     times = store.search(queries.PREDICTIONS, queries.times(subject)).get("aggregations", {})
     happened, arrived = (event_time.read_percentiles(times.get(name)) for name in ("happened", "arrived"))
     if not happened:
-        return FoundAlerts(source=AlertSource("No watch was replayed: there is no prediction.", 0))
+        return FoundAlerts(
+            source=AlertSource("No watches were replayed, because there are no predictions.", 0)
+        )
     late = event_time.were_loaded_later(happened, arrived)
     time_field = event_time.HAPPENED if late else event_time.ARRIVED
     arrivals = store.search(queries.PREDICTIONS, queries.arrivals(subject, time_field))["aggregations"]
@@ -138,7 +142,7 @@ def replay(
         if model == subject.model
     ]
     source = f"Found by replaying {len(watches)} watches every {format_duration(step)} over " + (
-        "the events' own time, since they were loaded later." if late else "the events' arrival."
+        "the events' own time, because they were loaded later." if late else "the arrival of the events."
     )
     return FoundAlerts(
         select((alert.document() for alert in result.alerts), subject.model, None, None),

@@ -52,7 +52,7 @@ def show_classifier(report: ClassifierReport) -> Iterable[PagePanel]:
         yield PagePanel(
             drawing=draw(drawing, "calibration"),
             table=Table(
-                "Probability, and how often it happened",
+                "Predicted probability and observed share",
                 ("mean probability", "share", "95 % interval", "labels"),
                 [
                     (
@@ -95,7 +95,7 @@ def show_estimate(report: ModelReport) -> Iterable[PagePanel]:
     labeled = report.classifier if report.classifier is not None and report.classifier.estimated else None
     heads = ["metric", "estimated", "95 % interval", _name_source(evaluated=estimate.evaluated)]
     if labeled is not None:
-        heads += [f"estimated, {labeled.labels:,} with labels", "what their labels show"]
+        heads += [f"estimated, {labeled.labels:,} with labels", "by their labels"]
     rows = []
     for name in METRIC_NAMES:
         if estimate.metrics.get(name) is None:
@@ -112,7 +112,9 @@ def show_estimate(report: ModelReport) -> Iterable[PagePanel]:
         rows.append(row)
     yield PagePanel(
         text=describe_estimate(estimate),
-        table=Table(f"Estimated before labels, of {estimate.predictions:,.0f} predictions", heads, rows),
+        table=Table(
+            f"Estimated before labels arrive, for {estimate.predictions:,.0f} predictions", heads, rows
+        ),
     )
     drawing = draw_estimate(report, estimate)
     if drawing is not None:
@@ -132,7 +134,7 @@ def describe_estimate(estimate: EstimateReport) -> str:
     source = (
         f"Calibrated on {estimate.rows:,} rows that the model was not trained on. "
         if estimate.evaluated
-        else f"OPTIMISTIC: calibrated on {estimate.rows:,} rows of training, since the profile was fitted without "
+        else f"OPTIMISTIC: calibrated on {estimate.rows:,} training rows, because the profile was fitted without "
         "--evaluation. "
     )
     return source + ASSUMPTIONS
@@ -198,9 +200,9 @@ def _show_thresholds(overall: Mapping[str, Any]) -> PagePanel:
         for row in overall["thresholds"]
     ]
     title = (
-        f"What thresholds of the probability of {shorten(overall['positive'], 40)} would give"
+        f"Quality at thresholds on the probability of {shorten(overall['positive'], 40)}"
         if overall["positive"]
-        else "Answers with at least a probability, and how many of them are right"
+        else "Answers by their probability, and how many of them are correct"
     )
     table = Table(title, tuple(name.replace("_", " ") for name in columns), rows)
     return PagePanel(table=table, summary="Thresholds")

@@ -84,7 +84,7 @@ def subject_of(
                 [shorten(name) for name in sorted({variant[0] for variant in everything})], 20
             )
             raise NothingToReport(
-                f"the store holds no prediction of {shorten(model)!r}; "
+                f"the store holds no predictions of {shorten(model)!r}; "
                 f"there are predictions of {available or 'no model'}"
             )
         version = max(of_model, key=lambda key: (key[2] == "live", of_model[key][2]))[1]
@@ -97,7 +97,7 @@ def subject_of(
             ends = next(iter(everything.values()), None)
         if ends is None:
             raise NothingToReport(
-                f"the store holds no predictions, so there is no period to report of {shorten(model)!r}; "
+                f"the store holds no predictions, so there is no period to report on for {shorten(model)!r}; "
                 "give one with --since and --until"
             )
         # Milliseconds are rounded down in the answer: the last event is to be within.
@@ -396,8 +396,8 @@ def _write_notes(
     """What a reader must know to trust the numbers."""
     if profile is None:
         yield (
-            f"No profile of version {shorten(subject.version)} is here, so nothing could be compared with "
-            "training. Give profile.json with --profile, or publish it. To make one: logging-lib profile fit."
+            f"No profile of version {shorten(subject.version)} was given or published, so nothing was "
+            "compared with training. Pass it with --profile, or publish it; logging-lib profile fit creates one."
         )
     if main is not None:
         if main.predictions > main.documents * 1.0005:
@@ -415,12 +415,12 @@ def _write_notes(
         if profile is not None and unchecked > main.predictions * 0.0005:
             yield (
                 f"{_describe_part(unchecked, main)} carry no checks and no bins; "
-                "they are counted in traffic, latency and predictions alone."
+                "they count only in traffic, latency and predictions."
             )
         if unknown and main.checked:
             ranked = sorted(unknown.items(), key=lambda item: -item[1])
             items = [f"{shorten(name)} ({format_percent(hits / main.checked)})" for name, hits in ranked]
-            yield f"Inputs that the profile does not have: {join_names(items, 10)}."
+            yield f"Inputs that are not in the profile: {join_names(items, 10)}."
     for stream, body in queries.losses(subject).items():
         answer = store.search(stream, body)
         aggregations = answer.get("aggregations", {})
@@ -431,7 +431,7 @@ def _write_notes(
             )
             yield (
                 f"{format_count(answer['hits']['total']['value'], 'event')} of any model became dead letters in "
-                f"this period, so this report has not seen them: {reasons}."
+                f"this period, so they are not in this report: {reasons}."
             )
         if stream == queries.HEALTH and aggregations and aggregations["dropped"]["value"]:
             dropped = format_count(aggregations["dropped"]["value"], "event")
@@ -439,7 +439,7 @@ def _write_notes(
         if stream == queries.STARTS and aggregations and aggregations["differ"]["buckets"]:
             versions = [shorten(str(bucket["key"])) for bucket in aggregations["differ"]["buckets"]]
             yield (
-                "The service ran with other library versions than training, which had "
+                "The service ran with other library versions than those in training: "
                 f"{join_names(versions, 10)}."
             )
 

@@ -136,7 +136,7 @@ def compare_features(
         expected: of the profile's document.
         served: feature → bin → weight.
         failed: check → feature → weight.
-        named: check → feature → value → weight, of unseen categories, values of another type and unknown words.
+        named: check → feature → value → weight, of unseen categories, values of the wrong type and unknown words.
         checked: the weight of the predictions that were checked.
         shares: feature → its bins, training against served.
     """

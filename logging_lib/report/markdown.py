@@ -42,17 +42,17 @@ def _lines(report: ModelReport) -> Iterable[str]:
     for alert in report.alerts[:SHOWN]:
         yield from _alert(alert)
     if len(report.alerts) > SHOWN:
-        yield f"\n<details><summary>{len(report.alerts) - SHOWN} more, less grave or shorter</summary>\n"
+        yield f"\n<details><summary>{len(report.alerts) - SHOWN} more, less severe or shorter</summary>\n"
         for alert in report.alerts[SHOWN:]:
             yield from _alert(alert)
         yield "\n</details>"
     if not report.alerts:
-        yield "No alert in this period."
+        yield "No alerts in this period."
     yield ""
     yield _escape(report.alert_source.source, 1000)
     yield from (f"\n{_escape(problem, 1000)}" for problem in report.alert_source.problems)
     yield ""
-    yield "## Inputs: training against served"
+    yield "## Inputs: training and served"
     yield ""
     if report.features:
         rows = [_feature(feature) for feature in drift.rank(report.features)]
@@ -92,7 +92,11 @@ def _lines(report: ModelReport) -> Iterable[str]:
     if report.estimate is not None:
         yield ""
         yield from _table(
-            ["metric", "estimated before labels", "evaluation" if report.estimate.evaluated else "training"],
+            [
+                "metric",
+                "estimated before labels arrive",
+                "evaluation" if report.estimate.evaluated else "training",
+            ],
             [
                 [
                     name,
@@ -121,7 +125,7 @@ def _lines(report: ModelReport) -> Iterable[str]:
             )
     if report.notes:
         yield ""
-        yield "## Good to know"
+        yield "## Notes"
         yield ""
         yield from (f"- {_escape(note, 1000)}" for note in report.notes)
     yield ""

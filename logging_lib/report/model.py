@@ -239,7 +239,7 @@ class ClassifierReport:
         trained: metric → its value on the rows of the evaluation, or of training where not ``evaluated``.
         by: what the slices are of.
         overall: of all labels; ``periods`` of each period, ``slices`` of each slice.
-        curve: (probability, share that happened) as the profile has them.
+        curve: (probability, observed share) as the profile has them.
         estimated: metric → what would have been estimated of these predictions without their labels.
         problem: why nothing could be measured; empty where it was.
     """

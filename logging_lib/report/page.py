@@ -59,7 +59,7 @@ def render_page(report: ModelReport) -> str:
         Section("latency", "Latency", [_latency(report, axis)]),
         Section("quality", "Quality", list(_quality(report))),
         Section("versions", "Versions, live and shadow", list(_versions(report)), "Versions"),
-        *([Section("notes", "Good to know", [PagePanel(lines=report.notes)])] if report.notes else []),
+        *([Section("notes", "Notes", [PagePanel(lines=report.notes)])] if report.notes else []),
     ]
     return render(
         "report",
@@ -90,8 +90,8 @@ def render_page(report: ModelReport) -> str:
 
 def _alerts_note(report: ModelReport) -> str:
     merged = (
-        f"{format_count(report.sent, 'alert')}, merged into {len(report.alerts):,}: what is about the same input "
-        "and cause, and repeats. The gravest and longest come first. "
+        f"{format_count(report.sent, 'alert')}, merged into {len(report.alerts):,}: alerts about the same input "
+        "and cause, and their repeats, are shown as one. The most severe and longest come first. "
         if report.sent > len(report.alerts)
         else ""
     )
@@ -189,7 +189,7 @@ def _feature(feature: FeatureReport, place: int | None) -> View:
             if drawing
             else "Its values are hidden by the profile."
             if hidden
-            else "Nothing was served.",
+            else "No value was served.",
             table=_bin_table(feature),
             summary="Numbers",
         )
@@ -227,7 +227,7 @@ def _explain_feature(feature: FeatureReport) -> str:
                 f"{format_percent(rate.expected)}{peak}{': ' + values if values else ''}."
             )
     if feature.psi is not None and feature.psi - (feature.psi_by_chance or 0) >= drift.MIN_PSI:
-        parts.append(f"PSI {feature.psi:.2f}, by chance about {feature.psi_by_chance or 0:.2f}.")
+        parts.append(f"PSI {feature.psi:.2f} (about {feature.psi_by_chance or 0:.2f} by chance).")
     if feature.alerts:
         parts.append(f"Alert {join_names([str(number) for number in feature.alerts], 5)}.")
     return " ".join(parts)
@@ -257,17 +257,19 @@ def _bin_table(feature: FeatureReport | Output) -> Table:
 def _describe_features_left(features: int) -> str:
     if features <= MAX_DRAWN:
         return ""
-    return f"The {MAX_DRAWN} most striking of {features} inputs are drawn; the table above has all of them."
+    return (
+        f"Of {features} inputs, the {MAX_DRAWN} with the largest differences are drawn; the table lists all."
+    )
 
 
 def _inputs_note(report: ModelReport) -> str:
     if not report.features:
         if report.training is None:
-            return "Without a profile there is nothing to compare the inputs with."
+            return "There is no profile to compare the inputs with."
         return "The profile has no inputs."
     return (
-        "Bars are shares of training rows and of predictions. The population stability index (PSI) says "
-        "how far the bins' shares moved: below 0.1 little, above 0.25 much. "
+        "Bars are shares of training rows and of predictions. The population stability index (PSI) measures "
+        "how far the shares of the bins moved: below 0.1 is little, above 0.25 is a lot. "
         "Percentages are of the checked predictions."
     )
 
@@ -300,8 +302,8 @@ def _latency(report: ModelReport, axis: TimeAxis) -> PagePanel:
     drawing = drawings.latency(report, axis)
     if drawing is None:
         return PagePanel(
-            text="No event of this period carries event.duration; the logger measures it where "
-            "“with log.prediction(…)” surrounds the call."
+            text="No event of this period carries event.duration; the logger measures it when the call is "
+            "inside “with log.prediction(…)”."
         )
     rows = [
         (format_time(m.time), *(format_milliseconds(m.latency.get(percent)) for percent in PERCENTS))
@@ -336,7 +338,7 @@ def _quality(report: ModelReport) -> Iterable[PagePanel]:
         )
         for q in report.quality
     ]  # fmt: skip
-    yield PagePanel(table=Table("Late labels joined with their predictions", heads, rows))
+    yield PagePanel(table=Table("Labels joined with their predictions", heads, rows))
     for i, quality in enumerate(report.quality):
         name = variant_name(quality.version, quality.role)
         drawing = draw(drawings.quality(quality, report.interval, report.made_at.year), f"quality-{i}")
@@ -344,7 +346,7 @@ def _quality(report: ModelReport) -> Iterable[PagePanel]:
             drawing["title"] += f", {name}"
         predicted = list(dict.fromkeys(label for row in quality.confusion.values() for label in row))[:30]
         table = Table(
-            "True class by row, predicted class by column",
+            "Actual class by row, predicted class by column",
             ["actual", *(shorten(label, 30) for label in predicted)],
             [
                 (shorten(actual, 30), *(f"{row.get(label, 0):,.0f}" for label in predicted))

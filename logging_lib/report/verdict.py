@@ -35,9 +35,9 @@ def verdict(
     feature_names = {feature.name for feature in features}
     if main is None:
         where = (
-            f"The store has predictions of it from {format_time(elsewhere[0])} to {format_time(elsewhere[1])}."
+            f"The store has its predictions from {format_time(elsewhere[0])} to {format_time(elsewhere[1])}."
             if elsewhere
-            else "The store has no prediction of it at all."
+            else "The store has no predictions of this model."
         )
         if alerts:
             return Verdict(
@@ -45,7 +45,7 @@ def verdict(
                 f"{_describe_alerts(alerts, feature_names)} There was no prediction in this period. {where}",
                 seen,
             )
-        return Verdict("unknown", f"Nothing can be said: no prediction in this period. {where}", seen)
+        return Verdict("unknown", f"No prediction in this period, so nothing was evaluated. {where}", seen)
     if alerts:
         return Verdict("alert", _describe_alerts(alerts, feature_names), seen)
     moved = [feature for feature in features if feature.status == "moved"]
@@ -57,13 +57,14 @@ def verdict(
             else []
         )
         if output_moved:
-            parts.append("the predictions are distributed otherwise than in training")
+            parts.append("the distribution of the predictions differs from training")
         return Verdict("notice", f"No alert, but worth a look: {', and '.join(parts)}.", seen)
     if training is None:
         searched = f"no alert in {searched_by}, but " if searched_by else ""
         return Verdict(
             "unknown",
-            f"Inputs were not compared with training: {searched}this model version has no profile here.",
+            f"Inputs were not compared with training: {searched}"
+            "no profile of this model version was given or published.",
             seen,
         )
     if main.checked == 0:
@@ -71,7 +72,7 @@ def verdict(
     searched = f"no alert in {searched_by}, and " if searched_by else ""
     return Verdict(
         "well",
-        f"All is well: {searched}all {format_count(training.features, 'input')} served as in training.",
+        f"All is well: {searched}all {format_count(training.features, 'input')} as in training.",
         seen,
     )
 
@@ -87,9 +88,9 @@ def _describe_alerts(alerts: Sequence[ReportedAlert], feature_names: Collection[
     else:
         text = join_names(causes, NAMED)
     if len(going_on) == len(causes):
-        state = ", still going on" if len(causes) == 1 else ", all still going on"
+        state = ", still open" if len(causes) == 1 else ", all still open"
     else:
-        state = f"; {len(going_on)} of {len(causes)} still going on" if going_on else ""
+        state = f"; {len(going_on)} of {len(causes)} still open" if going_on else ""
     return f"{text[:1].upper()}{text[1:]}{state}."
 
 

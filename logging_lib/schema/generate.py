@@ -86,8 +86,8 @@ def render_reference(schema: Schema) -> str:
         "",
         "<!-- Generated from logging_lib/schema/fields.yml by `make generate`. Do not edit. -->",
         "",
-        f"Schema version {schema.schema_version}, ECS {schema.ecs_version}. **Required** fields are in bold; "
-        "a trailing `*` stands for any key.",
+        f"These are the fields of schema version {schema.schema_version}, with the names of ECS "
+        f"{schema.ecs_version} and `ml.*`. **Required** fields are in bold; a trailing `*` stands for any key.",
         "",
     ]
     for dataset, description in schema.datasets.items():

@@ -70,7 +70,7 @@ class ElasticsearchError(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class ConnectionSettings:
-    """Hold the cluster's address and our credentials.
+    """Hold the cluster's address and the credentials.
 
     Attributes:
         url: such as ``https://localhost:9200``.
@@ -102,7 +102,7 @@ def read_settings(
         environment: the variables.
         url: overrides the variable ``_URL``.
         url_name: what errors call it, such as ``--elasticsearch``. Default: the variable ``_URL``.
-        prefix: of the variables; Kibana's have another.
+        prefix: the prefix of the variables' names; Kibana's have another one.
         example: a URL for error messages.
 
     Raises:
@@ -223,11 +223,11 @@ class Connection:
         """Send one request and return the parsed response.
 
         Args:
-            method: of HTTP.
-            path: already quoted, beginning with ``/``.
+            method: the HTTP method.
+            path: the quoted path, beginning with ``/``.
             body: an object, or bytes of newline-delimited JSON.
-            params: the query's parameters.
-            retries: how often to retry where there is no response or the server is too busy.
+            params: the query parameters.
+            retries: how often to retry if there is no response or the server is too busy.
 
         Raises:
             ElasticsearchError: the server returned an error, or did not respond.

@@ -132,7 +132,7 @@ class ElasticsearchStore:
         now: datetime | None = None,
         rest_total_hits_as_int: bool = False,
     ) -> dict[str, Any]:
-        """Answer a search; see the port. One with more buckets than the server allows is asked in pages.
+        """Answer a search; see the port. A search with more buckets than the server allows is sent in pages.
 
         Raises:
             SearchError: Elasticsearch refuses the body.
@@ -176,7 +176,7 @@ class ElasticsearchStore:
     def counts(
         self, plan: CountPlan, grid: Grid, start: int | None, end: int
     ) -> Iterator[tuple[CountPath, CountTable]]:
-        """Count in slots, all pages at one point in time; see the port. Slots have a minute at least."""
+        """Count in slots, all pages at one point in time; see the port. A slot is at least a minute long."""
         path = ",".join(_quoted(name.strip()) for index in plan.indices for name in index.split(","))
         params = {"keep_alive": _KEEP_ALIVE, "ignore_unavailable": "true"}
         pit = {
@@ -206,7 +206,7 @@ class ElasticsearchStore:
         return str(answer["result"])
 
     def get(self, target: str, identity: str) -> VersionedDocument | None:
-        """Return one document of an index with its version, or None where there is none.
+        """Return one document of an index with its version, or None if it does not exist.
 
         Raises:
             ElasticsearchError: as ``index``.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class StoreError(LoggingLibError):
-    """Report that a store could not do what it was asked; the message names the cause and the remedy."""
+    """Report that an operation of a store failed; the message names the cause and the remedy."""
 
 
 class SearchError(StoreError):
@@ -83,12 +83,12 @@ class Store(Protocol):
 
     @property
     def is_live(self) -> bool:
-        """Whether it shows the present; false for a view of the past."""
+        """Whether the store shows the present; false for a view of the past."""
         ...
 
     @property
     def execute_painless(self) -> ExecutePainless | None:
-        """Executes Painless; None where the store cannot, as the embedded one."""
+        """Execute Painless; None if the store cannot, such as the embedded store."""
         ...
 
     def index(
@@ -129,9 +129,10 @@ class Store(Protocol):
             rest_total_hits_as_int: return ``hits.total`` as a number.
 
         Raises:
-            QueryNotSupported: the body uses what this store does not support; the message names the part.
+            QueryNotSupported: the body uses a part of the language that this store does not support; the message
+                names it.
             SearchError: the body is wrong.
-            StoreError: the store does not answer.
+            StoreError: the store does not respond.
         """
         ...
 
@@ -146,17 +147,17 @@ class Store(Protocol):
     def counts(
         self, plan: CountPlan, grid: Grid, start: int | None, end: int
     ) -> Iterable[tuple[CountPath, CountTable]]:
-        """Count documents in slots of arrival, completely: no group is left out.
+        """Count documents in slots of arrival, completely: no group is omitted.
 
         Args:
-            plan: what to count, of the documents of which indices.
+            plan: the indices, and what to count of their documents.
             grid: the slots.
-            start: the first arrival, in milliseconds, the edge of a slot; None is the first one of all.
-            end: the edge of a slot, in milliseconds, before which they arrived.
+            start: the first arrival in milliseconds, at the edge of a slot; None: the first of all documents.
+            end: the time in milliseconds, at the edge of a slot, before which they arrived.
 
         Raises:
-            CountError: this store cannot count that; searches can be asked instead.
-            StoreError: the plan's queries are wrong, or the store does not answer completely.
+            CountError: this store cannot count that; use searches instead.
+            StoreError: the plan's queries are wrong, or the response is incomplete.
         """
         ...
 

@@ -64,7 +64,7 @@ def test_a_model_without_a_profile() -> None:
         made = report_of(store)
         page = rendered(made)
     assert made.verdict.level == "unknown"
-    assert "has no profile here" in made.verdict.sentence
+    assert "no profile of this model version was given or published" in made.verdict.sentence
     assert any("logging-lib profile fit" in note for note in made.notes)
     assert made.output is not None
     served = sum(1 for one in predictions(None, 300) if "prediction" in one["ml"])
@@ -80,18 +80,16 @@ def test_a_profile_without_events(fit: profile.Profile) -> None:
         made = report_of(store, model="other", version="9")
         page = rendered(made)
     assert made.verdict.level == "unknown"
-    assert made.verdict.sentence.endswith("The store has no prediction of it at all.")
+    assert made.verdict.sentence.endswith("The store has no predictions of this model.")
     assert all(feature.status == "not_evaluated" for feature in made.features)
-    assert "Nothing can be said" in page
+    assert "nothing was evaluated" in page
 
 
 def test_a_period_with_no_data(store: EmbeddedStore) -> None:
     start = datetime(2019, 1, 1, tzinfo=UTC)
     made = report_of(store, model="loans", start=start, end=start + timedelta(days=1))
     assert made.verdict.level == "unknown"
-    assert (
-        "The store has predictions of it from 2018-02-01 09:00 to 2018-02-01 18:59." in made.verdict.sentence
-    )
+    assert "The store has its predictions from 2018-02-01 09:00 to 2018-02-01 18:59." in made.verdict.sentence
     assert "0 predictions seen" in rendered(made)
 
 
@@ -100,7 +98,7 @@ def test_one_of_several_models_has_to_be_chosen(fit: profile.Profile) -> None:
         fill(store, [*predictions(fit, 3), *predictions(None, 3, model="b<i>")])
         with pytest.raises(NothingToReport, match="b<i> and loans; choose one with --model"):
             report_of(store)
-        with pytest.raises(NothingToReport, match="no prediction of 'none'"):
+        with pytest.raises(NothingToReport, match="no predictions of 'none'"):
             report_of(store, model="none")
 
 
@@ -113,7 +111,7 @@ def test_three_hundred_features() -> None:
         page = rendered(made)
     assert len(made.features) == 300
     assert [f.name for f in made.features if f.status == "moved"] == ["feature_7"]
-    assert "The 60 most striking of 300 inputs are drawn; the table above has all of them." in page
+    assert "Of 300 inputs, the 60 with the largest differences are drawn; the table lists all." in page
     assert all(f"<bdi>{name}</bdi>" in page for name in made_by.features)
     assert page.index('id="input-0"') < page.index("<bdi>feature_7</bdi>", page.index('id="input-0"'))
     assert len(page) < 3_000_000

@@ -121,7 +121,7 @@ def test_before_labels_the_quality_is_estimated(store: Store) -> None:
 def test_without_an_evaluation_the_estimate_is_called_optimistic(store: Store) -> None:
     model, _ = serve_binary(store, draw_binary(3, 300), evaluated=False)
     made = report_of(store, model)
-    assert "OPTIMISTIC: calibrated on 2,000 rows of training" in texts(show_estimate(made))
+    assert "OPTIMISTIC: calibrated on 2,000 training rows" in texts(show_estimate(made))
     assert "training, optimistic" in render_page(made)
 
 
@@ -142,7 +142,7 @@ def test_with_labels_both_stand_beside_each_other(store: Store) -> None:
     assert sum(entry["labels"] for entry in made.classifier.periods) == ROWS // 2
     shown = texts([*show_estimate(made), *show_classifier(made.classifier)])
     for text in (
-        "what their labels show",
+        "by their labels",
         "ROC AUC",
         "(the model's)",
         "By home",
@@ -185,7 +185,7 @@ def test_several_classes(store: Store, source: str) -> None:
     assert made.classifier is not None
     assert made.classifier.overall["metrics"]["accuracy"] == pytest.approx(right)
     assert set(made.classifier.overall["classes"]) == set(names)
-    assert "Answers with at least a probability" in texts(show_classifier(made.classifier))
+    assert "Answers by their probability" in texts(show_classifier(made.classifier))
 
 
 def test_labels_of_other_classes_are_a_problem_and_no_accuracy_of_0(store: Store) -> None:

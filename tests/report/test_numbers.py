@@ -96,10 +96,10 @@ def test_values_of_another_type_are_named_with_their_check(fit: profile.Profile)
     assert rate.values == (('"12,5"', 50), (f'"{SCRIPT[:38]}…', 50), ("[1]", 50))
     assert [rate.values for rate in home.rates if rate.check == "unseen"] == [(("HOUSE", 75),)]
     page, text = render_page(report), markdown.render(report)
-    assert "50.0 % of another type, expected 0 %" in page
+    assert "50.0 % of the wrong type, expected 0 %" in page
     assert "12,5" in page
     assert SCRIPT not in page
-    assert "of another type 50.0 %, expected 0 %" in text
+    assert "of the wrong type 50.0 %, expected 0 %" in text
     assert "12,5" in text
 
 

@@ -75,8 +75,8 @@ def test_an_empty_store(chromium: Any, fit: profile.Profile, tmp_path: Path) -> 
     assert views["fleet"]["Predictions"] == {"kind": "numbers", "numbers": [["", "0"]]}
     assert views["fleet"]["Failed predictions · should be 0 %"]["numbers"] == [["", "—"]]
     notes = {view["note"] for panels in views.values() for view in panels.values() if view["kind"] == "empty"}
-    assert "No predictions here in this time." in notes
-    assert "No health events in this time: the loggers of this store send none." in notes
+    assert "No predictions in this period." in notes
+    assert "No health events in this period: the loggers that write to this store send none." in notes
     assert all(
         "This store holds no predictions yet; index some with: logging-lib index" in one for one in texts
     )
@@ -106,7 +106,7 @@ def test_a_model_without_a_profile(chromium: Any, tmp_path: Path) -> None:
         views = views_of(store, every(), model="loans")
         looked_at(chromium, store, every(), tmp_path / "a.html", "light")
     assert views["fleet"]["Without checks · should be 0 %"]["numbers"] == [["", "100.0 %"]]
-    nothing = "Nothing failed this check in this time, or nothing was checked."
+    nothing = "No prediction failed this check in this period, or none was checked."
     assert views["inputs"]["Missing values · should be on the dashed line"]["note"] == nothing
     assert (
         views["predictions"]["Median, minimum and maximum · should be within training's range"]["kind"]
@@ -134,7 +134,7 @@ def test_a_period_with_no_data(store: EmbeddedStore, fit: profile.Profile) -> No
     drawn = {view["kind"] for panels in views.values() for view in panels.values()}
     assert drawn == {"text", "numbers", "empty", "hidden"}
     assert views["predictions"]["Mean prediction by version · should change only with a release"]["note"] == (
-        "No prediction in this time has ml.prediction.value."
+        "No prediction in this period has ml.prediction.value."
     )
 
 
@@ -145,7 +145,8 @@ def test_zero_failures_are_said_and_not_nothing(fit: profile.Profile) -> None:
         views = views_of(store, every())
     assert views["operations"]["Failed predictions · should be 0 %"]["kind"] == "charts"
     assert (
-        views["fleet"]["Failures by model · should be empty"]["note"] == "Nothing of this kind in this time."
+        views["fleet"]["Failures by model · should be empty"]["note"]
+        == "Nothing of this kind in this period."
     )
     assert views["predictions"]["Quality on late labels: accuracy · should be flat"]["kind"] == "hidden"
 

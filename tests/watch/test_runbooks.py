@@ -45,6 +45,28 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+HEADINGS = [
+    "What it means",
+    "First steps",
+    "Causes",
+    "Find the events",
+    "Assess the impact",
+    "If it is expected",
+    "Try it",
+]
+
+
+@pytest.mark.parametrize("page", sorted(RUNBOOKS.glob("*.md")), ids=lambda page: page.stem)
+def test_all_runbooks_have_the_same_sections_and_at_most_three_first_steps(page: Path) -> None:
+    text = page.read_text("utf-8")
+    assert re.findall(r"^## (.*)", text, re.MULTILINE) == HEADINGS
+    steps = text.partition("## First steps\n\n")[2].partition("\n\n")[0].splitlines()
+    assert 1 <= len(steps) <= 3
+    for number, step in enumerate(steps, 1):
+        assert re.fullmatch(rf"{number}\. [A-Z][^\n]{{10,115}}[.?]", step), step
+        assert not re.search(r"\]\(|\*[A-Za-z]", step), "an alert quotes the steps as plain text"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", sorted(RUNBOOKS.glob("*.md")), ids=lambda page: page.stem)
 def test_a_runbooks_commands_run_as_written(page: Path, desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:

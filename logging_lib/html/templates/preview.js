@@ -50,7 +50,7 @@
     if (name === "feature") return available.features[values.model] ?? [];
     return pageData.periods;
   };
-  const periodWord = (period) => period === "all" ? "all there is" : `last ${period}`;
+  const periodWord = (period) => period === "all" ? "all data" : `last ${period}`;
 
   const controls = () => {
     const form = byId("controls");
@@ -80,7 +80,7 @@
     }
     if (live) {
       const box = make("div");
-      box.append(make("button", "Load again", { type: "button", id: "again" }));
+      box.append(make("button", "Reload", { type: "button", id: "again" }));
       box.firstChild.addEventListener("click", reload);
       form.append(box);
     }
@@ -179,13 +179,13 @@
       box.removeAttribute("aria-busy");
       return;
     }
-    const more = view.more ? make("p", `${view.more} rows more are not in this table.`, { class: "note" }) : null;
+    const more = view.more ? make("p", `${view.more} more rows are not in this table.`, { class: "note" }) : null;
     const [title, ...good] = panel.title.split(" · ");
     const heading = make("h3", title);
     if (good.length) heading.append(make("span", good.join(" · "), { class: "good" }));
     box.append(heading);
     const about = panel.description ? make("details") : null;
-    about?.append(make("summary", "What this is"), make("p", panel.description, { class: "note" }));
+    about?.append(make("summary", "About this panel"), make("p", panel.description, { class: "note" }));
     if (about && view.kind !== "numbers") box.append(about);
     if (view.kind === "numbers") {
       for (const [name, text] of view.numbers) {
@@ -244,7 +244,7 @@
       const key = ["model", "version", "role", "period"].map((name) => values[name] ?? "").join("\n");
       const dashboardViews = pageData.views[key];
       return dashboardViews?.[pageData.dashboards.indexOf(dashboard)][place]
-        ?? { kind: "empty", note: "This page does not hold this choice." };
+        ?? { kind: "empty", note: "This page does not contain this combination." };
     }
     const query = new URLSearchParams({ dashboard: dashboard.id, panel: place });
     for (const name of names) if (values[name]) query.set(name, values[name]);

@@ -206,7 +206,7 @@ class EmbeddedStore:
     def counts(
         self, plan: CountPlan, grid: Grid, start: int | None, end: int
     ) -> Iterator[tuple[CountPath, CountTable]]:
-        """Count in slots; see the port. Slots may be as small as a millisecond."""
+        """Count in slots; see the port. A slot may be as short as a millisecond."""
         with self._lock:
             tables = {target: self._table(target) for target in self._matching_targets(list(plan.indices))}
             for _ in range(_ATTEMPTS):
