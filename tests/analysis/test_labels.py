@@ -155,7 +155,7 @@ def test_what_is_wrong_with_a_row_is_reported(served: Served) -> None:
     done = ingest(served, rows)
     assert [reason.partition(";")[0] for _, reason in done.refused] == [
         "actual is empty",
-        "has no column 'actual'",
+        "there is no column 'actual'",
         "has neither 'request_id' nor 'event_id'",
         "timestamp: 'yesterday' is not a time",
         "actual is empty",

@@ -132,14 +132,14 @@ LABELS = "id{0}outcome\n" + "r{0}1\n" * 300
         (
             LABELS.format(","),
             "",
-            "has no column 'actual'; columns: id, outcome; say which it is with --actual",
+            "there is no column 'actual'; columns: id, outcome; name that of the actual values with --actual",
         ),
         (
             LABELS.format(";"),
             "--actual outcome",
             "has neither 'request_id' nor 'event_id'; columns: id, outcome",
         ),
-        ("<html>\n" * 40, "", "has no column 'actual'; columns: <html>"),
+        ("<html>\n" * 40, "", "there is no column 'actual'; columns: <html>"),
     ],
 )
 def test_a_file_that_holds_no_labels_is_refused_at_once(

@@ -42,7 +42,7 @@ def test_build_writes_what_kibana_imports(server: fake_kibana.Server, profile: P
     said = call("build", "--profile", "profile.json", "-o", "out").stdout
     files = sorted(Path("out").iterdir())
     assert [file.name.rpartition("-")[0] for file in files] == ["logging-lib-model-loans-1", "logging"]
-    assert f"{files[0]}: 1 dashboards, {5 + 2 + 2 * len(profile.features)} panels" in said
+    assert f"{files[0]}: 1 dashboard, {5 + 2 + 2 * len(profile.features)} panels" in said
     assert validate.check_ndjson(files[1].read_text()) == []
     assert "profile.json" in call("build", "--profile", "nothing/profile.json", code=2).stderr
 
@@ -53,7 +53,7 @@ def test_own_specs_make_own_dashboards(server: fake_kibana.Server) -> None:
         "title: Mine\npanels:\n- {title: All, chart: metric, metric: count}\n- {title: Newest, chart: events, "
         "columns: ['@timestamp', ml.model.name]}\n"
     )
-    assert "1 dashboards, 2 panels" in call("build", "--specs", "specs").stdout
+    assert "1 dashboard, 2 panels" in call("build", "--specs", "specs").stdout
     assert "4 of 4 objects imported" in call("import", "--specs", "specs").stdout
     assert ("dashboard", "logging-lib-mine") in server.spaces["default"]
     Path("specs/mine.yml").write_text("title: Mine\npanels:\n- {title: All, chart: metric, metric: cuont}\n")
@@ -91,11 +91,13 @@ def test_an_edited_dashboard_is_refused_and_shown(server: fake_kibana.Server) ->
 
 
 def test_what_was_exported_can_be_imported_elsewhere(server: fake_kibana.Server) -> None:
-    assert "nothing of ours in this space" in call("export", "all.ndjson", code=2).stderr
+    assert (
+        "this space has no dashboards of logging_lib" in call("export", "--out", "all.ndjson", code=2).stderr
+    )
     call("import")
-    assert "all.ndjson: 15 objects" in call("export", "all.ndjson").stdout
-    call("export", "one.ndjson", "--id", "logging-lib-inputs")
-    assert "not.there" in call("export", "x.ndjson", "--id", "not.there", code=2).stderr
+    assert "all.ndjson: 15 objects" in call("export", "--out", "all.ndjson").stdout
+    call("export", "-o", "one.ndjson", "--id", "logging-lib-inputs")
+    assert "not.there" in call("export", "-o", "x.ndjson", "--id", "not.there", code=2).stderr
     assert "15 of 15 objects imported" in call("import", "all.ndjson", "--space", "team-a").stdout
     said = call("import", "all.ndjson", "--space", "team-a", code=1).stderr
     assert (
