@@ -123,6 +123,8 @@ WRONG = {
     "--model": "no-such-model",
     "--version": "0",
     "--to": "nowhere.txt",
+    "--out": "nowhere.txt",
+    "--channel": "nobody",
     "--subject": "nobody",
     "--watches": "no-such-folder",
     "--specs": "no-such-folder",

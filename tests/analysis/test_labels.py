@@ -200,7 +200,7 @@ def test_quality_by_segment(served: Served) -> None:
     assert mae["2"] < mae["all"] < mae["1"]
     share = joins.share(served.store, Selection(), served.model, "1")
     assert share == {"predictions": 60, "labelled": 30, "share": 0.5}
-    with pytest.raises(StoreError, match="no joined label with model=nobody; ingest some"):
+    with pytest.raises(StoreError, match=r"no joined labels found \(selection: model=nobody\); ingest some"):
         joins.read(served.store, Selection(model="nobody"))
 
 

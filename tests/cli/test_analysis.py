@@ -169,10 +169,10 @@ def test_labels(call: Call) -> None:
 
 def test_export_and_scorecard(call: Call) -> None:
     call("labels", "ingest", "labels.csv", *STORE)
-    done = json.loads(call("export", "--to", "out.parquet", *STORE, "--exclude", "shadow", "--json").stdout)
+    done = json.loads(call("export", "--out", "out.parquet", *STORE, "--exclude", "shadow", "--json").stdout)
     assert (done["rows"], done["marks"]["shadow"]["share"]) == (300, 0.5)
     assert len(pd.read_parquet("out.parquet")) == 300
-    assert "give a file named" in call("export", "--to", "out.txt", *STORE, code=2).stderr
+    assert "give a file named" in call("export", "--out", "out.txt", *STORE, code=2).stderr
     state = Path("store/.watch-state/watches")
     state.mkdir(parents=True)
     for name in ("stale-model", "quality-regression"):

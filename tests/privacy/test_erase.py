@@ -143,7 +143,7 @@ def test_the_record_has_the_hash_and_no_text(
     # A label that comes a month later names the event by id and nobody by name: the record still knows it.
     late = {"event": {"dataset": "ml.label", "id": "l"}, "ml": {"prediction": {"id": record["events"][0]}}}
     Path("late.jsonl").write_text(json.dumps(late) + "\n")
-    assert "1 events erased" in run("erase", "late.jsonl", "--subject", PERSON, "--yes").output
+    assert "1 event erased" in run("erase", "late.jsonl", "--subject", PERSON, "--yes").output
     run("erase", "late.jsonl", "--subject", "someone", "--record", str(file), code=2)
 
 
@@ -491,7 +491,7 @@ def test_an_export_loses_the_rows_as_parquet_does(run: Run, inputs: dict[str, An
     for number, subject in enumerate((PERSON, "customer-77")):
         log.prediction({**inputs, "iban": f"IBAN-{number}"}, 1.0, event_id=f"event-{number}", subject=subject)
     run("index", "spool", "--store", "store")
-    run("export", "--store", "store", "--model", "loans", "--to", "rows.csv")
+    run("export", "--store", "store", "--model", "loans", "--out", "rows.csv")
     assert "IBAN-0" in Path("rows.csv").read_text()
     run("erase", "spool", "rows.csv", "--subject", PERSON, "--yes")
     left = Path("rows.csv").read_text()
