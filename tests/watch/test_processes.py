@@ -127,7 +127,8 @@ def test_killed_between_delivery_and_record(place: list[str], tmp_path: Path) ->
         words = ["run", *map(str, options), "--lease", "1s"]
         # Until the dead one's lease has run out.
         until(
-            lambda: "another runner has" not in CliRunner().invoke(app, words).output, "its lease does not end"
+            lambda: "another runner has" not in CliRunner().invoke(app, words).output,
+            "its lease does not end",
         )
         assert len(server.mails) == 2
         assert CliRunner().invoke(app, words).exit_code == 0
