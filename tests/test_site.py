@@ -181,7 +181,7 @@ def command_lines() -> list[Any]:
         for match in re.findall(r"Examples?:(.*?)(?:\n\n|\Z)", command.help or "", re.DOTALL):
             joined = " ".join(match.split())
             found += [
-                (name, part.removeprefix("logging-lib ")) for part in re.split(r";\s+(?=logging-lib)", joined)
+                (name, part.removeprefix("logging-lib ")) for part in re.split(r"\s+(?=logging-lib )", joined)
             ]
     return [
         pytest.param(line.partition(" && ")[0].strip(" ;"), id=f"{where}: {line[:50]}")

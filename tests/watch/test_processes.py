@@ -186,7 +186,7 @@ def test_a_second_run_on_a_state_that_is_held_is_refused(
         with running(*options, "--once") as second:
             output, _ = second.communicate(timeout=WAIT_SECONDS)
         assert second.returncode == 2
-        assert "another run holds this state" in output
+        assert "another runner has this state" in output
         first.terminate()
         assert first.wait(WAIT_SECONDS) == 0
         with running(*options, "--once") as third:
