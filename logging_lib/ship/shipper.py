@@ -133,6 +133,8 @@ class Shipper:
             return not self._wait(_POLL_LOCK)
         try:
             acknowledged = self.ship_batch()
+            if acknowledged:
+                self._say_answers()
             self._report()
         except Exception as error:  # noqa: BLE001 - whatever it is, the events stay in the spool and are tried again
             self._record_failure(error)
@@ -141,8 +143,6 @@ class Shipper:
             max_wait = _MAX_WAIT_CLOSED if isinstance(error, ConnectionClosedError) else _MAX_WAIT
             wait_limit = min(max_wait, _FIRST_WAIT * 2 ** min(self.failures - 1, 10))
             return not self._stop.is_set() and not self._wait(self._uniform() * wait_limit)
-        if acknowledged:
-            self._say_answers()
         self.failures = 0
         if acknowledged:
             return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -494,3 +495,31 @@ def test_a_folder_that_is_moved_away_is_shipped_no_longer_and_its_successor_is(
     another = ship(spool, f"beats://127.0.0.1:{beats.port}")
     assert not another.reader.lock()
     assert beats.ids() == ["e-0", "e-1", "e-2"]
+
+
+def test_signs_of_life_are_logged_once(
+    spool: Spool, beats: BeatsSink, ship: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Connected, how much was shipped, and that it answers again after an outage: not with each batch."""
+    caplog.set_level(logging.INFO, logger="logging_lib.ship")
+    answers = iter(["ack", "hang_up", *["ack"] * 10])
+    beats.behaviour = lambda lines: next(answers)
+    seconds, waits = 0.0, 0
+
+    def wait(pause: float) -> bool:
+        nonlocal seconds, waits
+        waits, seconds = waits + 1, seconds + 20
+        if waits in (1, 5):
+            fill(spool, 1, first=10 + waits)
+        return waits == 8
+
+    fill(spool, 3)
+    url = f"beats://127.0.0.1:{beats.port}"
+    ship(spool, url, name="beats://h", wait=wait, uniform=lambda: 0.5, monotonic=lambda: seconds).run()
+    texts = [record.message for record in caplog.records]
+    assert texts == [
+        "connected to beats://h",
+        "the receiver closed the connection without acknowledging; the events stay in the spool and are sent again",
+        "beats://h answers again after 20 s and 1 attempt",
+        "4 events shipped from this spool so far",
+    ]
