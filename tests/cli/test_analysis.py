@@ -179,8 +179,8 @@ def test_export_and_scorecard(call: Call) -> None:
         (state / f"{name}.json").write_text(
             json.dumps({"last_scheduled": "2018-03-01T00:00:00Z", "incidents": []})
         )
-    as_of = ("--now", "2018-03-04T00:00:00Z", "--recent", "60d")
+    as_of = ("--now", "2018-03-04T00:00:00Z", "--since", "60d")
     made = json.loads(call("scorecard", *STORE, *as_of, "--json").stdout)
     assert [one["status"] for one in made["monitors"]][3] == "partly" or made["monitors"][3]["score"] == 1
     assert made["monitors"][6]["evidence"][0] == "quality-regression ran last at 2018-03-01 00:00 UTC"
-    assert call("scorecard", *STORE, *as_of, "--least", "7", code=1).stdout.count("→") > 5
+    assert call("scorecard", *STORE, *as_of, "--min-score", "7", code=1).stdout.count("→") > 5

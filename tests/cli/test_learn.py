@@ -93,7 +93,7 @@ def test_it_is_shown_published_and_undone(folder: Path, profile: profiles.Profil
     before = variation_of(folder, profile)
     shown = invoke(*arguments, "-o", str(tmp_path / "p.json"))
     assert "nothing was published" in shown.output
-    assert "no incident is left out" in shown.output
+    assert "no incident is excluded" in shown.output
     assert "shift" in shown.output
     assert variation_of(folder, profile) == before
     written = profiles.load(tmp_path / "p.json")
@@ -135,7 +135,7 @@ def test_incidents_of_the_state_are_left_out(folder: Path, profile: profiles.Pro
     output = invoke("--model", profile.model, "--store", str(folder)).output
     assert "x: 28% of the time is left out" in output
     assert "home: " not in output
-    assert "no incident is left out" not in output
+    assert "no incident is excluded" not in output
 
 
 def test_too_little_and_no_profile(tmp_path: Path, profile: profiles.Profile) -> None:
