@@ -132,12 +132,12 @@ def open_incident(desk: Path) -> None:
             {"annual_income": income, "homeownership": "RENT"}, prediction=9.5, request_id=f"na-{i}"
         )
     with Receivers(desk / "before") as people:
-        smtp_url = people.settings["LOGGING_LIB_SMTP_URL"]
+        smtp_url, recipients = (people.settings[f"LOGGING_LIB_{name}"] for name in ("SMTP_URL", "EMAIL_TO"))
         for command in (
             "index spool-na --store build/store",
             f"watch run --store build/store --watch na-spike --once --smtp-url {smtp_url}",
         ):
-            done = CliRunner().invoke(app, command.split())
+            done = CliRunner(env={"LOGGING_LIB_EMAIL_TO": recipients}).invoke(app, command.split())
             assert done.exit_code == 0, done.output
 
 
@@ -242,6 +242,7 @@ def test_a_page_is_followed(
         addresses |= {SLACK: urls["LOGGING_LIB_SLACK_WEBHOOK"], MAIL: urls["LOGGING_LIB_SMTP_URL"]}
         if page.name == "commands.md":  # it says of each command that the environment configures its channel
             monkeypatch.setenv("LOGGING_LIB_SMTP_URL", urls["LOGGING_LIB_SMTP_URL"])
+            monkeypatch.setenv("LOGGING_LIB_EMAIL_TO", urls["LOGGING_LIB_EMAIL_TO"])
         reader = Reader(
             desk, monkeypatch, addresses=addresses, kept=frozenset(kept), connection=connection,
             names=lambda: {"model": Model()},

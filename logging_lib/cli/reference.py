@@ -36,11 +36,14 @@ _SHARED = {
     "LOGGING_LIB_HMAC_KEY": "The key for the hashes of subjects and of private features.",
     "LOGGING_LIB_KIBANA_API_KEY": "The encoded API key for Kibana.",
     "LOGGING_LIB_KIBANA_URL": "Kibana: `https://localhost:5601`.",
+    "LOGGING_LIB_EMAIL_TO": "The recipients of emails, comma-separated, if a watch names none.",
     "LOGGING_LIB_MAIL_FROM": "The sender of emails, if a watch names none.",
     "LOGGING_LIB_PAGERDUTY_KEY": "The integration key of a PagerDuty service.",
     "LOGGING_LIB_PAGERDUTY_URL": "PagerDuty's events API in another service region.",
+    "LOGGING_LIB_REPORT_URL": "The report that alerts link to.",
+    "LOGGING_LIB_RUNBOOK_BASE_URL": "The site of this documentation that alerts link to, for the runbooks.",
     "LOGGING_LIB_SLACK_API": "Another URL in place of Slack's `chat.postMessage`.",
-    "LOGGING_LIB_SLACK_CHANNEL": "The channel for a bot's posts that name none.",
+    "LOGGING_LIB_SLACK_CHANNEL": "The Slack channel, if a watch names none.",
     "LOGGING_LIB_SLACK_TOKEN": "The token of a Slack bot.",
     "LOGGING_LIB_SLACK_WEBHOOK": "The URL of an incoming webhook of Slack.",
     "LOGGING_LIB_SMTP_PASSWORD": "The password of the user at the mail server.",
@@ -215,7 +218,7 @@ def watch_page() -> str:
         ]
         lines += ["| setting | value |", "|---|---|"]
         for name, value in sorted(watch.metadata.items()):
-            if name not in ("title", "concern", "runbook"):
+            if name not in ("title", "concern", "runbook", "runbook_page", "steps"):
                 text = value if isinstance(value, str) else json.dumps(value)
                 lines.append(f"| `{name}` | `{_plain(text)}` |")
     return "\n".join([*lines, ""])

@@ -22,6 +22,7 @@ from logging_lib._util.ownership import UNCHANGED, UPDATED, Change
 from logging_lib.cli import options, output
 from logging_lib.cli.command_line import App
 from logging_lib.cli.dashboards import KibanaOption, SpaceOption
+from logging_lib.cli.options import UsageError
 from logging_lib.dashboards.kibana.client import PREFIX as KIBANA
 from logging_lib.dashboards.kibana.client import settings_from as kibana_settings
 from logging_lib.profile.io import load as load_profile
@@ -33,6 +34,7 @@ from logging_lib.store.connection import Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.store.port import StoreError
 from logging_lib.store.profiles import is_published, list_published_models, publish
+from logging_lib.watch.loading import read_settings
 
 app = App(help="Install or remove templates, pipelines and watches in Elasticsearch.", no_args_is_help=True)
 
@@ -97,6 +99,13 @@ def deploy(
     ):
         server = inspect_server(connection)
         loaded_profiles = [(path, load_profile(path)) for path in profiles or ()]
+        settings = read_settings(os.environ)
+        if server.watcher and not dry_run and "email_to" not in settings:
+            published = list_published_models(ElasticsearchStore(connection))
+            if loaded_profiles or any(published.values()):
+                raise UsageError(
+                    "Watcher would send its mails to nobody: set LOGGING_LIB_EMAIL_TO, such as team@example.org"
+                )
         wanted = _base(server, retention, roles=roles)
         changes = _put(connection, wanted, force=force, dry_run=dry_run)
         if not _refused(changes):
@@ -119,9 +128,8 @@ def deploy(
                     folder, [name for name, serves in models.items() if not serves]
                 )
                 changes += deployment.destroy(connection, retired, force=force, dry_run=dry_run)
-                watches = resources.render_watches(
-                    folder, [name for name, serves in models.items() if serves]
-                )
+                serving = [name for name, serves in models.items() if serves]
+                watches = resources.render_watches(folder, serving, settings)
                 changes += _put(connection, watches, force=force, dry_run=dry_run)
             changes += keys.create_keys(
                 connection, api_keys or (), folder=_roles_folder(), into=keys_in, expiration=expiration,
@@ -159,7 +167,8 @@ def status(
         if server.watcher:
             models_published = list_published_models(ElasticsearchStore(connection))
             models = [name for name, serves in models_published.items() if serves]
-            wanted += resources.render_watches(content.path("watchers"), models)
+            settings = read_settings(os.environ)
+            wanted += resources.render_watches(content.path("watchers"), models, settings)
         states = deployment.status(connection, wanted)
         saved_states = saved.status() if saved is not None else []
     if as_json:

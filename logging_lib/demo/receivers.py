@@ -61,6 +61,7 @@ class Receivers:
         return {
             "LOGGING_LIB_SMTP_URL": self.smtp_url,
             "LOGGING_LIB_MAIL_FROM": "logging-lib <ml-watch@example.org>",
+            "LOGGING_LIB_EMAIL_TO": "ml-alerts@example.org",
             "LOGGING_LIB_SLACK_WEBHOOK": self.slack_url,
         }
 

@@ -38,7 +38,7 @@ from logging_lib.watch.backtest.asof import AsOf
 from logging_lib.watch.backtest.backtest import find_runs
 from logging_lib.watch.backtest.history import EventHistory
 from logging_lib.watch.evaluate import RunDependencies, run_dependencies
-from logging_lib.watch.loading import load_watches
+from logging_lib.watch.loading import load_watches, with_settings
 from logging_lib.watch.model import Watch
 from logging_lib.watch.notify.registry import configure_channels
 from logging_lib.watch.results import Alert
@@ -94,7 +94,7 @@ def run(out: Path, *, seed: int = 1) -> int:
     with Receivers(out) as receivers:
         with EmbeddedStore(out / "store") as store:
             served = _run_service(store, served_rows, pipeline, out, seed, console)
-            watches = load_watches(content.path("watchers"))
+            watches = with_settings(load_watches(content.path("watchers")), receivers.settings)
             console.print(
                 f"[bold]3. Watch[/bold] what arrived, every 5 simulated minutes, with all {len(watches)} watches"
             )

@@ -10,7 +10,8 @@ from typing import Any
 
 from logging_lib.profile.model import CHECKS
 from logging_lib.report.model import FeatureReport, Moment, Rate, Share, Status
-from logging_lib.watch.scripts.common import beta_binomial_tail, gamma_tail, predictive, round_half_up
+from logging_lib.watch.scripts.common import beta_binomial_tail, gamma_tail, predictive
+from logging_lib.watch.scripts.formatting import round_half_up
 
 ALPHA = 0.001
 """Of all tests of a report together: one report in a thousand names something that is only chance."""

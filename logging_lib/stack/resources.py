@@ -125,12 +125,15 @@ def _read_folder(folder: Path, kind: ResourceKind) -> list[Resource]:
 _ID_SAFE = re.compile(r"[a-z0-9_-]{1,100}")
 
 
-def render_watches(folder: Path, models: Iterable[str]) -> list[Resource]:
+def render_watches(
+    folder: Path, models: Iterable[str], settings: Mapping[str, str] | None = None
+) -> list[Resource]:
     """Render each ``*.json`` of the folder as a watch of each model.
 
     Args:
         folder: ``watchers``.
         models: the names of the models.
+        settings: what the metadata gets where a watch leaves it empty, see ``loading.read_settings``.
     """
     names = list(models)
     watches = []
@@ -140,17 +143,20 @@ def render_watches(folder: Path, models: Iterable[str]) -> list[Resource]:
             Resource(
                 WATCH,
                 f"logging-lib-{file.stem}--{_model_id(name)}",
-                _for_model(definition, watch=file.stem, model=name),
+                _for_model(definition, watch=file.stem, model=name, settings=settings or {}),
             )
             for name in names
         ]
     return watches
 
 
-def _for_model(definition: dict[str, Any], watch: str, model: str) -> dict[str, Any]:
+def _for_model(
+    definition: dict[str, Any], watch: str, model: str, settings: Mapping[str, str]
+) -> dict[str, Any]:
     """Return the watch of one model; profiles override its settings by the name that it had before."""
-    settings = {**definition["metadata"], "model": _escape_wildcards(model), "watch": watch}
-    return throttle_by_finding({**definition, "metadata": settings})
+    metadata = {**definition["metadata"], "model": _escape_wildcards(model), "watch": watch}
+    metadata |= {key: value for key, value in settings.items() if metadata.get(key) == ""}
+    return throttle_by_finding({**definition, "metadata": metadata})
 
 
 def _escape_wildcards(model: str) -> str:

@@ -8,8 +8,9 @@ A watch without a ``*.yml`` is written by hand: it is listed, and otherwise left
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,25 +24,31 @@ from logging_lib.watch.searches import build_searches
 from logging_lib.watch.spec import Spec, load_specs
 
 FOLDER = "watchers"
+RUNBOOKS = "docs/runbooks"
 MESSAGES = "templates/messages.yml"
 _BEGIN, _END = "<!-- generated: the watches -->", "<!-- end of what is generated -->"
 MAX_THROTTLE_PERIOD, MAX_THROTTLE_TIMES = timedelta(days=7), 4
 """The throttle period of an incident that lasts doubles up to a week, or to so many times the first one."""
 _MONTH = timedelta(days=30)
+_STEPS = "## First steps\n\n"
+_STEP, _EMPHASIS = re.compile(r"\d+\. "), re.compile(r"`|(?<!\S)\*(?=\w)|(?<=\w)\*(?!\S)")
 
 
-def compile_watch(spec: Spec, messages: Mapping[str, Any], total_weight: float) -> dict[str, Any]:
+def compile_watch(
+    spec: Spec, messages: Mapping[str, Any], total_weight: float, steps: Sequence[str] = ()
+) -> dict[str, Any]:
     """Compile a spec to a watch, in Watcher's JSON.
 
     Args:
         messages: the actions of all watches.
         total_weight: the sum of ``budget_weight`` over all watches, which together raise one false alarm for each
             model and month.
+        steps: the first ones of the runbook, see ``read_steps``.
     """
     searches = [{name: search} for name, search in build_searches(spec).items()]
     script = {"transform": {"script": {"id": spec.script}}}
     return {
-        "metadata": _build_metadata(spec, total_weight),
+        "metadata": _build_metadata(spec, total_weight, steps),
         "trigger": {"schedule": {"interval": spec.every}},
         "input": {"chain": {"inputs": [*searches, {"result": script}]}},
         "condition": {"compare": {"ctx.payload.result.count": {"gt": 0}}},
@@ -54,7 +61,13 @@ def sum_weights(specs: Iterable[Spec]) -> float:
     return float(sum(spec.settings.get("budget_weight", 0) for spec in specs))
 
 
-def _build_metadata(spec: Spec, total_weight: float) -> dict[str, Any]:
+def read_steps(runbook: str) -> list[str]:
+    """Read the first steps of a runbook as plain text, for messages that cannot link to it."""
+    section = runbook.partition(_STEPS)[2].partition("\n\n")[0]
+    return [_EMPHASIS.sub("", _STEP.sub("", line, count=1)) for line in section.splitlines()]
+
+
+def _build_metadata(spec: Spec, total_weight: float, steps: Sequence[str]) -> dict[str, Any]:
     metadata: dict[str, Any] = {"title": spec.title, "concern": spec.concern, "related": spec.related}
     if spec.of_models:
         metadata["model"] = "*"
@@ -68,11 +81,15 @@ def _build_metadata(spec: Spec, total_weight: float) -> dict[str, Any]:
         **metadata,
         "min_severity": spec.min_severity,
         "max_throttle_period": f"{_choose_longest_throttle(spec).days}d",
-        "email_to": "ml-alerts@example.org",
-        "slack_to": "#ml-alerts",
+        "email_to": "",
+        "slack_to": "",
         "kibana_url": "",
         "data_view": f"logging-lib-data-{spec.discover}",
-        "runbook": f"docs/runbooks/{spec.id}.md",
+        "report_url": "",
+        "runbook_base_url": "",
+        "runbook_page": f"runbooks/{spec.id}/",
+        "runbook": f"{RUNBOOKS}/{spec.id}.md",
+        "steps": list(steps),
     }
 
 
@@ -125,7 +142,10 @@ def build_outputs(root: Path) -> dict[str, str]:
     specs = load_specs(folder)
     total_weight = sum_weights(specs)
     for spec in specs:
-        text = json.dumps(compile_watch(spec, messages, total_weight), indent=2, ensure_ascii=False) + "\n"
+        runbook = root / RUNBOOKS / f"{spec.id}.md"
+        steps = read_steps(runbook.read_text("utf-8")) if runbook.is_file() else ()
+        watch = compile_watch(spec, messages, total_weight, steps)
+        text = json.dumps(watch, indent=2, ensure_ascii=False) + "\n"
         watches.append(parse_watch(text, id=spec.id, file=f"{folder / spec.id}.yml, compiled"))
         contents[f"{FOLDER}/{spec.id}.json"] = text
     by_hand = [file for file in folder.glob("*.json") if f"{FOLDER}/{file.name}" not in contents]

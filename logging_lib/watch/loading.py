@@ -16,12 +16,19 @@ from logging_lib.watch import model
 from logging_lib.watch.errors import WatchError, WatchProblem, json_path
 from logging_lib.watch.evaluate import default_scripts
 from logging_lib.watch.model import Watch
-from logging_lib.watch.notify.base import SettingsError
-from logging_lib.watch.notify.registry import CHANNELS, parse_definition
+from logging_lib.watch.notify.base import Channel, SettingsError
+from logging_lib.watch.notify.registry import CHANNELS, channel_of, parse_definition
 from logging_lib.watch.validation.metadata import is_http_address
 from logging_lib.watch.validation.rules import find_problems
 
-KIBANA_URL = "LOGGING_LIB_KIBANA_URL"
+ADDRESSES = {
+    "kibana_url": ("LOGGING_LIB_KIBANA_URL", "https://kibana.example.org/s/ml"),
+    "runbook_base_url": ("LOGGING_LIB_RUNBOOK_BASE_URL", "https://docs.example.org/logging-lib"),
+    "report_url": ("LOGGING_LIB_REPORT_URL", "https://reports.example.org/loans.html"),
+}
+"""The links in messages: by key of the metadata the variable that sets it, and an example."""
+SAMPLE_RECIPIENT = "nobody@example.invalid"
+"""Gets the mails that nobody gets, where they are only shown."""
 _ID = re.compile(r"[\w.-]+")
 
 # Part of Watcher, not executed here; refused by name, since the watch is right and the runner lacks it.
@@ -160,25 +167,66 @@ def parse_watch(
     return Watch(id, definition, file, tuple(ignored))
 
 
-def with_kibana_url(watches: Iterable[Watch], environ: Mapping[str, str]) -> list[Watch]:
-    """Fill ``metadata.kibana_url`` of the watches from the environment, where they leave it empty.
-
-    It turns the query of a finding into a link to Discover.
+def with_settings(watches: Iterable[Watch], environ: Mapping[str, str]) -> list[Watch]:
+    """Fill the recipients and links of the watches from the environment, where their metadata leaves them empty.
 
     Raises:
-        SettingsError: the variable holds no http address.
+        SettingsError: a variable holds no http address, or no recipient.
     """
-    url = environ.get(KIBANA_URL, "").rstrip("/")
-    if not is_http_address(url):
-        raise SettingsError(f"{KIBANA_URL}: {url!r}: write such as https://kibana.example.org/s/ml")
-    return [_with_kibana_url(watch, url) for watch in watches]
+    settings = read_settings(environ)
+    return [_fill(watch, settings) for watch in watches]
 
 
-def _with_kibana_url(watch: Watch, url: str) -> Watch:
-    if not url or watch.metadata.get("kibana_url") != "":
+def with_sample_recipients(watches: Iterable[Watch]) -> list[Watch]:
+    """Fill the mail addresses that nobody set, for what is shown and not sent."""
+    return [_fill(watch, {"email_to": SAMPLE_RECIPIENT}) for watch in watches]
+
+
+def read_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """Read what the environment says for the metadata of all watches. Raises SettingsError."""
+    settings = {}
+    for key, (variable, example) in ADDRESSES.items():
+        url = environ.get(variable, "").rstrip("/")
+        if not is_http_address(url):
+            raise SettingsError(f"{variable}: {url!r}: write such as {example}")
+        settings[key] = url
+    for channel in CHANNELS.values():
+        recipient = environ.get(channel.recipient_setting, "").strip() if channel.recipient_setting else ""
+        if recipient and not channel.is_recipient(recipient):
+            raise SettingsError(f"{channel.recipient_setting}: {recipient!r:.80}: {channel.metadata_remedy}")
+        settings[channel.metadata_key] = recipient
+    return {key: value for key, value in settings.items() if key and value}
+
+
+def find_unset_recipients(watches: Iterable[Watch], channels: Mapping[str, Channel]) -> str:
+    """Say which of the configured channels would notify nobody of some watches, and the remedy; else nothing."""
+    for channel in channels.values():
+        unset = [watch for watch in watches if channel.needs_recipient and _is_unset(watch, channel)]
+        if unset:
+            files = unset[0].file + (f" and {len(unset) - 1} more" if len(unset) > 1 else "")
+            return (
+                f"the recipients of {channel.name} are not set: set {channel.recipient_setting}, or "
+                f"metadata.{channel.metadata_key} in {files}"
+            )
+    return ""
+
+
+def _is_unset(watch: Watch, channel: Channel) -> bool:
+    """Whether an action's recipients are those of the metadata, which are empty."""
+    return watch.metadata.get(channel.metadata_key) == "" and any(
+        channel.names_recipients(recipient)
+        for action in watch.actions.values()
+        if channel_of(action) is type(channel)
+        for recipient in channel.recipients(action.settings)
+    )
+
+
+def _fill(watch: Watch, settings: Mapping[str, str]) -> Watch:
+    empty = {key: value for key, value in settings.items() if watch.metadata.get(key) == ""}
+    if not empty:
         return watch
-    metadata = {**watch.metadata, "kibana_url": url}
-    return Watch(watch.id, watch.definition.model_copy(update={"metadata": metadata}), watch.file)
+    definition = watch.definition.model_copy(update={"metadata": {**watch.metadata, **empty}})
+    return Watch(watch.id, definition, watch.file, watch.ignored)
 
 
 def _blank_comments(text: str) -> str:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 
+from logging_lib._util.formatting import join_names
 from logging_lib._util.times import format_instant
+from logging_lib.profile.model import PREDICTION
 from logging_lib.watch.incidents import Incident, Incidents, Mute, is_muted
 from logging_lib.watch.notify.base import Notification
+from logging_lib.watch.scripts.common import name_version
+from logging_lib.watch.scripts.formatting import format_span, format_time
+
+MAX_FEATURES = 3
 
 
 def awaiting_resolution(
@@ -50,27 +56,21 @@ def is_address_open(receipt: Notification, incidents: Iterable[Incident]) -> boo
 
 
 def resolution_subject(title: str, incidents: Iterable[Incident]) -> str:
-    """``[Resolved] <the watch's title>: <model> <version>: <features>``."""
+    """Return ``[Resolved] loans v3: income, age (NA spike)``."""
     keys = [incident.key for incident in incidents]
-    about = title + (f": {keys[0].model} {keys[0].version}".rstrip() if keys[0].model else "")
-    names = [key.feature for key in keys if key.feature]
-    subject = f"[Resolved] {about}" + (f": {', '.join(names[:5])}" if names else "")
-    return subject + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    about = name_version(keys[0].model, keys[0].version)
+    names = [_name_feature(key.feature) for key in keys if key.feature]
+    text = ": ".join(part for part in (about, join_names(names, MAX_FEATURES)) if part)
+    return f"[Resolved] {text} ({title})" if text else f"[Resolved] {title}"
 
 
 def resolution_line(incident: Incident) -> str:
+    """Return ``income: open 26 days 22 h (2018-02-02 10:36:23 UTC to 2018-03-01 09:05:00 UTC)``."""
     until = incident.absent_since or incident.closed_at or incident.opened_at
-    name = incident.key.feature or incident.key.model or "the condition"
-    span = f"since {format_instant(incident.opened_at)} until {format_instant(until)}"
-    return f"{name}: {span}, for {format_span(until - incident.opened_at)}"
+    name = _name_feature(incident.key.feature) or incident.key.model or "The condition"
+    since, end = (format_time(format_instant(moment)) for moment in (incident.opened_at, until))
+    return f"{name}: open {format_span((until - incident.opened_at).total_seconds())} ({since} to {end})"
 
 
-def format_span(span: timedelta) -> str:
-    """For people: ``3 d 4 h``, ``2 h 5 min``, ``40 s``."""
-    seconds = max(0, round(span.total_seconds()))
-    days, hours, minutes = seconds // 86400, seconds // 3600 % 24, seconds % 3600 // 60
-    if days:
-        return f"{days} d {hours} h"
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min" if minutes else f"{seconds} s"
+def _name_feature(feature: str) -> str:
+    return "prediction" if feature == PREDICTION else feature

@@ -59,6 +59,7 @@ from logging_lib.watch.results import (
     report_suppressed,
     report_unsent,
 )
+from logging_lib.watch.scripts.formatting import format_time
 from logging_lib.watch.slices import name_slices
 from logging_lib.watch.state.base import MemoryState, StateStore, WatchState
 
@@ -331,6 +332,10 @@ class Runner:
             notifications = render_action(action, context, draft, dependencies=dependencies) or []
             covering = self._find_covering(watch, incidents, chosen, notifications)
         except (RunError, RenderError) as error:
+            if isinstance(error, RenderError) and not self.queue.has(
+                channel
+            ):  # it may lack its recipients, too
+                return [report_unsent(draft, "not_configured", f"the channel {channel} is not configured")]
             return [report_unsent(draft, "failed", str(error))]
         except Exception as error:  # noqa: BLE001 - one action's fault must not stop the others
             return [report_unsent(draft, "failed", f"{type(error).__name__}: {error}")]
@@ -407,7 +412,7 @@ class Runner:
                 resolution_subject(watch.title, group),
                 [resolution_line(incident) for incident in group],
                 list(dict.fromkeys(sent)),
-                f"Watch {watch.id}, checked at {format_instant(run.time)}",
+                f"Watch {watch.id}, checked at {format_time(format_instant(run.time))}",
             )
 
     # --- after the delivery

@@ -23,11 +23,12 @@ from logging_lib.watch.evaluate import AskStore, new_context
 from logging_lib.watch.incidents import Finding, by_model_version, key_of
 from logging_lib.watch.model import SearchRequest, Watch
 from logging_lib.watch.scripts.common import decode_value, encode_prefix, new_line
+from logging_lib.watch.scripts.formatting import format_percent
 from logging_lib.watch.templating import render_json
 
 Json = dict[str, Any]
 
-LINE = "where it comes from"
+LINE = "Comes from"
 FALSE_SLICES = 0.01
 """How often a finding whose failing events are a random part of all names a slice, at most."""
 MIN_SHARE, MIN_RISE = 0.5, 0.2
@@ -50,7 +51,7 @@ _WEEK = timedelta(weeks=1)
 def name_slices(
     watch: Watch, findings: Iterable[Finding], ask: AskStore, *, now: datetime, scheduled: datetime
 ) -> None:
-    """Add to each finding whose failing events share a slice the line ``LINE`` and the field ``slice``.
+    """Add the field ``slice`` and a first line ``LINE`` to each finding whose failing events share a slice.
 
     ``slice`` has ``field``, ``value`` and the slice's shares ``of_failing`` and ``of_all``. A finding of which it
     is not known which events failed is left as it is, and one whose searches fail has the reason in its line.
@@ -67,7 +68,7 @@ def name_slices(
             _Question(watch, request, model, version, group, ask, now, scheduled).answer()
         except Exception as error:  # noqa: BLE001 - an alert is sent without its slice rather than not at all
             for finding in group[:MAX_FINDINGS]:
-                finding["lines"].append(new_line(LINE, f"not known: {shorten(error, 200)}"))
+                finding["lines"].insert(0, new_line(LINE, f"unknown: {shorten(error, 200)}"))
 
 
 def _find_request(watch: Watch) -> SearchRequest | None:
@@ -451,11 +452,6 @@ def _add_slice(finding: Finding, candidate: Json) -> None:
     else:
         name = _CONTEXT.get(field) or field.removeprefix(_LABELS)
     failing = "failing events" if "check" in finding else "events in the bins that grew"
-    text = f"{shorten(name)}={shorten(value)}: {_format_share(candidate['of_failing'])} of the {failing}"
-    finding["lines"].append(new_line(LINE, f"{text}, {_format_share(candidate['of_all'])} of all"))
+    text = f"{shorten(name)}={shorten(value)}: {format_percent(candidate['of_failing'])} of the {failing}"
+    finding["lines"].insert(0, new_line(LINE, f"{text}, {format_percent(candidate['of_all'])} of all"))
     finding["slice"] = candidate
-
-
-def _format_share(share: float) -> str:
-    percent = floor(share * 100 + 0.5)
-    return f"{percent} %" if percent > 0 else "under 1 %"

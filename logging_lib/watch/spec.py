@@ -230,7 +230,7 @@ class Spec(Strict):
 
     script: ClassVar[str]
     dataset: ClassVar[Dataset] = "prediction"
-    causes: ClassVar[str] = "one cause that they share"
+    causes: ClassVar[str] = "one common cause"
     Settings: ClassVar[type[Strict]]
 
     id: str
@@ -260,7 +260,7 @@ class Rates(Spec):
     """Checks that events fail more often than expected. ``values`` lists what failed."""
 
     script = "ml-check-rate"
-    causes = "one cause that they share, upstream of the model"
+    causes = "one common cause upstream of the model"
     Settings = RateSettings
     kind: Literal["rates"]
     values: Values | None = None
@@ -273,7 +273,7 @@ class Distributions(Spec):
     """
 
     script = "ml-distribution"
-    causes = "one cause that they share, upstream of the model"
+    causes = "one common cause upstream of the model"
     Settings = DistributionSettings
     kind: Literal["distributions"]
     bins_of: list[Literal["inputs", "prediction"]] = Field(min_length=1)

@@ -68,6 +68,7 @@ def test_a_fault_is_sent_by_mail_and_slack_and_only_once(
 ) -> None:
     """The same commands as over the embedded store; a second run finds that the incident was sent."""
     monkeypatch.setenv("LOGGING_LIB_SMTP_URL", mail_server.url)
+    monkeypatch.setenv("LOGGING_LIB_EMAIL_TO", "team@example.org")
     monkeypatch.setenv("LOGGING_LIB_SLACK_WEBHOOK", webhook.url)
     log_some(own, inputs)
     namespace = ("--namespace", own.model.replace("-", "_"))

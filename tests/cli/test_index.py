@@ -37,7 +37,7 @@ def test_a_spool_is_indexed_once_and_its_fault_is_found(
         app, ["watch", "run", "--once", "--store", "store", "--dry-run", "--watch", "unseen-categories"]
     )
     assert dry_run.exit_code == 0, dry_run.output
-    assert "home: 25.00 % unseen, expected 0.00 %" in dry_run.output
+    assert "home 25.0 % unseen (expected 0 %)" in dry_run.output
     assert "Rented (50)" in dry_run.output
 
 

@@ -44,7 +44,7 @@ def test_the_page_leads_to_a_received_alert(tmp_path: Path, secured: ConnectionS
             elif kind == "sh":
                 script += [line for line in text.splitlines() if not line.startswith("pip ")]
             else:
-                shown = text.replace("model loans,", f"model {model},")
+                shown = text.replace("loans v3", f"{model} v3")
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         done = subprocess.run(
             ["bash", "-c", "\n".join(script).replace("doctor", "doctor || true")], cwd=tmp_path,
@@ -59,11 +59,11 @@ def test_the_page_leads_to_a_received_alert(tmp_path: Path, secured: ConnectionS
             for file in sorted((tmp_path / "received" / "mail").glob("*.eml"))
         ]
     (post,) = [post for post in posts if model in str(post)]
-    text = str(post.get("text", post))
+    text = "\n".join([post["text"], *(attachment["text"] for attachment in post["attachments"])])
     for line in shown.splitlines():
         assert line.rstrip() in text, f"{line!r} is not in {text}"
     (subject,) = [str(mail["subject"]) for mail in mails if model in str(mail["subject"])]
-    assert "homeownership: 25.00 % unseen" in subject
+    assert subject == f"{model} v3: homeownership 25.0 % unseen (expected 0 %)"
     with Connection(secured) as connection:
         for indices in ("logs-ml.*-*", "ml-profiles", "ml-profile-files"):
             query = {"query": {"term": {"ml.model.name": model}}}

@@ -31,6 +31,8 @@ def run(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ca
     for name in ("USER", "PASSWORD", "API_KEY"):
         monkeypatch.delenv(PREFIX + name, raising=False)
     monkeypatch.setenv(f"{PREFIX}URL", cluster.url)
+    monkeypatch.setenv("LOGGING_LIB_EMAIL_TO", "team@example.org")
+    monkeypatch.setenv("LOGGING_LIB_RUNBOOK_BASE_URL", "https://docs.example.org")
 
     def invoke(*arguments: str, code: int = 0) -> Any:
         result = CliRunner().invoke(app, list(arguments))
@@ -47,10 +49,25 @@ def test_watches_are_put_once_a_model_and_stay_as_they_are(run: Call, cluster: C
     assert len(watches) == 2 * len(SHIPPED)
     assert {f"logging-lib-{name}--loans" for name in SHIPPED} < watches.keys()
     assert {body["metadata"]["model"] for body in watches.values()} == {"loans", "Chürn 2"}
-    assert watches["logging-lib-na-spike--loans"]["metadata"]["watch"] == "na-spike"  # as profiles name it
+    metadata = watches["logging-lib-na-spike--loans"]["metadata"]
+    assert metadata["watch"] == "na-spike"  # as profiles name it
+    assert metadata["email_to"] == "team@example.org"
+    assert metadata["runbook_base_url"] == "https://docs.example.org"
     again = json.loads(run("stack", "deploy", "--json").stdout)
     assert {change["did"] for change in again["changes"]} == {"unchanged"}
     run("stack", "status")
+
+
+def test_watches_that_would_notify_nobody_are_refused_before_anything_is_put(
+    run: Call, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LOGGING_LIB_EMAIL_TO")
+    cluster.models = {}
+    run("stack", "deploy")  # no model, no watch
+    cluster.models = {"loans": True}
+    assert "set LOGGING_LIB_EMAIL_TO" in run("stack", "deploy", code=2).stderr
+    assert cluster.watches() == {}
+    run("stack", "deploy", "--dry-run")
 
 
 def test_watches_of_a_model_that_does_not_serve_any_more_go(run: Call, cluster: Cluster) -> None:

@@ -19,18 +19,29 @@ from logging_lib.watch.errors import WatchError
 from logging_lib.watch.loading import parse_watch
 from logging_lib.watch.scripts import SCRIPTS
 from logging_lib.watch.scripts.common import (
-    format_number,
-    format_span,
+    build_result,
     gamma_tail,
     log_gamma,
     measure_effect,
+    name_version,
     rate_severity,
+)
+from logging_lib.watch.scripts.formatting import (
+    clip,
+    format_amount,
+    format_chance,
+    format_example,
+    format_number,
+    format_percent,
+    format_span,
+    format_time,
+    format_window,
 )
 from tests.watch.payloads import BETWEEN, context, models, profiles, terms
 
 FOLDER = content.path("watchers")
 FUNCTION = re.compile(
-    r"^(?:double|long|List|Map|String|boolean|def|void) (\w+)\(.*?(?:^\}$|\}$)", re.M | re.S
+    r"^(?:double|long|int|List|Map|String|boolean|def|void) (\w+)\((?:[^\n]*\}|(?:[^\n]*\n)+?\})$", re.M
 )
 
 
@@ -64,11 +75,11 @@ def test_every_script_has_its_twin() -> None:
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (0, "0.0000"),
+        (0, "0"),
         (0.01234, "0.0123"),
         (-1.5, "-1.50"),
-        (1234.5, "1235"),
-        (2e15, "10^15"),
+        (1234.5, "1,235"),
+        (2e15, "1e15"),
         (99.999, "100.00"),
     ],
 )
@@ -76,8 +87,92 @@ def test_numbers_for_people(value: float, text: str) -> None:
     assert format_number(value) == text
 
 
+@pytest.mark.parametrize(
+    ("rate", "text"),
+    [
+        (0, "0 %"),
+        (0.0004, "< 0.1 %"),
+        (0.0005, "0.1 %"),
+        (0.10638, "10.6 %"),
+        (0.9994, "99.9 %"),
+        (0.9996, "> 99.9 %"),
+        (1, "100 %"),
+        (12.345, "1,234.5 %"),
+    ],
+)
+def test_a_percentage_has_one_decimal_or_says_that_it_is_close_to_all_or_nothing(
+    rate: float, text: str
+) -> None:
+    assert format_percent(rate) == text
+
+
 def test_spans_for_people() -> None:
-    assert [format_span(s) for s in (59, 600, 7200, 200_000)] == ["59 s", "10 min", "2 h", "2 days"]
+    spans = ["59 s", "10 min", "2 h", "2 days 8 h", "26 days 22 h", "3 days"]
+    assert [format_span(s) for s in (59, 600, 7200, 200_000, 2_325_600, 259_200)] == spans
+    windows = ["15 min", "1 h", "24 h", "7 days", "1 day"]
+    assert [format_window(w) for w in ("15m", "1h", "24h", "7d", "1d")] == windows
+
+
+def test_a_time_is_in_utc_to_the_second_and_any_other_text_stays() -> None:
+    assert format_time("2018-02-02T10:36:23.133Z") == "2018-02-02 10:36:23 UTC"
+    assert format_time("2018-02-02T10:36:23+02:00") == "2018-02-02T10:36:23+02:00"
+    assert format_time("yesterday") == "yesterday"
+
+
+def test_counts_have_their_thousands_divided_and_a_plural() -> None:
+    assert [format_amount(n, "event") for n in (0, 1, 1151)] == ["0 events", "1 event", "1,151 events"]
+
+
+@pytest.mark.parametrize(
+    ("tail", "text"),
+    [(4.3e-24, "p = 4e-24"), (9.6e-5, "p = 1e-4"), (1e-300, "p = 1e-300"), (0.0, "p < 1e-300")],
+)
+def test_a_probability_has_one_digit(tail: float, text: str) -> None:
+    assert format_chance(tail) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("RENT", "RENT (1,151)"),
+        ("caf\u00e9", "caf\u00e9 (1,151)"),
+        ("RENT ", '"RENT " (1,151, trailing blank)'),
+        (" RENT", '" RENT" (1,151, leading blank)'),
+        ("RENT\u00a0", r'"RENT\u00a0" (1,151, non-breaking blank)'),
+        ("RE\u200bNT", r'"RE\u200bNT" (1,151, invisible character)'),
+        ("cafe\u0301", r'"cafe\u0301" (1,151, decomposed letters, NFD)'),
+        ("a  b\t", r'"a  b\u0009" (1,151, double blank, invisible character)'),
+        ("", " (1,151)"),
+    ],
+)
+def test_an_example_shows_what_cannot_be_seen_in_it(value: str, text: str) -> None:
+    assert format_example(value, 1151) == text
+
+
+def test_a_long_name_is_cut_in_a_subject() -> None:
+    assert clip("n" * 40) == "n" * 40
+    assert clip("\U0001f600" * 41) == "\U0001f600" * 39 + "…"
+
+
+def test_a_version_that_is_a_number_has_a_v() -> None:
+    named = [name_version("loans", version) for version in ("3", "2018.01", "v3", "champion", "")]
+    assert named == ["loans v3", "loans v2018.01", "loans v3", "loans champion", "loans"]
+
+
+def test_the_gravest_finding_comes_first() -> None:
+    """By severity, then by effect; those of a user's own script, which may have neither, stay in their order."""
+    graded = [("low", 9), ("high", 2), ("critical", 1), ("high", 5), (None, None), ("grave", "much")]
+    found = build_result([{"severity": severity, "effect": effect} for severity, effect in graded])[
+        "findings"
+    ]
+    assert [(finding["severity"], finding["effect"]) for finding in found] == [
+        ("critical", 1),
+        ("high", 5),
+        ("high", 2),
+        ("low", 9),
+        (None, None),
+        ("grave", "much"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +241,7 @@ def test_drift_is_quiet_where_nothing_changed() -> None:
 
 def test_a_rare_category_that_became_common_is_named() -> None:
     (finding,) = drift({"A": 50.0, "B": 25.0, "C": 10.0, "E": 15.0}, 100)["findings"]
-    assert finding["what"] == "home: E, rare in training, is 15.00 % of the values, expected 1.00 %"
+    assert finding["what"] == 'home "E" 15.0 % (expected 1.0 %), rare in training'
     assert 'ml.input.bins: "home=E"' in finding["query"]
     assert finding["effect"] == pytest.approx(0.14 / 0.05)
     assert (finding["share"], finding["leading"], finding["severity"]) == (0.15, "E", "medium")
@@ -163,7 +258,7 @@ def test_a_window_with_too_few_events_says_so() -> None:
     found = drift({"E": 40.0}, 40)
     assert found["count"] == 0
     assert found["notes"] == [
-        {"model": 'm"', "version": "1", "reason": "40 events in 6h, at least 50 are needed"}
+        {"model": 'm"', "version": "1", "reason": "40 events in 6 h, at least 50 are needed"}
     ]
 
 

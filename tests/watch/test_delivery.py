@@ -223,12 +223,14 @@ def test_a_recovery_is_sent_to_whom_the_alert_was_sent(mail_server: MailServer, 
     assert said == [1, 1, 1, 1, 1, 2, 3]
     assert [(mail["To"]) for mail in mail_server.mails] == ["ml@example.org"] * 3
     assert len(webhook.posts) == 3
-    assert subjects(mail_server)[1] == "[Resolved] Test: loans 1: income"
+    assert subjects(mail_server)[1] == "[Resolved] loans v1: income (Test)"
     assert mail_server.bodies()[1] == (
-        "income: since 2018-02-01T12:00:00.000Z until 2018-02-01T12:15:00.000Z, for 15 min\n\n"
-        "Alerts sent:\n  loans: 1 income\n\nWatch test, checked at 2018-02-01T12:25:00.000Z\n"
+        "income: open 15 min (2018-02-01 12:00:00 UTC to 2018-02-01 12:15:00 UTC)\n\n"
+        "Alerts sent:\n  loans: 1 income\n\nWatch test, checked at 2018-02-01 12:25:00 UTC\n"
     )
-    assert webhook.posts[1]["text"].startswith("*[Resolved] Test: loans 1: income*\n• income: since 2018")
+    assert webhook.posts[1]["text"].startswith(
+        "*[Resolved] loans v1: income (Test)*\n• income: open 15 min (2018"
+    )
     assert webhook.posts[1]["channel"] == "#ml"
 
 
@@ -264,7 +266,7 @@ def test_an_acknowledged_incident_is_not_sent_and_another_models_is(
     found.append(finding(model="A"))
     engine.tick(NOW + minutes(25))
     sent = [subject for subject in subjects(mail_server) if "A" in subject]
-    assert sent == ["A: 1 income", "[Resolved] Test: A 1: income", "A: 1 income"]
+    assert sent == ["A: 1 income", "[Resolved] A v1: income (Test)", "A: 1 income"]
 
 
 def test_a_mute_holds_until_its_time(mail_server: MailServer, webhook: Webhook) -> None:
@@ -293,7 +295,7 @@ def test_a_recovery_waits_for_the_end_of_a_mute(mail_server: MailServer, webhook
         engine.tick(NOW + minutes(5 * step))
     assert len(mail_server.mails) == 1
     engine.tick(NOW + minutes(30))
-    assert subjects(mail_server)[1:] == ["[Resolved] Test: loans 1: income"]
+    assert subjects(mail_server)[1:] == ["[Resolved] loans v1: income (Test)"]
 
 
 @pytest.mark.parametrize(
@@ -411,7 +413,7 @@ def test_a_recovery_is_kept_when_its_server_is_down(mail_server: MailServer, web
     assert receipt.kind == "resolved"
     mail_server.start()
     engine.tick(NOW + minutes(20))
-    assert subjects(mail_server)[1:] == ["[Resolved] Test: loans 1: income"]
+    assert subjects(mail_server)[1:] == ["[Resolved] loans v1: income (Test)"]
 
 
 def test_a_channel_that_is_none_stops_no_other_watch(

@@ -83,7 +83,7 @@ def stored(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    for name in ("SMTP_URL", "SMTP_USER", "SMTP_PASSWORD", "MAIL_FROM", "SLACK_WEBHOOK", "STORE"):
+    for name in ("SMTP_URL", "SMTP_USER", "SMTP_PASSWORD", "MAIL_FROM", "EMAIL_TO", "SLACK_WEBHOOK", "STORE"):
         monkeypatch.delenv(f"LOGGING_LIB_{name}", raising=False)
 
     def invoke(*arguments: object, code: int = 0) -> Result:
@@ -99,7 +99,7 @@ def test_list_and_show(call: Callable[..., Result]) -> None:
     """Who is notified of what, how often; as a table and as JSON."""
     table = call("list").stdout
     assert "na-spike" in table
-    assert "ml-alerts@example.org, #ml-alerts" in table
+    assert "email, slack" in table
     rows = json.loads(call("list", "--json").stdout)
     (row,) = [row for row in rows if row["id"] == "na-spike"]
     assert row["every"] == "5m"
@@ -157,17 +157,21 @@ def test_run_once_alerts_throttles_and_remembers(
     """A dry run prints and remembers nothing; the first run alerts; the second is throttled."""
     monkeypatch.setenv("LOGGING_LIB_SMTP_URL", mail_server.url)
     monkeypatch.setenv("LOGGING_LIB_SLACK_WEBHOOK", webhook.url)
+    monkeypatch.setenv("LOGGING_LIB_EMAIL_TO", "team@example.org, Ada <ada@example.org>")
     common = ("run", "--once", "--store", stored, "--now", "2018-02-01T11:00:00Z")
     log = tmp_path / "alerts.jsonl"
     dry = call(*common, "--profile", fitted, "--dry-run", "--alerts", log)
-    assert "To: ml-alerts@example.org" in dry.stdout
+    assert "To: team@example.org, Ada <ada@example.org>" in dry.stdout
     assert not mail_server.mails
     assert not log.exists()
     first = call(*common, "--profile", fitted, "--alerts", log)
     assert "condition met" in first.stdout
     (mail,) = mail_server.mails
-    assert "income" in mail["Subject"]
-    assert "loans" in mail_server.bodies()[0]
+    assert mail["Subject"] == "loans v1: income 33.3 % missing (expected 2.0 %)"
+    assert mail["To"] == "team@example.org, Ada <ada@example.org>"
+    assert mail_server.bodies()[0].startswith(
+        "loans v1: income 33.3 % missing (expected 2.0 %), severity high\n"
+    )
     assert len(webhook.posts) == 1
     assert "income" in webhook.posts[0]["text"]
     assert json.loads(log.read_text())["features"] == ["income"]
@@ -178,10 +182,54 @@ def test_run_once_alerts_throttles_and_remembers(
     assert json.loads(call(*common, "--dry-run", "--json").stdout)["messages"] == []
 
 
+def test_recipients_that_nobody_set_stop_a_run_that_delivers_and_no_other(
+    call: Callable[..., Result],
+    stored: Path,
+    fitted: Path,
+    mail_server: MailServer,
+    webhook: Webhook,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """The error names the setting and a file; a webhook of Slack's has its channel, and a bot needs one."""
+    run = ("run", "--once", "--store", stored, "--now", "2018-02-01T11:00:00Z")
+    mailing = (*run, "--smtp-url", mail_server.url)
+    unset = call(*mailing, code=2).stderr.replace("\n", " ")
+    assert "the recipients of email are not set: set LOGGING_LIB_EMAIL_TO, or metadata.email_to in" in unset
+    assert "watchers/dead-letters.json and 24 more" in unset
+    assert not mail_server.mails
+    dry = call(*mailing, "--profile", fitted, "--dry-run")
+    assert "To: nobody@example.invalid" in dry.stdout
+    call("lint")
+    monkeypatch.setenv("LOGGING_LIB_EMAIL_TO", "nobody")
+    assert "LOGGING_LIB_EMAIL_TO: 'nobody': write at least one mail address" in call(*mailing, code=2).stderr
+    monkeypatch.delenv("LOGGING_LIB_EMAIL_TO")
+    watch = json.loads((content.path("watchers") / "na-spike.json").read_text("utf-8"))
+    watch["metadata"]["email_to"] = "own@example.org"
+    file = tmp_path / "own.json"
+    file.write_text(json.dumps(watch))
+    call(*mailing, "--watches", file, "--profile", fitted)
+    assert mail_server.mails[0]["To"] == "own@example.org"
+    monkeypatch.setenv("LOGGING_LIB_SLACK_TOKEN", "xoxb-1")
+    refused = call(*run, "--watches", file, code=2).stderr.replace("\n", " ")
+    assert (
+        "the recipients of slack are not set: set LOGGING_LIB_SLACK_CHANNEL, or metadata.slack_to" in refused
+    )
+    monkeypatch.delenv("LOGGING_LIB_SLACK_TOKEN")
+    monkeypatch.setenv("LOGGING_LIB_SLACK_WEBHOOK", webhook.url)
+    call(*run, "--profile", fitted)
+    assert "channel" not in webhook.posts[-1]
+
+
 def test_an_accepted_change_is_expected_until_that_is_undone(
-    call: Callable[..., Result], stored: Path, fitted: Path, mail_server: MailServer
+    call: Callable[..., Result],
+    stored: Path,
+    fitted: Path,
+    mail_server: MailServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It is listed with who accepted it, in the history, too; a profile that is published again keeps it."""
+    monkeypatch.setenv("LOGGING_LIB_EMAIL_TO", "team@example.org")
     first, later = "2018-02-01T10:20:00Z", "2018-02-01T13:50:00Z"
     run = ("run", "--once", "--store", stored, "--watch", "na-spike", "--profile", fitted, "--json")
     run += ("--smtp-url", mail_server.url)
@@ -220,9 +268,14 @@ def test_an_accepted_change_is_expected_until_that_is_undone(
 
 
 def test_a_failed_delivery_ends_with_1(
-    call: Callable[..., Result], stored: Path, fitted: Path, mail_server: MailServer
+    call: Callable[..., Result],
+    stored: Path,
+    fitted: Path,
+    mail_server: MailServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The reason is on standard error; the next run delivers."""
+    monkeypatch.setenv("LOGGING_LIB_EMAIL_TO", "team@example.org")
     arguments = ("run", "--once", "--store", stored, "--now", "2018-02-01T11:00:00Z", "--watch", "na-spike")
     arguments = (*arguments, "--smtp-url", mail_server.url, "--mail-from", "w@example.org")
     mail_server.stop()

@@ -35,6 +35,7 @@ RATES = {
 def root(tmp_path: Path) -> Path:
     """A project with the shipped watches."""
     shutil.copytree(SHIPPED, tmp_path / "watchers", ignore=shutil.ignore_patterns("cases"))
+    shutil.copytree(content.path("docs/runbooks"), tmp_path / "docs" / "runbooks")
     return tmp_path
 
 

@@ -96,7 +96,7 @@ def test_each_incident_is_triggered_and_resolved(service: Receiver) -> None:
     body = bodies(service)[0]
     assert body["routing_key"] == "topsecret"
     assert body["payload"] == {"summary": "loans: a", "source": "test", "severity": "critical"}
-    assert bodies(service)[2]["payload"]["summary"] == "[Resolved] Test: loans 1: a"
+    assert bodies(service)[2]["payload"]["summary"] == "[Resolved] loans v1: a (Test)"
 
 
 def test_all_of_watchers_fields(service: Receiver) -> None:
@@ -178,7 +178,7 @@ def test_a_key_of_several_incidents_is_resolved_with_the_last(service: Receiver)
     for step in range(7):
         engine.tick(NOW + minutes(5 * step))
     assert events(service) == [("trigger", "test"), ("trigger", "test"), ("resolve", "test")]
-    assert "a, b" in bodies(service)[2]["payload"]["summary"]
+    assert "a and b" in bodies(service)[2]["payload"]["summary"]
 
 
 def test_events_of_one_incident_arrive_in_order(service: Receiver) -> None:

@@ -29,9 +29,10 @@ from tests.watcher_server import WatcherServer
 pytestmark = pytest.mark.slow
 
 MODEL = "loans"
+RECIPIENTS = {"email_to": "team@example.org", "slack_to": "#ml-alerts"}
 DEPLOYED = {
     watch.name.removeprefix("logging-lib-").removesuffix(f"--{MODEL}"): watch
-    for watch in resources.render_watches(content.path("watchers"), [MODEL])
+    for watch in resources.render_watches(content.path("watchers"), [MODEL], RECIPIENTS)
 }
 CASES = sorted((content.path("watchers") / "cases").glob("*.yml"))
 OF_EACH_SCRIPT = (
@@ -161,7 +162,7 @@ def _documents(generator: DocumentGenerator, file: cases.CaseFile, case: cases.C
 
 def _our_watch(watch_id: str, metadata: dict[str, Any]) -> Watch:
     definition = json.loads((content.path("watchers") / f"{watch_id}.json").read_text("utf-8"))
-    definition["metadata"] |= {"model": MODEL, **metadata}
+    definition["metadata"] |= {"model": MODEL, **RECIPIENTS, **metadata}
     return parse_watch(definition, id=watch_id)
 
 
@@ -192,18 +193,31 @@ def compare(record: Any, ours: Evaluation, texts: dict[str, str], tolerance: flo
         actions = {action["id"]: action for action in record["result"]["actions"]}
         assert {name: actions[name]["status"] for name in texts} == dict.fromkeys(texts, "simulated")
         mail = actions["email"]["email"]["message"]
+        post = actions["slack"]["slack"]["message"]
+        parts = [post["text"], *(attachment["text"] for attachment in post["attachments"])]
         said = {
             "email": f"{mail['subject']}\n{mail['body']['text']}",
-            "slack": actions["slack"]["slack"]["message"]["text"],
+            "slack": "\n\n".join(part.strip("\n") for part in parts),
         }
+        check_page(mail["body"]["html"], ours.payload["result"]["findings"])
         assert without_id(said) == approximate(
             without_id({**texts, "slack": html.unescape(texts["slack"])}), tolerance
         )
 
 
+def check_page(page: str, findings: list[dict[str, Any]]) -> None:
+    """Watcher removes the stylesheet of a mail; what is left is in its order, and says everything."""
+    assert "style" not in page
+    text = html.unescape(re.sub(r"<[^>]*>", "", page))
+    assert text.strip().startswith(f"Severity {findings[0]['severity']}")
+    assert "@media" not in text
+    for finding in findings:
+        assert all(line["name"] in text for line in finding["lines"])
+
+
 def without_id(texts: dict[str, str]) -> dict[str, str]:
     """A deployed watch has an id of its own."""
-    return {name: re.sub(r"Watch \S+, checked", "Watch, checked", text) for name, text in texts.items()}
+    return {name: re.sub(r"watch \S+, checked", "watch, checked", text) for name, text in texts.items()}
 
 
 class Approximate(str):

@@ -178,8 +178,7 @@ SHIPPED = content.path("watchers") / "na-spike.json"
         ("model", " ", "$.metadata.model", "name the model"),
         ("model", ["a"], "$.metadata.model", "name the model"),
         ("email_to", "nobody", "$.metadata.email_to", "at least one mail address"),
-        ("email_to", "", "$.metadata.email_to", "at least one mail address"),
-        ("slack_to", "", "$.metadata.slack_to", "write a channel"),
+        ("slack_to", " ", "$.metadata.slack_to", "write a channel"),
     ],
 )
 def test_wrong_settings_are_refused_at_load(
@@ -241,9 +240,15 @@ def test_a_dry_run_sees_what_was_published(
 
 
 def test_unwritable_alerts_are_refused_before_anything_is_sent(
-    call: Call, stored: Path, fitted: Path, mail_server: MailServer, tmp_path: Path
+    call: Call,
+    stored: Path,
+    fitted: Path,
+    mail_server: MailServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Also where the folder cannot be made."""
+    monkeypatch.setenv("LOGGING_LIB_EMAIL_TO", "team@example.org")
     (tmp_path / "file").write_text("")
     arguments = ("run", "--once", "--store", stored, "--now", AT, "--profile", fitted)
     for place in (tmp_path, tmp_path / "file" / "alerts.jsonl"):

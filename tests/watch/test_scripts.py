@@ -57,6 +57,7 @@ def ctx(
     }
     return {
         "watch_id": "watch",
+        "trigger": {"scheduled_time": "2018-02-01T10:05:00.000Z"},
         "metadata": METADATA | metadata,
         "payload": {
             "window": {"aggregations": {"models": terms([{"key": "m", "versions": terms([version])}])}},
@@ -77,10 +78,10 @@ def test_a_clear_rise_is_found_with_counts_rates_values_and_a_query() -> None:
     (finding,) = run(ctx(same(100, 30, **{"home=Rent%3D": 20, "other=x": 9, "home=OWN!": 10})))["findings"]
     assert finding["feature"] == "home"
     assert finding["window"] == "15m"
-    assert (finding["observed"], finding["total"], finding["observed_percent"]) == (30, 100, "30.00")
-    assert finding["expected_percent"] == "0.00"
-    assert {"name": "expected", "value": "0 of 680 held-out training rows"} in finding["lines"]
-    assert finding["values_text"] == "Rent= (20), OWN! (10)"
+    assert (finding["observed"], finding["total"], finding["observed_percent"]) == (30, 100, "30.0 %")
+    assert finding["expected_percent"] == "0 %"
+    assert {"name": "Expected", "value": "0 of 680 held-out training rows"} in finding["lines"]
+    assert {"name": "Values", "value": "Rent= (20), OWN! (10)"} in finding["lines"]
     assert (finding["since"], finding["until"]) == ("2018-02-01T10:00:00.000Z",) * 2
     assert finding["query"].startswith(
         'ml.model.name: "m" and ml.model.version: "1" and ml.check.unseen: "home"'
@@ -219,12 +220,10 @@ def test_a_new_word_that_became_common_is_named_once_for_its_text() -> None:
     words = {"title=enfermera": 40, "title=titulada%21": 30, "a%3Db=x": 5, "title=rare": 5}
     (finding,) = run(new_words(400, words))["findings"]
     assert finding["feature"] == "title"
-    assert finding["what"] == (
-        'title: 10.00 % have the new word "enfermera", expected of any new word 0.20 %'
-    )
-    expected = {"name": "expected", "value": "4 of 2000 held-out training rows, the most frequent new word"}
+    assert finding["what"] == 'title 10.0 % of texts contain "enfermera" (expected 0.2 %)'
+    expected = {"name": "Expected", "value": "4 of 2,000 held-out training rows, the most frequent new word"}
     assert expected in finding["lines"]
-    assert finding["values_text"] == "enfermera (40), titulada! (30), rare (5)"
+    assert {"name": "Values", "value": "enfermera (40), titulada! (30), rare (5)"} in finding["lines"]
     assert ' and ml.text.oov_words: "title=enfermera"' in finding["query"]
 
 

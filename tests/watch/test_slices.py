@@ -20,7 +20,7 @@ from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.port import DelegatingStore, Store, StoreError
 from logging_lib.store.sandbox import Sandbox
 from logging_lib.watch.backtest.backtest import backtest
-from logging_lib.watch.loading import load_watches
+from logging_lib.watch.loading import load_watches, with_sample_recipients
 from logging_lib.watch.notify.base import Notification
 from logging_lib.watch.results import Alert
 from logging_lib.watch.runner import Runner
@@ -36,7 +36,7 @@ from logging_lib.watch.slices import (
 )
 from tests.watch.conftest import FakeStore, runner_of
 
-WATCHES = {watch.id: watch for watch in load_watches(content.path("watchers"))}
+WATCHES = {watch.id: watch for watch in with_sample_recipients(load_watches(content.path("watchers")))}
 START = datetime(2018, 2, 5, tzinfo=UTC)
 NOW = START + timedelta(hours=4)
 CHANNELS = {"web": 0.5, "mobile": 0.3, "shop": 0.2}
@@ -342,8 +342,8 @@ def test_an_alert_does_not_wait_for_its_slice(mobile: EmbeddedStore) -> None:
     """Where the store does not answer, the alert goes out and says so."""
     box = Outbox()
     alert = run(CountingStore(mobile, fails=True), "na-spike", outbox=box)  # type: ignore[arg-type]
-    assert lines(alert.findings[0]) == ["not known: the shard is gone"]
-    assert "not known: the shard is gone" in box.sent[0].text
+    assert lines(alert.findings[0]) == ["unknown: the shard is gone"]
+    assert "unknown: the shard is gone" in box.sent[0].text
     assert "slice" not in alert.findings[0]
 
 

@@ -90,8 +90,8 @@ def test_an_alert_and_its_resolution_are_cards(receiver: Receiver) -> None:
         assert report.ok
     alert, resolved = cards(receiver)
     assert alert == ["loans", "loans 1 income\n"]
-    assert resolved[0] == "[Resolved] Test: loans 1: income"
-    assert resolved[1].startswith("income: since 2018-02-01T12:00:00.000Z until")
+    assert resolved[0] == "[Resolved] loans v1: income (Test)"
+    assert resolved[1].startswith("income: open ")
     assert "  loans" in resolved
     assert receiver.requests[0].path == f"{PATH}?api-version=2016-06-01&sig=topsecret"
     assert receiver.requests[0].headers["Content-Type"] == "application/json"

@@ -63,35 +63,35 @@ def find(
         },
     )
     findings = SCRIPTS["ml-limits"](context, {})["findings"]
-    return [line["value"] for finding in findings for line in finding["lines"] if line["name"] == "observed"]
+    return [line["value"] for finding in findings for line in finding["lines"] if line["name"] == "Observed"]
 
 
 @pytest.mark.parametrize("factor", [0.1, 1, 10, 0.001])
 def test_the_level_of_what_is_served_decides_what_is_usual(factor: float) -> None:
     """However many events training had: a silent hour is found, and an hour like the others is not."""
     trained = 600.0 / factor
-    assert find({"rate": 600.0, "1h-0": 0.0}, hours=50, trained=trained) == ["0 in the last 1h"]
+    assert find({"rate": 600.0, "1h-0": 0.0}, hours=50, trained=trained) == ["0 in the last 1 h"]
     assert find({"rate": 600.0, "1h-0": 100.0}, hours=50, trained=trained) == []
     assert find({"rate": 600.0}, hours=50, trained=trained) == []
 
 
 def test_a_model_with_few_events_is_evaluated_over_more_hours() -> None:
     served = {"rate": 10.0, "1h-0": 0.0, "6h-0": 0.0}
-    assert find(served, hours=50, trained=600) == ["0 in the last 6h"]
+    assert find(served, hours=50, trained=600) == ["0 in the last 6 h"]
     assert find({**served, "rate": 3.0}, hours=50, trained=600) == []
-    assert find({**served, "rate": 3.0, "24h-0": 0.0}, hours=50, trained=600) == ["0 in the last 24h"]
+    assert find({**served, "rate": 3.0, "24h-0": 0.0}, hours=50, trained=600) == ["0 in the last 24 h"]
 
 
 def test_a_span_in_which_training_had_gaps_says_nothing() -> None:
     served = {"rate": 600.0, "1h-0": 0.0, "6h-0": 0.0}
-    assert find(served, hours=50, trained=600, gap=450) == ["0 in the last 6h"]
+    assert find(served, hours=50, trained=600, gap=450) == ["0 in the last 6 h"]
 
 
 def test_hours_at_which_this_model_never_has_traffic_are_no_silence() -> None:
     """And of the first day nothing is known."""
     silent = {"rate": 600.0, "1h-0": 0.0}
     assert find({**silent, "1h-1": 0.0, "1h-2": 0.0}, hours=50, trained=600) == []
-    assert find({**silent, "1h-1": 0.0}, hours=50, trained=600) == ["0 in the last 1h"]
+    assert find({**silent, "1h-1": 0.0}, hours=50, trained=600) == ["0 in the last 1 h"]
     assert find(silent, hours=20, trained=600) == []
 
 
@@ -101,5 +101,5 @@ def test_sampling_makes_gaps_that_are_no_silence() -> None:
     assert find(served, hours=50, trained=600, weight=100.0) == []
     assert find({**served, "6h-0": 0.0}, hours=50, trained=600, weight=100.0) == []
     silent = {**served, "6h-0": 0.0, "24h-0": 0.0}
-    assert find(silent, hours=50, trained=600, weight=100.0) == ["0 in the last 24h"]
-    assert find(served, hours=50, trained=6000, weight=2.0) == ["0 in the last 1h"]
+    assert find(silent, hours=50, trained=600, weight=100.0) == ["0 in the last 24 h"]
+    assert find(served, hours=50, trained=6000, weight=2.0) == ["0 in the last 1 h"]

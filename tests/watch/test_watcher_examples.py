@@ -308,8 +308,8 @@ def test_date_maths_in_a_comparison(store: Store, receiver: Receiver) -> None:
 def test_the_template_for_an_sms_gateway(receiver: Receiver) -> None:
     """JSON whatever a value holds; the gateway's token comes from the environment; its refusals are reported."""
     action = json.loads((content.path("watchers") / "templates" / "sms.json").read_text("utf-8"))
-    metadata = {"title": "NA spike", "sms_to": ["+491700000000"]}
-    finding = {"model": 'loans", "to": "+4900', "version": "1", "feature": "inc\nome"}
+    metadata = {"sms_to": ["+491700000000"]}
+    finding = {"about": 'loans", "to": "+4900', "what": "inc\nome 10.6 % missing"}
     payload = {"result": {"count": 2, "more": 1, "findings": [finding]}}
     context = {"ctx": {"id": "i", "watch_id": "w", "metadata": metadata, "payload": payload, "vars": {}}}
     action["webhook"].update(scheme="http", host="127.0.0.1", port=receiver.port)
@@ -329,7 +329,7 @@ def test_the_template_for_an_sms_gateway(receiver: Receiver) -> None:
     (sent,) = receiver.requests
     assert json.loads(sent.body) == {
         "to": ["+491700000000"],
-        "text": 'NA spike: loans", "to": "+4900 1 inc\nome and 1 more',
+        "text": 'loans", "to": "+4900: inc\nome 10.6 % missing +1 more',
     }
     assert sent.headers["Authorization"] == "Bearer topsecret"
     assert "topsecret" not in repr(channel)

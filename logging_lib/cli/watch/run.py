@@ -39,6 +39,7 @@ from logging_lib.watch.daemon import Daemon, Heartbeat, Pace
 from logging_lib.watch.errors import StateError, WatchProblem, json_path
 from logging_lib.watch.incidents import ResolvePolicy
 from logging_lib.watch.lease import LEASE, LeaderElector, LeaderState, LeaseLost
+from logging_lib.watch.loading import find_unset_recipients, with_sample_recipients
 from logging_lib.watch.model import Watch
 from logging_lib.watch.notify.base import Channel, Notification
 from logging_lib.watch.notify.queue import DeliveryPolicy
@@ -248,7 +249,8 @@ def _dry_run(
     _note_profiles(opened, watches)
     copy = MemoryState(states, mutes=state.mutes())
     channels = preview_channels(previews.append)
-    runner = Runner(opened, watches, channels=channels, state=copy, dry_run=True, options=options)
+    shown = with_sample_recipients(watches)
+    runner = Runner(opened, shown, channels=channels, state=copy, dry_run=True, options=options)
     return runner.run_once(now), previews
 
 
@@ -361,6 +363,8 @@ def _channels(
         raise UsageError(
             f"no notification channel is configured: set {' or '.join(settings)}, or use --dry-run"
         )
+    if unset := find_unset_recipients(watches, channels):
+        raise UsageError(f"{unset}; or use --dry-run")
     return channels
 
 

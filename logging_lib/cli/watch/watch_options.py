@@ -16,7 +16,7 @@ from logging_lib.cli import options, output
 from logging_lib.cli.options import UsageError
 from logging_lib.watch import loading
 from logging_lib.watch.errors import WatchProblem
-from logging_lib.watch.loading import load_watches, with_kibana_url
+from logging_lib.watch.loading import load_watches, with_settings
 from logging_lib.watch.model import Watch
 from logging_lib.watch.state.base import StateStore
 from logging_lib.watch.state.file import FOLDER, FileState
@@ -27,13 +27,13 @@ JsonOption = output.JsonOption
 
 def load(path: Path | None) -> list[Watch]:
     watches = load_watches(content.path("watchers") if path is None else path)
-    return with_kibana_url(watches, os.environ)
+    return with_settings(watches, os.environ)
 
 
 def load_accepted(path: Path | None) -> tuple[list[Watch], list[WatchProblem]]:
     """Load the watches of a folder, and the problems of the files that are refused."""
     watches, problems = loading.load_accepted(content.path("watchers") if path is None else path)
-    return with_kibana_url(watches, os.environ), problems
+    return with_settings(watches, os.environ), problems
 
 
 def pick(watches: list[Watch], ids: list[str]) -> list[Watch]:

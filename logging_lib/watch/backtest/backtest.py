@@ -17,6 +17,7 @@ from logging_lib.watch.backtest.history import Answers, EventHistory, ScheduledT
 from logging_lib.watch.backtest.related import Courses, drop_related
 from logging_lib.watch.evaluate import Scripts, default_scripts, run_dependencies, store_ask
 from logging_lib.watch.incidents import Summarize
+from logging_lib.watch.loading import with_sample_recipients
 from logging_lib.watch.model import Watch
 from logging_lib.watch.model.schedule import find_due_time, floor_to_interval
 from logging_lib.watch.notify.base import Notification
@@ -315,7 +316,7 @@ class _Replay:
         found.slow = {f"{self.watch.id} {name}": reason for name, reason in self.answers.slow.items()}
         runner = Runner(
             store,
-            [self.watch],
+            with_sample_recipients([self.watch]),
             channels=dict.fromkeys(CHANNELS, _Nowhere()),
             scripts=scripts,
             summarize=summarize,

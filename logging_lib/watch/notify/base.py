@@ -188,7 +188,8 @@ class Channel(ABC):
         is_per_incident: each incident has a notification of its own, and those of one address are sent in order.
         text_limit: characters of a digest; ``digest_has_texts``: with the whole texts below the list.
         metadata_key: the key of a watch's metadata that names its recipients; ``metadata_remedy`` says what to
-            write there where ``is_recipient`` is false.
+            write there where ``is_recipient`` is false. ``recipient_setting`` is the environment variable for
+            watches that leave it empty.
         secret_pattern: a regular expression of its secrets, which do not belong into a watch.
         unsupported: fields of Watcher's that it does not execute, each with the remedy.
         ignored: fields of Watcher's without an effect here, each with the reason: they are left out with a warning.
@@ -207,6 +208,7 @@ class Channel(ABC):
     digest_has_texts: ClassVar[bool] = True
     metadata_key: ClassVar[str] = ""
     metadata_remedy: ClassVar[str] = ""
+    recipient_setting: ClassVar[str] = ""
     secret_pattern: ClassVar[str] = ""
     unsupported: ClassVar[Mapping[str, str]] = {}
     ignored: ClassVar[Mapping[str, str]] = {}
@@ -237,6 +239,11 @@ class Channel(ABC):
     def recipients(cls, settings: Any) -> Sequence[str]:
         """Return whom an action notifies, as templates: for lists and overviews."""
         return [cls.name]
+
+    @classmethod
+    def names_recipients(cls, template: str) -> bool:
+        """Return whether a template of recipients is that of ``metadata_key``."""
+        return bool(cls.metadata_key) and f"ctx.metadata.{cls.metadata_key}" in template
 
     @classmethod
     def is_recipient(cls, value: Any) -> bool:
@@ -325,6 +332,11 @@ class Channel(ABC):
         Raises:
             SettingsError: naming the setting that is wrong.
         """
+
+    @property
+    def needs_recipient(self) -> bool:
+        """Whether it has no recipients of its own, so that a watch has to name some."""
+        return False
 
     @abstractmethod
     def deliver(self, notification: Notification) -> str:

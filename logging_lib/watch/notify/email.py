@@ -2,7 +2,8 @@
 
 Settings: ``LOGGING_LIB_SMTP_URL`` (``smtp://127.0.0.1:2525``, ``smtp+starttls://host:587`` or
 ``smtps://host:465``), ``LOGGING_LIB_SMTP_USER`` with ``LOGGING_LIB_SMTP_PASSWORD`` where the server wants a login,
-``LOGGING_LIB_MAIL_FROM``, the sender where a watch names none.
+``LOGGING_LIB_MAIL_FROM``, the sender where a watch names none; ``LOGGING_LIB_EMAIL_TO``, who gets the mails of
+watches that leave ``metadata.email_to`` empty.
 """
 
 from __future__ import annotations
@@ -113,6 +114,7 @@ class EmailChannel(Channel):
     shares_messages = True
     metadata_key = "email_to"
     metadata_remedy = "write at least one mail address, such as team@example.org"
+    recipient_setting = "LOGGING_LIB_EMAIL_TO"
     ignored = {
         "account": "the account is the runner's setting, LOGGING_LIB_SMTP_URL",
         "profile": "all mail programs get the same form",
@@ -270,6 +272,10 @@ class EmailChannel(Channel):
             user=environ.get("LOGGING_LIB_SMTP_USER") or None,
             password=environ.get("LOGGING_LIB_SMTP_PASSWORD") or None,
         )
+
+    @property
+    def needs_recipient(self) -> bool:
+        return True
 
     def deliver(self, notification: Notification) -> str:
         mail = build_mail(notification, self.sender)

@@ -92,14 +92,19 @@ def preview(notification: Notification) -> str:
 
 
 def recipients(watch: Watch) -> list[str]:
-    """Return whom a watch's actions notify, as far as its metadata says it; for lists and overviews."""
+    """Return whom a watch's actions notify, as far as its metadata says it; for lists and overviews.
+
+    Where the metadata leaves the recipients to the channel's settings it is the channel's name.
+    """
     context = {"ctx": {"watch_id": watch.id, "metadata": watch.metadata}}
-    templates = [
-        template
-        for action in watch.actions.values()
-        for template in channel_of(action).recipients(action.settings)
-    ]
-    return list(dict.fromkeys(render(text, context, Medium.HEADER) or text for text in templates))
+    channels = [(channel_of(action), action.settings) for action in watch.actions.values()]
+    return list(
+        dict.fromkeys(
+            render(text, context, Medium.HEADER) or (channel.name if channel.names_recipients(text) else text)
+            for channel, settings in channels
+            for text in channel.recipients(settings)
+        )
+    )
 
 
 def fallback_of(channel: str, addresses: Mapping[str, str]) -> tuple[str, str] | None:

@@ -144,6 +144,7 @@ class SlackChannel(Channel):
     digest_has_texts = False
     metadata_key = "slack_to"
     metadata_remedy = "write a channel, such as #ml-alerts"
+    recipient_setting = "LOGGING_LIB_SLACK_CHANNEL"
     secret_pattern = r"hooks\.slack\.com/services/\w|\bxox[abposr]-\w"  # noqa: S105 - it finds them
     ignored = {"account": "the account is the runner's setting, LOGGING_LIB_SLACK_WEBHOOK or ..._TOKEN"}
     unsupported = {
@@ -212,9 +213,10 @@ class SlackChannel(Channel):
         if attachments:
             content["attachments"] = _bounded(attachments)
         first = text or next((str(a.get("title") or a.get("text") or "") for a in attachments), "")
+        parts = [text or "", *(part for attachment in attachments for part in _texts(attachment))]
         readable = {
             "subject": one_line(_unescape(_BOLD.sub(r"\1", first.partition("\n")[0]))),
-            "text": _unescape(text if text is not None else "\n".join(map(str, attachments))),
+            "text": _unescape("\n\n".join(part.strip("\n") for part in parts if part)),
         }
         address = {"sender": plain(message.sender), "icon": plain(message.icon)}
         channels: list[str | None] = [name for template in message.to if (name := plain(template))]
@@ -261,9 +263,8 @@ class SlackChannel(Channel):
 
     @classmethod
     def preview(cls, notification: Notification) -> str:
-        content = notification.content
         head = f"slack {notification.address.get('channel', '')}".rstrip()
-        return "\n".join([head, content.get("text", ""), *map(str, content.get("attachments", ()))])
+        return f"{head}\n{notification.text}"
 
     # --- how it is configured, and delivers
 
@@ -275,6 +276,10 @@ class SlackChannel(Channel):
         default = environ.get("LOGGING_LIB_SLACK_CHANNEL") or None
         api = environ.get("LOGGING_LIB_SLACK_API") or POST_MESSAGE
         return cls(webhook or None, token or None, default, api)
+
+    @property
+    def needs_recipient(self) -> bool:
+        return self.token is not None and self.default_channel is None
 
     def deliver(self, notification: Notification) -> str:
         body = post_body(notification)
@@ -336,6 +341,15 @@ def post_body(notification: Notification) -> dict[str, Any]:
 def _unescape(text: str) -> str:
     """Slack's text as it reads."""
     return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+
+
+def _texts(attachment: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what people read of an attachment, in its order."""
+    for key in ("pretext", "author_name", "title", "text"):
+        yield attachment.get(key, "")
+    for entry in attachment.get("fields", ()):
+        yield f"{entry['title']}: {entry['value']}"
+    yield attachment.get("footer", "")
 
 
 def _dynamic(dynamic: DynamicAttachments, context: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -15,8 +15,6 @@ from logging_lib.watch.scripts.common import (
     encode_prefix,
     find_earlier_weeks,
     find_setting,
-    format_chance,
-    format_percent,
     get_answer_buckets,
     get_buckets,
     get_sampled_share,
@@ -29,13 +27,25 @@ from logging_lib.watch.scripts.common import (
     parse_length,
     predictive,
     quote,
+)
+from logging_lib.watch.scripts.formatting import (
+    clip,
+    format_amount,
+    format_chance,
+    format_count,
+    format_example,
+    format_percent,
+    format_time,
+    format_window,
     round_half_up,
+    show_value,
 )
 from logging_lib.watch.scripts.variation import compute_limit, compute_rise, is_measured
 
 MAX_VALUES_SHOWN = 5
 MAX_NAME = 128  # tokens.MAX_PART: a longer name is hashed in tokens, which Painless cannot do
 USUAL_ROWS = 200.0
+TRAINED_ROW = "held-out training row"
 USUALLY = 0.02
 
 
@@ -78,7 +88,8 @@ def check_rate(ctx: JsonObject, params: JsonObject) -> Document:
             min_hits = find_setting(ctx, profile, "min_hits")
             events = round_half_up(version["windows"]["buckets"][windows[-1]]["weight"]["value"])
             if events < min_hits:
-                reason = f"{events} events in {windows[-1]}, at least {min_hits} are needed"
+                seen = format_amount(events, "event")
+                reason = f"{seen} in {format_window(windows[-1])}, at least {min_hits} are needed"
                 notes.append({"model": model["key"], "version": version["key"], "reason": reason})
                 continue
             features = _count_tested_features(profile, checks) if profile is not None and by_profile else 1
@@ -267,21 +278,25 @@ def _new_rate_finding(
     values = _list_values(check, name, bucket)
     rate = format_percent(hits / total)
     usual = _format_usual_rate(expectation)
+    observed = f"{format_count(hits)} of {format_amount(total, 'event')} in the last {format_window(window)}"
+    lines = [
+        *name_services(version),
+        new_line("Observed", observed),
+        new_line("Expected", expectation["text"]),
+        new_line("Probability", format_chance(measured["chance"]) + " if nothing had changed"),
+    ]
+    if values:
+        lines.append(new_line("Values", _format_values(name, values)))
     if feature is not None:
         first, last = feature["first"]["value_as_string"], feature["last"]["value_as_string"]
-        since = f"{first}, the last at {last}"
+        lines.append(new_line("First seen", format_time(first)))
+        lines.append(new_line("Last seen", format_time(last)))
     else:
         last = ctx["trigger"]["scheduled_time"]
         first = f"{last}||-{window}"
-        since = f"{window} ago or earlier"
-    lines = [
-        *name_services(version),
-        new_line("observed", f"{hits} of {total} events in the last {window}"),
-        new_line("expected", expectation["text"]),
-        new_line("by chance, had nothing changed", format_chance(measured["chance"])),
-        new_line("since", since),
-    ]
+        lines.append(new_line("Since", format_window(window) + " ago or earlier"))
     finding = new_finding(
+        ctx,
         profile,
         model,
         version["key"],
@@ -299,7 +314,6 @@ def _new_rate_finding(
     finding["observed_percent"] = rate
     finding["expected_percent"] = usual
     finding["values"] = values
-    finding["values_text"] = _format_values(name, values)
     change = measured["rate"] - measured["usual"]
     effect = measure_effect(change if change > 0 else -change, find_setting(ctx, profile, "min_effect"))
     share = measured["rate"] if measured["is_above"] else -change
@@ -350,20 +364,18 @@ def _expect(
 
 
 def _expect_from_profile(profile: JsonObject, check: str, name: str) -> Document | None:
-    source = "held-out training rows"
-    if check == NEW_WORDS:
-        source += ", the most frequent new word"
+    source = ", the most frequent new word" if check == NEW_WORDS else ""
     checks = _get_expected_checks(profile, check)
     if name in checks:
         known = checks[name]
-        return _new_expectation(known["count"], known["rows"], known["dispersion"], source)
+        return _new_expectation(known["count"], known["rows"], known["dispersion"], TRAINED_ROW, source)
     if check == "unexpected":
-        return _new_expectation(0, profile["expected"]["rows"], 0.0, source)
+        return _new_expectation(0, profile["expected"]["rows"], 0.0, TRAINED_ROW, source)
     return None
 
 
-def _new_expectation(count: float, rows: float, dispersion: float, source: str) -> Document:
-    text = f"{round_half_up(count)} of {round_half_up(rows)} {source}"
+def _new_expectation(count: float, rows: float, dispersion: float, noun: str, source: str) -> Document:
+    text = f"{format_count(round_half_up(count))} of {format_amount(round_half_up(rows), noun)}{source}"
     return {"count": count, "rows": rows, "dispersion": dispersion, "text": text}
 
 
@@ -379,16 +391,16 @@ def _lower_expectation(
     longest, second = windows[-1], windows[-2]
     if "baseline" in ctx["payload"]:
         count, rows = _sum_baseline(ctx, model, version["key"], aggregation, name)
-        source = f"events of the {ctx['metadata']['baseline']} until {longest} ago"
+        source = f" ({format_window(ctx['metadata']['baseline'])} to {format_window(longest)} ago)"
     else:
         longer, shorter = version["windows"]["buckets"][longest], version["windows"]["buckets"][second]
         rows = longer["weight"]["value"] - shorter["weight"]["value"]
         count = max(0.0, _get_count(longer, aggregation, name) - _get_count(shorter, aggregation, name))
-        source = f"events of the {longest} until {second} ago"
+        source = f" ({format_window(longest)} to {format_window(second)} ago)"
     trained_rate = (trained["count"] + 0.5) / (trained["rows"] + 1.0)
     if rows < USUAL_ROWS or (count + 0.5) / (rows + 1.0) >= trained_rate:
         return trained
-    return _new_expectation(count, rows, trained["dispersion"], source)
+    return _new_expectation(count, rows, trained["dispersion"], "event", source)
 
 
 def _get_count(bucket: JsonObject, aggregation: str, name: str) -> float:
@@ -404,7 +416,7 @@ def _expect_from_baseline(ctx: JsonObject, model: str, version: str, aggregation
     count, rows = usual_rate * USUAL_ROWS + earlier_count, USUAL_ROWS + earlier_rows
     expectation = {"count": count, "rows": rows, "dispersion": ctx["metadata"]["dispersion"]}
     usual, events = _format_usual_rate(expectation), round_half_up(rows - USUAL_ROWS)
-    expectation["text"] = f"{usual} %, from the usual rate and {events} earlier events"
+    expectation["text"] = f"{usual}, from the usual rate and {format_amount(events, 'earlier event')}"
     return expectation
 
 
@@ -438,7 +450,8 @@ def _expect_from_weeks(
         count += _get_count(bucket, aggregation, name)
     if rows < USUAL_ROWS:
         return otherwise
-    return _new_expectation(count, rows, otherwise["dispersion"], "events in the same hours of earlier weeks")
+    source = " in the same hours of earlier weeks"
+    return _new_expectation(count, rows, otherwise["dispersion"], "event", source)
 
 
 def _get_rate_bound(metadata: JsonObject, name: str, check: str, otherwise: float) -> float:
@@ -457,18 +470,18 @@ def _has_ended(name: str, shorter: JsonObject, aggregation: str, expected: float
 
 
 def _format_usual_rate(expectation: JsonObject) -> str:
-    return format_percent(expectation["count"] / expectation["rows"]) if expectation["rows"] > 0 else "0.00"
+    return format_percent(expectation["count"] / expectation["rows"]) if expectation["rows"] > 0 else "0 %"
 
 
 def _describe(metadata: JsonObject, check: str, name: str, key: str, rate: str, usual: str) -> str:
     """Say the finding in one line, with ``metadata.words`` for the check or for the very value."""
     words = metadata.get("words") or {}
     if check == NEW_WORDS:
-        word = decode_value(key[key.find("=") + 1 :])
-        return f"{name}: {rate} % have the new word {quote(word)}, expected of any new word {usual} %"
+        word = clip(show_value(decode_value(key[key.find("=") + 1 :])))
+        return f"{clip(name)} {rate} of texts contain {quote(word)} (expected {usual})"
     if name in words:
-        return f"{rate} % {words[name]}, expected {usual} %"
-    return f"{name}: {rate} % {words.get(check, check)}, expected {usual} %"
+        return f"{rate} {words[name]} (expected {usual})"
+    return f"{clip(name)} {rate} {words.get(check, check)} (expected {usual})"
 
 
 def _list_values(check: str, feature: str, window: JsonObject) -> list[Document]:
@@ -488,8 +501,8 @@ def _list_values(check: str, feature: str, window: JsonObject) -> list[Document]
 
 def _format_values(feature: str, values: list[Document]) -> str:
     if len(encode_prefix(feature)) > MAX_NAME + 1:
-        return "(the feature's name is too long to list its values)"
-    return ", ".join(f"{value['value']} ({value['count']})" for value in values)
+        return "not listed, as the feature's name is too long"
+    return ", ".join(format_example(value["value"], value["count"]) for value in values)
 
 
 def _build_query(

@@ -1,4 +1,4 @@
-"""What the scripts share: reading a payload, statistics, formatting numbers, building findings.
+"""What the scripts share: reading a payload, statistics, building findings.
 
 Each function has a namesake in the Painless scripts that need it; ``tests/watch/test_common.py`` checks that
 those copies are the same text everywhere.
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from math import exp, floor, lgamma, log, log10
+from math import exp, lgamma, log
 from typing import Any
+
+from logging_lib.watch.scripts.formatting import format_time
 
 Document = dict[str, Any]
 JsonObject = Mapping[str, Any]
@@ -18,6 +20,8 @@ Script = Callable[[JsonObject, JsonObject], Document]
 SEVERAL = 3
 MAX_TERMS = 100_000
 SEVERITIES = ("low", "medium", "high", "critical")
+COLORS = ("#3b6ea5", "#8a5a00", "#c2410c", "#b3001b")
+"""Of the severities, in messages: white text on them is readable."""
 MAX_EFFECT = 1000.0
 
 
@@ -30,15 +34,30 @@ def build_result(findings: list[Document], skipped: list[Document] | None = None
 
     Returns:
         ``count``; ``more``, how many there are beside the first; ``together``, how many there are where one cause
-        is likely; the findings; and ``skipped``, the model versions that could not be evaluated.
+        is likely; the findings, the gravest first; and ``skipped``, the model versions that could not be evaluated.
     """
     return {
         "count": len(findings),
         "more": len(findings) - 1 if len(findings) > 1 else None,
         "together": len(findings) if len(findings) >= SEVERAL else None,
-        "findings": findings,
+        "findings": sort_findings(findings),
         "skipped": skipped or [],
     }
+
+
+def sort_findings(findings: list[Document]) -> list[Document]:
+    """Sort the gravest first: by severity, then by effect, else in the order in which they were found."""
+    return sorted(
+        findings, key=lambda finding: (-_rank(finding.get("severity")), -_size(finding.get("effect")))
+    )
+
+
+def _rank(severity: Any) -> int:
+    return SEVERITIES.index(severity) if severity in SEVERITIES else -1
+
+
+def _size(effect: Any) -> float:
+    return float(effect) if isinstance(effect, int | float) else 0.0
 
 
 def index_profiles(payload: JsonObject) -> dict[str, Any]:
@@ -91,6 +110,7 @@ def find_owners(profile: JsonObject | None) -> Document:
 
 
 def new_finding(
+    ctx: JsonObject,
     profile: JsonObject | None,
     model: str,
     version: str,
@@ -103,6 +123,7 @@ def new_finding(
 ) -> Document:
     """Build a finding, of which every message is made.
 
+    ``what`` says in a few words what happened and how much, and with ``about`` before it becomes the subject.
     ``query`` is in Kibana's query language; ``discover`` is the same as a string of Discover's address (RISON,
     which escapes by an exclamation mark), still to be percent-encoded; ``since`` and ``until`` are its range of
     ``@timestamp``.
@@ -111,9 +132,10 @@ def new_finding(
         "model": model,
         "version": version,
         "feature": feature,
-        "about": "model " + model + (", version " + version if version else ""),
+        "about": name_version(model, version),
         "what": what,
         "lines": lines,
+        "checked": format_time(ctx["trigger"]["scheduled_time"]),
         "query": query,
         "discover": query.replace("!", "!!").replace("'", "!'"),
         "since": since,
@@ -136,6 +158,7 @@ def add_severity(
     finding["share"] = share
     finding["leading"] = leading
     finding["severity"] = rate_severity(ctx["metadata"].get("min_severity", "low"), effect, share)
+    finding["color"] = COLORS[SEVERITIES.index(finding["severity"])]
 
 
 def measure_effect(value: float, least: float) -> float:
@@ -155,13 +178,18 @@ def rate_severity(least: str, effect: float, share: float | None) -> str:
     return SEVERITIES[min(level, 3)]
 
 
+def name_version(model: str, version: str) -> str:
+    """Name a model version: ``loans v3``, or ``loans champion``."""
+    return model + ("" if version == "" else " v" + version if "0" <= version[0] <= "9" else " " + version)
+
+
 def name_services(bucket: JsonObject) -> list[Document]:
     """Build the line that names the busiest services among those events; no line where none is known."""
     names = [service["key"] for service in bucket["services"]["buckets"]] if "services" in bucket else []
     if not names:
         return []
     text = ", ".join(names[:SEVERAL])
-    return [new_line("service", text if len(names) <= SEVERAL else f"{text} and {len(names) - SEVERAL} more")]
+    return [new_line("Service", text if len(names) <= SEVERAL else f"{text} and {len(names) - SEVERAL} more")]
 
 
 def find_earlier_weeks(ctx: JsonObject, model: str, version: str) -> list[Any]:
@@ -225,48 +253,6 @@ def parse_length(window: str) -> int:
     if unit == "h":
         return number * 3600000
     return number * (604800000 if unit == "w" else 86400000)
-
-
-def round_half_up(value: float) -> int:
-    """Round to the nearest integer as Painless does, halves upwards."""
-    return floor(value + 0.5)
-
-
-def format_percent(rate: float) -> str:
-    """Format a rate, 0 to 1, as a percentage with two decimals, without the sign."""
-    hundredths = floor((-rate if rate < 0 else rate) * 10000.0 + 0.5)
-    return f"{'-' if rate < 0 else ''}{hundredths // 100}.{hundredths % 100:02d}"
-
-
-def format_number(value: float) -> str:
-    """Format a number for people: whole from 1000 on, two decimals from 1 on, four below."""
-    sign, size = ("-", -value) if value < 0 else ("", value)
-    if size >= 1e15:
-        return f"{sign}10^{floor(log10(size))}"
-    decimals = 0 if size >= 1000 else 2 if size >= 1 else 4
-    scale = 10**decimals
-    scaled = floor(size * scale + 0.5)
-    if decimals == 0:
-        return f"{sign}{scaled}"
-    return f"{sign}{scaled // scale}.{scaled % scale:0{decimals}d}"
-
-
-def format_span(seconds: float) -> str:
-    """Format a length of time for people."""
-    if seconds < 120:
-        return f"{round_half_up(seconds)} s"
-    if seconds < 7200:
-        return f"{round_half_up(seconds / 60)} min"
-    if seconds < 172800:
-        return f"{round_half_up(seconds / 3600)} h"
-    return f"{round_half_up(seconds / 86400)} days"
-
-
-def format_chance(tail: float) -> str:
-    """Format a probability as a power of ten."""
-    if tail < 1e-300:
-        return "less than 1 in 10^300"
-    return f"1 in 10^{floor(-log10(tail))}"
 
 
 def quote(text: str) -> str:

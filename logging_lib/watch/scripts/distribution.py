@@ -15,8 +15,6 @@ from logging_lib.watch.scripts.common import (
     encode_prefix,
     find_earlier_weeks,
     find_setting,
-    format_chance,
-    format_percent,
     get_answer_buckets,
     get_buckets,
     index_profiles,
@@ -27,6 +25,14 @@ from logging_lib.watch.scripts.common import (
     new_line,
     parse_length,
     quote,
+)
+from logging_lib.watch.scripts.formatting import (
+    clip,
+    format_amount,
+    format_chance,
+    format_percent,
+    format_time,
+    format_window,
     round_half_up,
 )
 from logging_lib.watch.scripts.measures import (
@@ -90,7 +96,8 @@ def distribution(ctx: JsonObject, params: JsonObject) -> Document:
             events = version["windows"]["buckets"][windows[-1]]["doc_count"]
             if events < thresholds.min_events:
                 needed = round_half_up(thresholds.min_events)
-                reason = f"{events} events in {windows[-1]}, at least {needed} are needed"
+                seen = format_amount(events, "event")
+                reason = f"{seen} in {format_window(windows[-1])}, at least {needed} are needed"
                 notes.append({"model": model["key"], "version": version["key"], "reason": reason})
                 continue
             _flag_distributions(ctx, profile, model["key"], version, thresholds, findings, notes)
@@ -176,7 +183,7 @@ def _flag_distributions(
                 source = "training, at the same hours of the week"
             elif of_weeks is not None:
                 rows = round_half_up(of_weeks.total)
-                source = f"{rows} events in the same hours of earlier weeks"
+                source = f"{format_amount(rows, 'event')} in the same hours of earlier weeks"
             events = round_half_up(observed.total)
             findings.append(
                 _new_bins_finding(ctx, profile, model, version, window, name, events, source, deviations)
@@ -198,17 +205,17 @@ def _new_bins_finding(
     first = deviations[0]
     lines = [
         *name_services(version),
-        new_line("observed", f"{events} events in the last {window}"),
+        new_line("Observed", f"{format_amount(events, 'event')} in the last {format_window(window)}"),
         *first.lines,
-        new_line("expected from", source),
-        new_line("by chance, had nothing changed", format_chance(first.chance)),
+        new_line("Compared with", source),
+        new_line("Probability", format_chance(first.chance) + " if nothing had changed"),
     ]
     lines.extend(
-        new_line(deviation.what, "by chance " + format_chance(deviation.chance))
+        new_line("Also", deviation.what + ", " + format_chance(deviation.chance))
         for deviation in deviations[1:]
     )
     since, until = bucket["first"]["value_as_string"], bucket["last"]["value_as_string"]
-    lines.append(new_line("since", f"{since} at the latest"))
+    lines.append(new_line("Since", format_time(since) + " or earlier"))
     field = "ml.prediction.bin" if name == PREDICTION else "ml.input.bins"
     token = first.bin if name == PREDICTION else encode_prefix(name) + first.bin
     where = f" and {field}: {quote(token)}" if first.bin else ""
@@ -216,8 +223,9 @@ def _new_bins_finding(
         f"ml.model.name: {quote(model)} and ml.model.version: {quote(version['key'])}{where}"
         f' and event.ingested >= "{ctx["trigger"]["scheduled_time"]}||-{window}"'
     )
-    what = f"{name}{_name_unit(profile, name)}: {first.what}"
-    finding = new_finding(profile, model, version["key"], name, what, lines, query, since, until)
+    shown = "prediction" if name == PREDICTION else clip(name)
+    what = f"{shown}{_name_unit(profile, name)} {first.what}"
+    finding = new_finding(ctx, profile, model, version["key"], name, what, lines, query, since, until)
     finding["window"] = window
     finding["observed"] = events
     share: float | None = None
@@ -294,7 +302,7 @@ def _explain_elsewhere(
         rise = now - (usual.get(key[at:], 0) / rows if rows > 0 else 0.0)
         if rise > most:
             most = rise
-            cause = f"{name} is {key[at + 1 :]} in {format_percent(now)} % of the events"
+            cause = f"{name} is {key[at + 1 :]} in {format_percent(now)} of the events"
     if most < ELSEWHERE:
         return ""
     n, m = observed.ordinary, expected.rows
@@ -302,7 +310,7 @@ def _explain_elsewhere(
         return ""
     distance = furthest = 0.0
     for name, count in expected.ordinary:
-        q = count / m
+        q = min(1.0, count / m)  # earlier weeks may have fewer rows than one label's
         off = observed.counts.get(name, 0.0) / n - q
         off = (off if off > 0 else -off) - sqrt(0.6366197723675814 * q * (1.0 - q) / n)
         distance += 0.5 * off

@@ -8,9 +8,6 @@ from logging_lib.watch.scripts.common import (
     add_severity,
     build_result,
     find_setting,
-    format_chance,
-    format_number,
-    format_percent,
     gamma_tail,
     get_answer_buckets,
     get_buckets,
@@ -20,13 +17,21 @@ from logging_lib.watch.scripts.common import (
     new_finding,
     new_line,
     quote,
+)
+from logging_lib.watch.scripts.formatting import (
+    format_amount,
+    format_chance,
+    format_number,
+    format_percent,
+    format_time,
+    format_window,
     round_half_up,
 )
 
 NOT_EVALUATED = (
     "the profile has no evaluation: fit it with --evaluation, rows that the model was not trained on"
 )
-HOLDS = "while the same inputs have the same outcomes, and calibration is as right as in the evaluation"
+HOLDS = "that equal inputs still have equal outcomes, and that calibration is as good as in the evaluation"
 
 
 def estimate(ctx: JsonObject, params: JsonObject) -> Document:
@@ -102,16 +107,18 @@ def _build_finding(
     """Build the finding of a window; ``mean`` is its mean expected error, ``chance`` its tail."""
     bucket = version["windows"]["buckets"][window]
     since = bucket["first"]["value_as_string"]
+    predictions = format_amount(round_half_up(bucket["doc_count"]), "prediction")
+    rows = format_amount(round_half_up(usual["count"]), "row")
     lines = [
         *name_services(version),
-        new_line("observed", f"{bucket['doc_count']} predictions in the last {window}, no label is needed"),
-        new_line("expected from", f"{usual['count']} rows that the model was not trained on"),
+        new_line("Observed", f"{predictions} in the last {format_window(window)}; no labels are needed"),
+        new_line("Compared with", rows + " that the model was not trained on"),
         new_line(
-            "expected error", f"{format_number(mean)}, in the evaluation {format_number(usual['mean'])}"
+            "Expected error", f"{format_number(mean)}, in the evaluation {format_number(usual['mean'])}"
         ),
-        new_line("by chance, had nothing changed", format_chance(chance)),
-        new_line("the estimate holds", HOLDS),
-        new_line("since", f"{since} at the latest"),
+        new_line("Probability", format_chance(chance) + " if nothing had changed"),
+        new_line("Assumes", HOLDS),
+        new_line("Since", format_time(since) + " or earlier"),
     ]
     before, now = format_percent(1.0 - usual["mean"]), format_percent(1.0 - mean)
     query = (
@@ -119,11 +126,12 @@ def _build_finding(
         f' and event.ingested >= "{ctx["trigger"]["scheduled_time"]}||-{window}"'
     )
     finding = new_finding(
+        ctx,
         profile,
         model,
         version["key"],
         "estimated accuracy",
-        f"estimated accuracy {now} %, expected {before} %",
+        f"estimated accuracy {now} (expected {before})",
         lines,
         query,
         since,

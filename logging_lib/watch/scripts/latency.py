@@ -11,9 +11,6 @@ from logging_lib.watch.scripts.common import (
     beta_binomial_tail,
     build_result,
     find_setting,
-    format_chance,
-    format_number,
-    format_percent,
     get_answer_buckets,
     get_buckets,
     index_profiles,
@@ -23,6 +20,15 @@ from logging_lib.watch.scripts.common import (
     new_line,
     predictive,
     quote,
+)
+from logging_lib.watch.scripts.formatting import (
+    format_amount,
+    format_chance,
+    format_count,
+    format_number,
+    format_percent,
+    format_time,
+    format_window,
     round_half_up,
 )
 
@@ -51,7 +57,8 @@ def latency(ctx: JsonObject, params: JsonObject) -> Document:
             min_events = find_setting(ctx, profile, "min_events")
             events = int(version["windows"]["buckets"][windows[-1]]["timed"]["value"])
             if events < min_events:
-                reason = f"{events} timed events in {windows[-1]}, at least {min_events} are needed"
+                timed = format_amount(events, "timed event")
+                reason = f"{timed} in {format_window(windows[-1])}, at least {min_events} are needed"
                 notes.append({"model": model["key"], "version": version["key"], "reason": reason})
                 continue
             before = past.get(model["key"])
@@ -101,27 +108,32 @@ def _flag_latency(
         if not is_slower and not is_beyond:
             continue
         median = _format_millis(bucket["duration"]["values"]["50.0"])
-        observed = f"p95 {_format_millis(p95)}, median {median}, of {events} predictions in the last {window}"
-        lines = [*name_services(version), new_line("observed", observed)]
+        observed = f"{format_amount(events, 'prediction')} in the last {format_window(window)}"
+        lines = [
+            *name_services(version),
+            new_line("Observed", f"p95 {_format_millis(p95)}, median {median}, of {observed}"),
+        ]
         if before is not None:
-            earlier = round_half_up(before["timed"]["value"])
+            earlier = format_amount(round_half_up(before["timed"]["value"]), "earlier prediction")
             above = format_percent(_get_share_above(bucket, usual))
-            lines.append(new_line("usual", f"p95 {_format_millis(usual)}, of {earlier} earlier predictions"))
-            lines.append(new_line("above the usual p95", f"{above} % at least, expected 5.00 %"))
+            lines.append(new_line("Usual", f"p95 {_format_millis(usual)}, of {earlier}"))
+            lines.append(new_line("Above the usual p95", f"at least {above} of predictions, expected 5.0 %"))
         if is_slower:
-            lines.append(new_line("by chance, had nothing changed", format_chance(tail)))
-        lines.append(new_line("limit", _format_millis(limit)))
+            lines.append(new_line("Probability", format_chance(tail) + " if nothing had changed"))
+        lines.append(new_line("Limit", _format_millis(limit)))
         since = bucket["first"]["value_as_string"]
-        lines.append(new_line("since", f"{since} at the latest"))
+        lines.append(new_line("Since", format_time(since) + " or earlier"))
         query = (
             f"ml.model.name: {quote(model)} and ml.model.version: {quote(version['key'])}"
             f" and event.duration >= {round_half_up(usual if is_slower else limit)}"
             f' and event.ingested >= "{ctx["trigger"]["scheduled_time"]}||-{window}"'
         )
         compared = f"usually {_format_millis(usual)}" if is_slower else f"limit {_format_millis(limit)}"
-        what = f"p95 of the latency {_format_millis(p95)}, {compared}"
+        what = f"p95 latency {_format_millis(p95)} ({compared})"
         until = bucket["last"]["value_as_string"]
-        finding = new_finding(profile, model, version["key"], "latency", what, lines, query, since, until)
+        finding = new_finding(
+            ctx, profile, model, version["key"], "latency", what, lines, query, since, until
+        )
         finding["window"] = window
         finding["observed"] = events
         effect = max(
@@ -152,4 +164,5 @@ def _compute_tail_above(
 
 
 def _format_millis(nanoseconds: float) -> str:
-    return format_number(nanoseconds / MILLION) + " ms"
+    millis = nanoseconds / MILLION
+    return (format_count(round_half_up(millis)) if millis >= 10 else format_number(millis)) + " ms"

@@ -11,9 +11,6 @@ from logging_lib.watch.scripts.common import (
     add_severity,
     build_result,
     find_overrides,
-    format_number,
-    format_percent,
-    format_span,
     get_answer_buckets,
     get_buckets,
     index_profiles,
@@ -24,6 +21,14 @@ from logging_lib.watch.scripts.common import (
     parse_length,
     parse_millis,
     quote,
+)
+from logging_lib.watch.scripts.formatting import (
+    format_count,
+    format_number,
+    format_percent,
+    format_span,
+    format_time,
+    format_window,
     round_half_up,
 )
 from logging_lib.watch.scripts.variation import QUARTER, find_hour_of_week
@@ -125,7 +130,7 @@ def _check_limits(
     for shipped in group["limits"]:
         limit = _override_limit(ctx, profile, shipped)
         measured = None
-        source = "by training's hours of the week, at the level that is served"
+        source = "by training's hours of the week, at the present level of traffic"
         if "spans" in limit and traffic is not None:
             measured = _measure_spans(bucket, limit, traffic, now)
         if measured is None:  # the model's own weeks may have another rhythm than training
@@ -137,26 +142,30 @@ def _check_limits(
         where = " and ".join(f"{field}: {quote(key)}" for field, key in zip(fields, keys, strict=True))
         about = ", ".join(f"{label} {key}" for label, key in zip(group["labels"], keys, strict=True))
         observed = _format_value(value, limit["unit"])
-        span = measured["span"]
-        lines = [*name_services(bucket), new_line("observed", f"{observed} in the last {span}")]
-        lines.append(new_line("limit", _describe_limit(limit)))
+        compared = "limit " + _describe_limit(limit)
+        lines = [*name_services(bucket)]
+        lines.append(new_line("Observed", f"{observed} in the last {format_window(measured['span'])}"))
+        lines.append(new_line("Limit", _describe_limit(limit)))
         if usual is not None:
             earlier = _format_value(usual, limit["unit"])
-            lines.append(new_line("usual", f"{earlier} {source}"))
+            compared = "usually " + earlier
+            lines.append(new_line("Usual", f"{earlier} {source}"))
         if bucket["last"].get("value") is not None:
-            lines.append(new_line("last heard of", bucket["last"]["value_as_string"]))
+            lines.append(new_line("Last event", format_time(bucket["last"]["value_as_string"])))
+        what = f"{observed} {limit['name']}" if limit["unit"] == "" else f"{limit['name']} {observed}"
         finding = new_finding(
+            ctx,
             profile,
             keys[0] if is_of_models else "",
             "",
             limit["name"] if is_of_models else " ".join([*keys, limit["name"]]),
-            f"{limit['name']} {observed}, {_describe_limit(limit)}",
+            f"{what} ({compared})",
             lines,
             f'{where} and event.ingested >= "{since}"',
             since,
             until,
         )
-        finding["about"] = about
+        finding["about"] = keys[0] if is_of_models else about
         finding["observed"] = observed
         add_severity(finding, ctx, _measure_passing(limit, value, usual), None, "")
         findings.append(finding)
@@ -359,24 +368,25 @@ def _describe_limit(limit: JsonObject) -> str:
     """Say the bounds of a limit in words."""
     parts = []
     if "above" in limit:
-        parts.append("from " + _format_value(limit["above"], limit["unit"]) + " on")
+        parts.append(_format_value(limit["above"], limit["unit"]))
     if "below" in limit:
-        parts.append("down to " + _format_value(limit["below"], limit["unit"]))
+        parts.append(_format_value(limit["below"], limit["unit"]))
     if "times_usual" in limit:
-        parts.append("from " + format_number(limit["times_usual"]) + " times the usual on")
+        parts.append(format_number(limit["times_usual"]) + " times the usual")
     if "below_usual" in limit:
-        parts.append("under " + format_percent(limit["below_usual"]) + " % of the usual")
-    return "alarm " + " and ".join(parts)
+        parts.append(format_percent(limit["below_usual"]) + " of the usual")
+    return " and ".join(parts)
 
 
 def _format_value(value: float, unit: str) -> str:
     """Format a number for people, in its unit."""
     if unit == "share":
-        return format_percent(value) + " %"
+        return format_percent(value)
     if unit == "bytes":
-        return format_number(value / 1048576.0) + " MiB"
+        size = value / 1048576.0
+        return format_number(size) + " MiB" if size < 1024 else format_number(size / 1024.0) + " GiB"
     if unit == "ms":
         return format_span(value / 1000.0)
     if unit == "s":
         return format_span(value)
-    return str(round_half_up(value)) if value == round_half_up(value) else format_number(value)
+    return format_count(round_half_up(value)) if value == round_half_up(value) else format_number(value)

@@ -15,14 +15,19 @@ from logging_lib.watch.scripts.common import (
     JsonObject,
     beta_binomial_tail,
     decode_value,
-    format_number,
-    format_percent,
     gamma_tail,
     get_sampled_share,
     measure_effect,
     new_line,
     predictive,
+)
+from logging_lib.watch.scripts.formatting import (
+    clip,
+    format_count,
+    format_number,
+    format_percent,
     round_half_up,
+    show_value,
 )
 from logging_lib.watch.scripts.variation import compute_rise
 
@@ -94,10 +99,11 @@ def measure_rare(
         a, b = predictive(count, rows, 0.0)
         tail = min(1.0, beta_binomial_tail(hits, total, a, b) * len(expected.counts))
         if best is None or tail < best.chance:
-            value, now = decode_value(name), format_percent(share)
-            what = f"{value}, rare in training, is {now} % of the values, expected {format_percent(usual)} %"
-            trained = f"{round_half_up(count)} of {round_half_up(rows)}"
-            lines = [new_line("rare value", f"{value}: {hits} of {total}, in training {trained}")]
+            value, now = show_value(decode_value(name)), format_percent(share)
+            what = f'"{clip(value)}" {now} (expected {format_percent(usual)}), rare in training'
+            trained = f"{format_count(round_half_up(count))} of {format_count(round_half_up(rows))}"
+            seen = f"{format_count(hits)} of {format_count(total)}"
+            lines = [new_line("Rare value", f"{value}: {seen}, in training {trained}")]
             rise = compute_rise(share, a / (a + b))
             effect = measure_effect(share - usual, thresholds.min_rise)
             best = Deviation(tail, rise, 1.0 / total + 1.0 / rows, what, lines, name, effect, share)
@@ -143,9 +149,9 @@ def _measure_labels(
             continue
         chance = min(1.0, deviation.chance * len(expected.ordinary))
         if best is None or chance < best.chance:
-            shares = f"{format_percent(share)} % of the predictions, expected {format_percent(usual)} %"
-            what = f"the label {decode_value(name)} is in {shares}"
-            lines = [new_line(f"label {decode_value(name)}", f"in {shares}")]
+            label, now = show_value(decode_value(name)), f"{format_percent(share)} of the predictions"
+            what = f'label "{clip(label)}" in {now} (expected {format_percent(usual)})'
+            lines = [new_line(f"Label {label}", f"in {now}, expected {format_percent(usual)}")]
             best = deviation._replace(chance=chance, what=what, lines=lines, bin=name)
     return best
 
@@ -189,13 +195,22 @@ def _compare_cells(
         return None
     lines = []
     for _, name, share, before in shown[:SHOWN]:
-        label = "the rare values together" if name == "" else decode_value(name)
         lines.append(
-            new_line(label, f"{format_percent(share)} % of the values, expected {format_percent(before)} %")
+            new_line(
+                _name_cell(name), f"{format_percent(share)} of the values, expected {format_percent(before)}"
+            )
         )
-    what = f"PSI {format_number(index)}, by chance about {format_number(usual)}"
+    lines.append(new_line("PSI", f"{format_number(index)} (expected {format_number(usual)})"))
+    _, _, share, before = shown[0]
+    what = (
+        f"redistributed: {clip(_name_cell(most))} {format_percent(share)} (expected {format_percent(before)})"
+    )
     chance = compute_chance(cells, rows, total)
     return Deviation(chance, sqrt(index / (k - 1)), noise, what, lines, most, effect, moved)
+
+
+def _name_cell(name: str) -> str:
+    return "rare values" if name == "" else show_value(decode_value(name))
 
 
 def compute_chance(cells: list[tuple[str, float, float]], rows: float, total: float) -> float:
@@ -278,10 +293,10 @@ def measure_shift(
     z = effect / sqrt(noise)
     upper = _compute_upper_shares(expected, observed)
     what = (
-        f"values are {'higher' if effect > 0 else 'lower'}: {format_percent(upper[0])} % in the upper half, "
-        f"expected {format_percent(upper[1])} %"
+        f"{'higher' if effect > 0 else 'lower'}: {format_percent(upper[0])} in the upper half "
+        f"(expected {format_percent(upper[1])})"
     )
-    lines = [new_line("shift of the ranks", f"{format_number(effect)} standard deviations")]
+    lines = [new_line("Shift of the ranks", f"{format_number(effect)} standard deviations")]
     times = measure_effect(abs(effect), thresholds.min_shift)
     return Deviation(gamma_tail(0.5, 0.5 * z * z), effect, noise, what, lines, "", times, None)
 
@@ -325,10 +340,10 @@ def measure_spread(
     z = effect / sqrt(noise)
     direction = "wider" if effect > 0 else "narrower"
     what = (
-        f"values spread {direction} than expected: {format_percent(outer)} % outside the middle half, "
-        f"expected {format_percent(usual)} %"
+        f"spread {direction}: {format_percent(outer)} outside the middle half "
+        f"(expected {format_percent(usual)})"
     )
-    distance = "squared distance from the median"
+    distance = "Squared distance from the median"
     lines = [new_line(distance, f"{format_number(effect)} standard deviations from the expected one")]
     times = measure_effect(abs(effect), thresholds.min_effect)
     return Deviation(gamma_tail(0.5, 0.5 * z * z), effect, noise, what, lines, "", times, None)
@@ -393,8 +408,8 @@ def measure_mean(
     noise = 1.0 / n + 1.0 / m
     z = effect / sqrt(noise)
     error = std * sqrt(noise)
-    what = f"mean {format_number(seen)}, expected {format_number(usual)} ± {format_number(error)}"
-    lines = [new_line("mean", f"{format_number(effect)} standard deviations from the expected one")]
+    what = f"mean {format_number(seen)} (expected {format_number(usual)} ± {format_number(error)})"
+    lines = [new_line("Mean", f"{format_number(effect)} standard deviations from the expected one")]
     times = measure_effect(abs(effect), thresholds.min_sd)
     chance = max(gamma_tail(0.5, 0.5 * z * z), bins)
     return Deviation(chance, effect, noise, what, lines, "", times, None)

@@ -11,9 +11,6 @@ from logging_lib.watch.scripts.common import (
     beta_binomial_tail,
     build_result,
     find_setting,
-    format_chance,
-    format_number,
-    format_percent,
     gamma_tail,
     get_answer_buckets,
     get_buckets,
@@ -25,7 +22,18 @@ from logging_lib.watch.scripts.common import (
     new_line,
     predictive,
     quote,
+)
+from logging_lib.watch.scripts.formatting import (
+    clip,
+    format_amount,
+    format_chance,
+    format_count,
+    format_number,
+    format_percent,
+    format_time,
+    format_window,
     round_half_up,
+    show_value,
 )
 
 
@@ -58,7 +66,8 @@ def quality(ctx: JsonObject, params: JsonObject) -> Document:
             min_events = find_setting(ctx, profile, "min_events")
             labels = version["windows"]["buckets"][windows[-1]]["doc_count"]
             if labels < min_events:
-                reason = f"{labels} labels in {windows[-1]}, at least {min_events} are needed"
+                arrived = format_amount(labels, "label")
+                reason = f"{arrived} in {format_window(windows[-1])}, at least {min_events} are needed"
                 notes.append({"model": model["key"], "version": version["key"], "reason": reason})
             findings += _flag_quality(ctx, profile, expected, model["key"], version, served)
     return {**build_result(findings, skipped), "notes": notes}
@@ -101,13 +110,14 @@ def _flag_quality(
             flagged.add(name)
             since = bucket["first"]["value_as_string"]
             total = served.get(model + ":" + version["key"] + ":" + window, 0.0)
+            labels = format_amount(bucket["doc_count"], "label")
             lines = [
                 *name_services(version),
-                new_line("observed", f"{bucket['doc_count']} labels in the last {window}"),
+                new_line("Observed", f"{labels} in the last {format_window(window)}"),
                 *facts,
-                new_line("by chance, had nothing changed", format_chance(tail)),
-                new_line("labels that have arrived", _describe_arrived(bucket, total)),
-                new_line("since", f"{since} at the latest"),
+                new_line("Probability", format_chance(tail) + " if nothing had changed"),
+                new_line("Labels so far", _describe_arrived(bucket, total)),
+                new_line("Since", format_time(since) + " or earlier"),
             ]
             query = (
                 f'event.dataset: "ml.label" and ml.model.name: {quote(model)}'
@@ -115,7 +125,7 @@ def _flag_quality(
                 f' and event.ingested >= "{ctx["trigger"]["scheduled_time"]}||-{window}"'
             )
             until = bucket["last"]["value_as_string"]
-            finding = new_finding(profile, model, version["key"], name, what, lines, query, since, until)
+            finding = new_finding(ctx, profile, model, version["key"], name, what, lines, query, since, until)
             finding["window"] = window
             finding["observed"] = bucket["doc_count"]
             add_severity(finding, ctx, effect, share, "")
@@ -127,9 +137,9 @@ def _describe_arrived(bucket: JsonObject, total: float) -> str:
     """Say how many of ``total`` predictions have a label."""
     arrived = round_half_up(bucket["arrived"]["weight"]["value"])
     if total > 0:
-        share = format_percent(arrived / total)
-        return f"{arrived} of the {round_half_up(total)} predictions of that time, {share} %"
-    return "unknown, the predictions of that time are not there"
+        predictions = format_amount(round_half_up(total), "prediction")
+        return f"{format_count(arrived)} of {predictions} of that time ({format_percent(arrived / total)})"
+    return "unknown, as the predictions of that time are not stored"
 
 
 _Regression = tuple[str, float, str, list[Document], float, float | None]
@@ -150,11 +160,12 @@ def _find_regressions(
             z = (mae - usual["mean"]) / (
                 usual["std"] * sqrt(1.0 / n + 1.0 / usual["count"] + find_setting(ctx, profile, "dispersion"))
             )
-            what = f"mean absolute error {format_number(mae)}, expected {format_number(usual['mean'])}"
+            what = f"mean absolute error {format_number(mae)} (expected {format_number(usual['mean'])})"
+            rows = format_amount(round_half_up(usual["count"]), "held-out training row")
             lines = [
-                new_line("root mean squared error", format_number(sqrt(bucket["squared"]["value"]))),
-                new_line("mean error (prediction minus actual)", format_number(bucket["bias"]["value"])),
-                new_line("expected from", f"{usual['count']} held-out training rows"),
+                new_line("Root mean squared error", format_number(sqrt(bucket["squared"]["value"]))),
+                new_line("Mean error (prediction minus actual)", format_number(bucket["bias"]["value"])),
+                new_line("Compared with", rows),
             ]
             chance, effect = gamma_tail(0.5, 0.5 * z * z), measure_effect(mae, least)
             regressions.append(("error", chance, what, lines, effect, None))
@@ -179,10 +190,11 @@ def _find_regressions(
                 * (1.0 / n + 1.0 / usual["count"] + find_setting(ctx, profile, "dispersion"))
             )
             shape = usual["mean"] * usual["mean"] / variance
-            what = f"Brier score {format_number(mean)}, expected {format_number(usual['mean'])}"
+            what = f"Brier score {format_number(mean)} (expected {format_number(usual['mean'])})"
+            rows = format_amount(round_half_up(usual["count"]), "row")
             lines = [
-                new_line("log loss", format_number(bucket["log_loss"]["value"])),
-                new_line("expected from", f"{usual['count']} rows of the profile"),
+                new_line("Log loss", format_number(bucket["log_loss"]["value"])),
+                new_line("Compared with", f"{rows} of the profile"),
             ]
             chance, effect = gamma_tail(shape, shape * mean / usual["mean"]), measure_effect(mean, least)
             regressions.append(("Brier score", chance, what, lines, effect, None))
@@ -219,8 +231,8 @@ def _find_strange_classes(
         return None
     what = f"no label is a class of the model: {_name_classes(names)}"
     lines = [
-        new_line("classes of the model", _name_classes(sorted(known))),
-        new_line("what to do", "write labels as the model writes its classes"),
+        new_line("Classes of the model", _name_classes(sorted(known))),
+        new_line("Remedy", "write labels as the model writes its classes"),
     ]
     effect = measure_effect(1.0, find_setting(ctx, profile, "min_drop"))
     return "classes of labels", 0.0, what, lines, effect, 1.0
@@ -228,7 +240,7 @@ def _find_strange_classes(
 
 def _name_classes(names: list[str]) -> str:
     """Name the first classes."""
-    text = ", ".join(names[:5])
+    text = ", ".join(clip(show_value(name)) for name in names[:5])
     return f"{text} and {len(names) - 5} more" if len(names) > 5 else text
 
 
@@ -258,7 +270,7 @@ def _compare_rate(
     a, b = predictive(usual[0], usual[1], find_setting(ctx, profile, "dispersion"))
     tail = beta_binomial_tail(hits, total, a, b)
     right, before = format_percent(1.0 - hits / total), format_percent(1.0 - usual[0] / usual[1])
-    trained = f"{round_half_up(usual[0])} of {round_half_up(usual[1])}"
-    lines = [new_line("wrong", f"{hits} of {total}, in training {trained}")]
-    what = f"{name} {right} %, expected {before} %"
+    trained = f"{format_count(round_half_up(usual[0]))} of {format_count(round_half_up(usual[1]))}"
+    lines = [new_line("Wrong", f"{format_count(hits)} of {format_count(total)}, in training {trained}")]
+    what = f"{clip(show_value(name))} {right} (expected {before})"
     return name, tail, what, lines, measure_effect(drop, least), hits / total

@@ -10,8 +10,6 @@ from logging_lib.watch.scripts.common import (
     add_severity,
     build_result,
     find_setting,
-    format_percent,
-    format_span,
     get_answer_buckets,
     get_buckets,
     index_profiles,
@@ -21,6 +19,13 @@ from logging_lib.watch.scripts.common import (
     new_line,
     parse_millis,
     quote,
+)
+from logging_lib.watch.scripts.formatting import (
+    format_amount,
+    format_percent,
+    format_span,
+    format_time,
+    format_window,
     round_half_up,
 )
 
@@ -60,7 +65,7 @@ def versions(ctx: JsonObject, params: JsonObject) -> Document:
         if len(lasting) > 1:
             lasting.sort()
             what = f"{len(lasting)} versions are live at once: {', '.join(lasting)}"
-            lines = [new_line("deployed", _name_deployed(deployed))]
+            lines = [new_line("Deployed", _name_deployed(deployed))]
             findings.append(
                 _new_version_finding(ctx, model["key"], "", "several versions", what, lines, None)
             )
@@ -84,7 +89,7 @@ def _new_version_finding(
     since = f"{now}||-{ctx['metadata']['window']}"
     of_version = f" and ml.model.version: {quote(version)}" if version else ""
     query = f'ml.model.name: {quote(model)}{of_version} and event.ingested >= "{since}"'
-    finding = new_finding(profile, model, version, feature, what, lines, query, since, now)
+    finding = new_finding(ctx, profile, model, version, feature, what, lines, query, since, now)
     add_severity(finding, ctx, 1.0, None, "")
     return finding
 
@@ -101,20 +106,22 @@ def _check_live(
     live = round_half_up(version["now"]["weight"]["value"])
     lines = [
         *name_services(version),
-        new_line("observed", f"{live} events in the last {ctx['metadata']['live']}"),
-        new_line("deployed", _name_deployed(deployed)),
+        new_line(
+            "Observed", f"{format_amount(live, 'event')} in the last {format_window(ctx['metadata']['live'])}"
+        ),
+        new_line("Deployed", _name_deployed(deployed)),
     ]
     findings: list[Document] = []
     if profile is None:
-        what = f"version {key} is live and has no published profile"
+        what = "live without a published profile"
         findings.append(_new_version_finding(ctx, model, key, "profile", what, lines, profile))
     elif not profile["deployed"] and deployed:
-        what = f"version {key} is live, deployed is {', '.join(deployed)}"
+        what = f"live, but {', '.join(deployed)} is deployed"
         findings.append(_new_version_finding(ctx, model, key, "version", what, lines, profile))
     wrong = round_half_up(version["mismatch"]["weight"]["value"])
     if wrong >= find_setting(ctx, profile, "min_hits"):
         share = wrong / round_half_up(version["weight"]["value"])
-        what = f"{format_percent(share)} % of the events were checked against another version's profile"
+        what = f"{format_percent(share)} of events checked against another version's profile"
         finding = _new_version_finding(ctx, model, key, "profile mismatch", what, lines, profile)
         add_severity(finding, ctx, 1.0, share, "")
         findings.append(finding)
@@ -134,10 +141,10 @@ def _check_age(
         return []
     lines = [
         *name_services(version),
-        new_line("trained at", trained_at),
-        new_line("limit", f"{max_days} days"),
+        new_line("Trained", format_time(trained_at)),
+        new_line("Limit", f"{max_days} days"),
     ]
-    what = f"trained {format_span(seconds)} ago, limit {max_days} days"
+    what = f"trained {format_span(seconds)} ago (limit {max_days} days)"
     finding = _new_version_finding(ctx, model, version["key"], "age", what, lines, profile)
     add_severity(finding, ctx, measure_effect(seconds, max_days * 86400.0), None, "")
     return [finding]
@@ -156,9 +163,11 @@ def _find_changes(ctx: JsonObject) -> list[Document]:
             before = earlier.get(model["key"] + "|" + service["key"])
             version = start["ml"]["model"].get("version")
             lines = [
-                new_line("service", service["key"]),
-                new_line("start", start["@timestamp"]),
-                new_line("start before", before["@timestamp"] if before is not None else "none is known"),
+                new_line("Service", service["key"]),
+                new_line("Start", format_time(start["@timestamp"])),
+                new_line(
+                    "Start before", format_time(before["@timestamp"]) if before is not None else "unknown"
+                ),
             ]
             for feature, what in _compare_starts(service["key"], start, before):
                 finding = _new_version_finding(ctx, model["key"], version or "", feature, what, lines, None)
@@ -179,10 +188,10 @@ def _compare_starts(service: str, start: JsonObject, before: JsonObject | None) 
             changes += _compare_libraries(_read_libraries(earlier), _read_libraries(recorded))
         old, new = _read_code_version(before), _read_code_version(start)
         if old != new and old != "" and new != "":
-            changes.append(["code of " + service, f"the service's code is {new}, was {old}"])
+            changes.append(["code of " + service, f"code of {service} is {new} (was {old})"])
     for entry in sorted(recorded.get("training_libraries_differ") or []):
         library = entry[: entry.find("=")]
-        changes.append([library + " of training", f"training had {entry}, the service has not"])
+        changes.append([library + " of training", f"{library} differs from training ({entry})"])
     return changes
 
 
@@ -205,7 +214,7 @@ def _compare_libraries(old: dict[str, str], new: dict[str, str]) -> list[list[st
     """List the libraries whose versions differ."""
     changes = []
     for name in sorted({*old, *new}):
-        before, after = old.get(name, "not there"), new.get(name, "gone")
-        if old.get(name) != new.get(name):
-            changes.append([name, f"{name} is {after}, was {before}"])
+        before, after = old.get(name, "not installed"), new.get(name, "not installed")
+        if before != after:
+            changes.append([name, f"{name} is {after} (was {before})"])
     return changes

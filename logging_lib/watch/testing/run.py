@@ -14,6 +14,7 @@ from logging_lib.watch import incidents
 from logging_lib.watch.backtest.asof import AsOf
 from logging_lib.watch.errors import RunError
 from logging_lib.watch.evaluate import Scripts, evaluate, run_dependencies
+from logging_lib.watch.loading import with_sample_recipients
 from logging_lib.watch.model import Watch
 from logging_lib.watch.notify.base import Notification, RenderError
 from logging_lib.watch.notify.registry import channel_of, render_settings
@@ -74,7 +75,9 @@ def run_file(
     except (ValueError, TypeError) as error:
         raise CaseError(f"{loaded.file}: $.profile: {error}") from error
     for case, line in zip(content.cases, loaded.lines, strict=True):
-        watch = _apply_case_metadata(watches[content.watch], case, loaded.file, line)
+        (watch,) = with_sample_recipients(
+            [_apply_case_metadata(watches[content.watch], case, loaded.file, line)]
+        )
         store = new_store()
         try:
             _load_events(store, generator, loaded, case, line)

@@ -50,15 +50,13 @@ def find_problems(definition: Definition) -> Problems:
             yield ("metadata", "min_severity"), f"write one of {', '.join(SEVERITIES)}"
         if not _is_duration(metadata.get("max_throttle_period", "7d")):
             yield ("metadata", "max_throttle_period"), "write a duration, such as 7d"
-        if not is_http_address(metadata.get("kibana_url", "")):
-            yield (
-                ("metadata", "kibana_url"),
-                "write Kibana's address, such as https://kibana.example.org, or ''",
-            )
+        for key in ("kibana_url", "runbook_base_url", "report_url"):
+            if not is_http_address(metadata.get(key, "")):
+                yield ("metadata", key), "write an address, such as https://kibana.example.org, or ''"
     actions = definition.actions.values() if scripts else ()
     for channel in dict.fromkeys(map(channel_of, actions)):
         name = channel.metadata_key
-        if name in metadata and not channel.is_recipient(metadata[name]):
+        if metadata.get(name, "") != "" and not channel.is_recipient(metadata[name]):
             yield ("metadata", name), f"{metadata[name]!r:.80}: {channel.metadata_remedy}"
 
 
