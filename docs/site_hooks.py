@@ -1,12 +1,11 @@
 """Makes a site of pages that are written to be read in the repository, too.
 
-Pages link to files beside ``docs/`` (examples, pipelines, benchmarks): each becomes a page of its own. Folders in
-the navigation are filled in, and pages that it does not name are added, so that a new page is never lost.
+Pages link to files beside ``docs/`` (examples, pipelines, benchmarks): each becomes a page of its own, and
+a folder a page that lists what is in it.
 """
 
 from __future__ import annotations
 
-import os
 import posixpath
 import re
 from collections.abc import Iterator
@@ -29,19 +28,7 @@ _ADDED = (
     *("examples/README.md", "benchmarks/README.md", "pipelines/README.md"),
     *("CHANGELOG.md", "CONTRIBUTING.md", "RELEASING.md", "SECURITY.md"),
 )
-_MORE = "More"
 _FOLDERS = {"adr": "Decisions", "runbooks": "Runbooks"}
-
-
-def on_config(config: Any) -> Any:
-    docs = Path(config["docs_dir"])
-    config["nav"] = [_filled(entry, docs) for entry in config["nav"]]
-    named = set(_named(config["nav"]))
-    missing = [page.name for page in sorted(docs.glob("*.md")) if page.name not in named]
-    if missing:
-        how_to = next(entry["How to"] for entry in config["nav"] if "How to" in entry)
-        how_to.append({_MORE: [{_title(docs / name): name} for name in missing]})
-    return config
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -156,25 +143,6 @@ def _indented(text: str) -> str:
             width = 0
         made.append(" " * (4 - width) + line if width and not marker and line.strip() else line)
     return "\n".join(made)
-
-
-def _filled(entry: Any, docs: Path) -> Any:
-    """A folder in the navigation is all of its pages."""
-    if isinstance(entry, dict):
-        return {title: _filled(value, docs) for title, value in entry.items()}
-    if isinstance(entry, list):
-        return [_filled(one, docs) for one in entry]
-    if isinstance(entry, str) and entry.endswith("/"):
-        pages = [{_title(page): os.path.relpath(page, docs)} for page in sorted((docs / entry).glob("*.md"))]
-        return [f"{entry}index.md", *pages]
-    return entry
-
-
-def _named(nav: Any) -> Iterator[str]:
-    if isinstance(nav, str):
-        yield nav
-    for one in nav.values() if isinstance(nav, dict) else nav if isinstance(nav, list) else ():
-        yield from _named(one)
 
 
 def _title(page: Path) -> str:

@@ -43,6 +43,8 @@ def configure(
 ) -> PredictionLogger:
     """Configure a logger for one model. structlog's process-wide configuration is not touched.
 
+    Configured again for the same model, spool and service, it goes on with the counts and the reports of the first.
+
     Args:
         model: the model's name.
         version: the model's version.
@@ -111,7 +113,7 @@ def configure(
 
         attach(shared_spool, ship_to)
     if report_every is not None:
-        get_reporter(shared_spool, report_every, clock).add(processor.reported_model())
+        processor.report_to(get_reporter(shared_spool, report_every, clock))
     proxy = structlog.wrap_logger(
         shared_spool, processors=chain, wrapper_class=PredictionLogger, context_class=dict
     )

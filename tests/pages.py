@@ -18,7 +18,7 @@ PAGES = sorted(
 )
 
 FOLLOWED_ELSEWHERE = {
-    "docs/first-alert.md": "tests/examples/test_first_alert_page.py",
+    "docs/quickstart.md": "tests/examples/test_quickstart_page.py",
     "docs/concepts.md": "tests/test_packaging.py",
     "docs/fastapi.md": "tests/examples/test_fastapi_page.py",
     "examples/README.md": "tests/examples/test_commands.py",

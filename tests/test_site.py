@@ -19,6 +19,7 @@ import logging_lib
 from logging_lib.cli import reference
 from logging_lib.cli.app import app
 from tests import public
+from tests.browser import Visit, launched
 from tests.pages import PAGES, blocks
 from tests.reader import accepted
 
@@ -62,23 +63,47 @@ def test_the_python_api_shows_every_public_name_with_its_text(site: Path) -> Non
     assert "::</p>" not in text
 
 
-def test_every_page_is_in_the_navigation(site: Path) -> None:
+def navigation() -> list[str]:
+    """The pages in the navigation, in order."""
+    text = (ROOT / "mkdocs.yml").read_text("utf-8")
+    return re.findall(r"^ +- [^\n:]+: (\S+\.md)$", text.partition("\nnav:\n")[2], re.MULTILINE)
+
+
+def test_the_navigation_is_short_and_leads_to_every_page(site: Path) -> None:
+    """At most 25 pages; each other page is one click from one of these, a runbook or a decision from its list."""
+    pages = navigation()
+    assert len(pages) == len(set(pages)) <= 25
+    reached = {*pages, "adr/index.md"}
+    for page in [*pages, "adr/index.md"]:
+        text = (site / page.removesuffix(".md")).with_suffix(".html").read_text("utf-8")
+        article = text.partition("<article")[2].partition("</article>")[0]
+        links = re.findall(r'href="([^"#:]+)\.html[#"]', article)
+        reached |= {os.path.normpath(Path(page).parent / link) + ".md" for link in links}
+    found = {path.relative_to(ROOT / "docs").as_posix() for path in ROOT.glob("docs/**/*.md")}
+    assert found - reached == set()
+
+
+def test_the_navigation_has_the_four_kinds_of_documentation(site: Path) -> None:
     home = (site / "index.html").read_text("utf-8")
-    for page in [
-        *ROOT.glob("docs/*.md"),
-        *ROOT.glob("docs/reference/*.md"),
-        *ROOT.glob("docs/runbooks/*.md"),
-    ]:
-        where = page.relative_to(ROOT / "docs").with_suffix(".html")
-        assert (site / where).exists()
-        tab = (
-            home
-            if where.parent == Path()
-            else (
-                site / where.parent / "index.html" if where.parts[0] == "runbooks" else site / where
-            ).read_text("utf-8")
-        )
-        assert where.name in tab or str(where) in tab, where
+    tabs = re.findall(r'<li class="md-tabs__item[^"]*">.*?<a [^>]*>\s*(.*?)\s*</a>', home, re.DOTALL)
+    assert tabs == ["Home", "Tutorials", "How-to guides", "Reference", "Explanation"]
+
+
+@pytest.mark.parametrize("page", ["index.html", "runbooks/na-spike.html"])
+def test_the_search_works_without_a_server(site: Path, page: str) -> None:
+    """A browser starts no worker for a page of a file; the search works all the same, and asks no network."""
+    with launched() as browser, Visit(browser) as visit:
+        visit.page.goto((site / page).as_uri())
+        field = visit.page.locator("input.md-search__input")
+        field.click()
+        field.press_sequentially("beta-binomial")
+        first = visit.page.locator(".md-search-result__link").first
+        first.wait_for()
+        first.click()
+        visit.page.wait_for_url("**/*.html*")
+        assert "beta-binomial" in visit.page.locator("article").inner_text().lower()
+        assert visit.beyond(site.as_uri()) == []
+        assert visit.said == []
 
 
 def test_the_reference_is_up_to_date() -> None:
@@ -139,7 +164,7 @@ def refused(name: str) -> list[str]:
     """A command's words with wrong input."""
     words = name.split()
     for parameter in COMMANDS[name].params:
-        if parameter.param_type_name == "argument" and parameter.required:
+        if parameter.param_type_name == "argument" and (parameter.required or name == "init"):
             words.append("no-such-file.csv")
         for flag in parameter.opts:
             if flag in WRONG and not (flag == "--elasticsearch" and "--store" in words):

@@ -57,6 +57,14 @@ def format_compact(value: float) -> str:
     return f"{value:.4g}"
 
 
+def format_bytes(number: float) -> str:
+    """Write a number of bytes: ``312 bytes``, ``11.3 kB``, ``1.07 GB``."""
+    for limit, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if abs(number) >= limit:
+            return f"{number / limit:.3g} {unit}"
+    return format_count(number, "byte")
+
+
 def format_percent(share: float | None) -> str:
     """Write a share as ``5.3 %``, or as ``< 0.1 %`` where that is less."""
     if share is None:

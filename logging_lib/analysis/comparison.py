@@ -46,7 +46,7 @@ from logging_lib.analysis.columns import Column
 from logging_lib.analysis.profile_comparison import compare_with_profile
 from logging_lib.analysis.results import WORDS, Bins, Comparison, Test, Variable
 from logging_lib.analysis.verdicts import FEW_ROWS, add_verdicts, rank
-from logging_lib.profile.coerce import number_text, split_words
+from logging_lib.profile.coerce import format_epoch, number_text, split_words
 from logging_lib.profile.model import Profile
 from logging_lib.profile.vectors import derived_names
 
@@ -347,7 +347,7 @@ def _compare_numbers(name: str, kind: str, parts: list[Column], options: _Option
         }
         shares = table / table.sum(axis=1, keepdims=True)
         bins = Bins(
-            _format_ranges(edges), tuple(tuple(row) for row in shares.tolist()), tuple(edges.tolist())
+            _format_ranges(edges, kind), tuple(tuple(row) for row in shares.tolist()), tuple(edges.tolist())
         )
         notes = tuple(_note_chance(table))
         variable = Variable(name, kind, rows, notes=notes, bins=bins)
@@ -398,7 +398,7 @@ def _compare_groups(
         table = np.stack([np.histogram(sample, edges)[0] for sample in samples])
         shares = table / np.array(rows)[:, None]
         bins = Bins(
-            _format_ranges(edges), tuple(tuple(row) for row in shares.tolist()), tuple(edges.tolist())
+            _format_ranges(edges, kind), tuple(tuple(row) for row in shares.tolist()), tuple(edges.tolist())
         )
     return Variable(
         name,
@@ -414,8 +414,14 @@ def _compare_groups(
     )
 
 
-def _format_ranges(edges: Array) -> tuple[str, ...]:
-    return tuple(f"{low:.4g} to {high:.4g}" for low, high in pairwise(edges.tolist()))
+def _format_ranges(edges: Array, kind: str) -> tuple[str, ...]:
+    """Write each bin as ``20 to 30``; of dates, to the day where that distinguishes them all."""
+    texts = [f"{edge:.4g}" for edge in edges.tolist()]
+    if kind == "date":
+        moments = [format_epoch(edge) for edge in edges.tolist()]
+        days = [moment[:10] for moment in moments]
+        texts = days if len(set(days)) == len(days) else [moment[:16].replace("T", " ") for moment in moments]
+    return tuple(f"{low} to {high}" for low, high in pairwise(texts))
 
 
 def _summarize(values: Array) -> dict[str, float]:

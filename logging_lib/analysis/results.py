@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 from logging_lib._util.formatting import format_number, format_probability
+from logging_lib.profile.coerce import format_epoch
 
 WORDS: Final = ("negligible", "small", "medium", "large")
 
@@ -201,6 +205,9 @@ class Variable:
                 parts.append(f"{summary['share']:.2%}")
             elif "top" in summary:
                 parts.append(f"{summary['top']:.30} {summary['top_share']:.1%}")
+            elif "mean" in summary and self.kind == "date":
+                days = format_number(summary["std"] / 86_400, DIGITS)
+                parts.append(f"{format_epoch(summary['mean'])[:10]} ± {days} days")
             elif "mean" in summary:
                 mean, std = (format_number(summary[name], DIGITS) for name in ("mean", "std"))
                 parts.append(f"{mean} ± {std}")
@@ -262,6 +269,24 @@ class Comparison:
             f"{count} ({sizes}; at most {self.alpha:.0%} of the findings are false, "
             f"Benjamini-Hochberg over {self.hypotheses} tests)"
         )
+
+    def to_html(self, path: str | Path | None = None) -> str:
+        """Return the comparison as a page with a picture of each variable; it needs the extra ``[report]``.
+
+        Args:
+            path: a file to write the page to as well.
+        """
+        from logging_lib.analysis.page import render_page
+
+        page = render_page(self, title=" against ".join(self.names), now=datetime.now(UTC))
+        if path is not None:
+            Path(path).write_text(page, "utf-8")
+        return page
+
+    def _repr_html_(self) -> str:
+        """Show the page in a notebook, in a frame of its own."""
+        page = html.escape(self.to_html())
+        return f'<iframe title="Comparison" srcdoc="{page}" width="100%" height="600"></iframe>'
 
     def document(self) -> dict[str, Any]:
         """Return the comparison as JSON has it; a figure that does not exist is null."""

@@ -18,6 +18,7 @@ from logging_lib.cli.command_line import App, QuietOption, VerboseOption
 from logging_lib.cli.compare import compare
 from logging_lib.cli.erase import erase
 from logging_lib.cli.export import export
+from logging_lib.cli.init import init
 from logging_lib.cli.report import report
 from logging_lib.cli.scorecard import scorecard
 from logging_lib.cli.ship import ship
@@ -28,6 +29,7 @@ app = App(
     help="Watch machine-learning models on the Elastic stack: prediction logs, dashboards, alerts.",
     no_args_is_help=True,
 )
+app.command()(init)
 app.add_typer(profile.app, name="profile")
 app.add_typer(watch.app, name="watch")
 app.add_typer(stack.app, name="stack")

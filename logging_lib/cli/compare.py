@@ -128,10 +128,7 @@ def compare(
             paired=[outputs.variable() for pair in shadows or () for outputs in pair.paired],
         )
         if html is not None:
-            from logging_lib.analysis.page import render_page
-
-            title = " against ".join(compared)
-            html.write_text(render_page(comparison, title=title, now=now), encoding="utf-8")
+            comparison.to_html(html)
     if as_json:
         document = {**comparison.document(), "read": reader.notes}
         if shadows is not None:

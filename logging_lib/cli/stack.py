@@ -30,6 +30,9 @@ from logging_lib.stack import deploy as deployment
 from logging_lib.stack import doctor as diagnosis
 from logging_lib.stack import keys, resources, saved_objects
 from logging_lib.stack.capabilities import ServerCapabilities, inspect_server
+from logging_lib.stack.logstash import PREFIX as LOGSTASH
+from logging_lib.stack.logstash import diagnose_logstash, logstash_settings
+from logging_lib.store.connection import PREFIX as ELASTICSEARCH
 from logging_lib.store.connection import Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.store.port import StoreError
@@ -223,17 +226,33 @@ def doctor(
     elasticsearch: options.ClusterOption = None,
     kibana: KibanaOption = None,
     space: SpaceOption = "default",
+    logstash: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="The API of a Logstash, such as http://localhost:9600. Credentials are read from "
+            "LOGGING_LIB_LOGSTASH_USER and _PASSWORD, and the CA file from _CA. Default: $LOGGING_LIB_LOGSTASH_URL.",
+        ),
+    ] = None,
     as_json: output.JsonOption = False,
 ) -> None:
     """Check an Elasticsearch: connection, versions, license, templates, clock, last event, dead letters.
 
-    With --kibana, also its connection and version, and whether the dashboards are current. Each finding names its
-    remedy. Exit code 1: there is an error; 2: wrong input.
+    With --kibana, also its connection, version and dashboards. With --logstash, also its health, queues, dead letter
+    queues, and what Elasticsearch refused; without an Elasticsearch, Logstash alone is checked.
 
-    Example: logging-lib doctor --elasticsearch https://localhost:9200
+    Each finding names its remedy. A finding about several parts is one line, and with --json one object for each part. Exit code 1: there is an error; 2: wrong input.
+
+    Example: logging-lib doctor --elasticsearch https://localhost:9200 --logstash http://localhost:9600
     """
-    with output.handle_errors(), options.connect(elasticsearch) as connection:
-        findings = diagnosis.diagnose(connection, lambda server: _base(server, None, roles=False))
+    findings = []
+    with_logstash = bool(logstash or os.environ.get(f"{LOGSTASH}URL"))
+    if elasticsearch or os.environ.get(f"{ELASTICSEARCH}URL") or not with_logstash:
+        with output.handle_errors(), options.connect(elasticsearch) as connection:
+            findings += diagnosis.diagnose(connection, lambda server: _base(server, None, roles=False))
+    if with_logstash:
+        with output.handle_errors():
+            findings += diagnose_logstash(logstash_settings(url=logstash))
     if kibana is not None or os.environ.get(f"{KIBANA}URL"):
         findings += saved_objects.diagnose_kibana(
             kibana_settings(url=kibana), space, content.path("kibana_dashboards")
@@ -243,7 +262,7 @@ def doctor(
             {
                 "level": finding.level,
                 "check": finding.check,
-                "message": finding.message,
+                "message": finding.text,
                 "remedy": finding.remedy,
             }
             for finding in findings
@@ -251,9 +270,9 @@ def doctor(
         typer.echo(json.dumps(rows, indent=1))
     else:
         table = Table("level", "check", "finding", box=None, pad_edge=False)
-        for finding in findings:
+        for finding in diagnosis.group_findings(findings):
             remedy = f"\n→ {finding.remedy}" if finding.remedy else ""
-            table.add_row(finding.level, finding.check, _safe(finding.message) + _safe(remedy, lines=True))
+            table.add_row(finding.level, finding.check, _safe(finding.text) + _safe(remedy, lines=True))
         _console().print(table)
     raise typer.Exit(1 if any(finding.level is diagnosis.FindingLevel.ERROR for finding in findings) else 0)
 

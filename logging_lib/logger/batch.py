@@ -16,7 +16,7 @@ from logging_lib.logger.batch_columns import FrameRenderer, RowFragments, render
 from logging_lib.logger.checks import CheckResult
 from logging_lib.logger.event import new_ids, render_event, to_label_text
 from logging_lib.logger.jsonlines import MAX_LINE
-from logging_lib.logger.rows import InputsError, describe
+from logging_lib.logger.rows import REPEATED_NAME, InputsError, describe, has_repeated_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +28,10 @@ CHUNK_ROWS = 1 << 16
 SLICE_ROWS = 1 << 10
 """Rows that are in memory as text at one time."""
 _OUTPUT_KEYS = ("score", "scores")
+_EXPECTED = (
+    "inputs of predictions() must be a pandas DataFrame, one row for each prediction and one column for each "
+    "feature, such as pandas.DataFrame(rows, columns=names)"
+)
 
 
 class BatchRenderer:
@@ -48,8 +52,8 @@ class BatchRenderer:
         """Render the events of a DataFrame of inputs, in lists of up to ``SLICE_ROWS`` lines.
 
         Args:
-            frame: one row a prediction, one column a feature; shape (rows, columns). What is not a DataFrame
-                becomes one dead letter.
+            frame: one row a prediction, one column a feature; shape (rows, columns). What is not a DataFrame, or
+                has two columns of one name, becomes one dead letter.
             shared: the fields of all rows: labels, a timestamp.
             columns: the fields that differ by row: ``prediction``, ``request_id``, ...; each of length (rows,).
 
@@ -57,7 +61,11 @@ class BatchRenderer:
             ValueError: a column is shorter or longer than the frame.
         """
         if not hasattr(frame, "iloc") or frame.ndim != 2:
-            yield [self._refuse(frame, shared)]
+            found = f"found {describe(frame)}"
+            yield [self._refuse(frame, shared, f"{_EXPECTED}; {found}")]
+            return
+        if has_repeated_name(list(frame.columns)):
+            yield [self._refuse(frame, shared, f"{REPEATED_NAME}: {describe(frame)}")]
             return
         fields = {name: list(values) for name, values in columns.items()}
         for name, values in fields.items():
@@ -70,20 +78,19 @@ class BatchRenderer:
             for start in range(0, len(chunk), SLICE_ROWS):
                 stop = min(start + SLICE_ROWS, len(chunk))
                 row_fields = {name: values[begin + start : begin + stop] for name, values in fields.items()}
-                self._processor.counts.built += stop - start
                 lines: list[bytes | None] = [None] * (stop - start)
                 if prepared is not None and None not in row_fields.get("request_id", ()):
                     lines = self._join_fragments(prepared.render(start, stop), row_fields, shared)
-                yield self._fill_missing(lines, chunk.iloc[start:stop], row_fields, shared)
+                rendered = self._fill_missing(lines, chunk.iloc[start:stop], row_fields, shared)
+                self._processor.counts.built += stop - start
+                yield rendered
 
-    def _refuse(self, inputs: Any, shared: Mapping[str, Any]) -> bytes:
-        """Render the dead letter of a batch that is not a DataFrame."""
-        error = InputsError(
-            "inputs of predictions() must be a pandas DataFrame, one row for each prediction and one column for "
-            f"each feature, such as pandas.DataFrame(rows, columns=names); found {describe(inputs)}"
-        )
+    def _refuse(self, inputs: Any, shared: Mapping[str, Any], reason: str) -> bytes:
+        """Render the one dead letter of a batch whose rows have no names."""
         self._processor.counts.built += 1
-        return render_event(self._processor.build_dead_letter({"inputs": inputs, **shared}, error))
+        return render_event(
+            self._processor.build_dead_letter({"inputs": inputs, **shared}, InputsError(reason))
+        )
 
     def _join_fragments(
         self, rows: RowFragments, row_fields: dict[str, list[Any]], shared: Mapping[str, Any]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import inspect
 import logging
+import os
 import time
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +20,7 @@ import structlog
 from logging_lib.logger.event import EventRenderer
 from logging_lib.logger.health import EventCounts
 from logging_lib.logger.processor import PredictionProcessor, add_context
-from logging_lib.logger.reporter import get_reporter
+from logging_lib.logger.reporter import at_exit, get_reporter
 from logging_lib.logger.rows import read_row
 from logging_lib.logger.spool import Spool, get_spool
 from logging_lib.logger.values import to_jsonable
@@ -144,7 +147,7 @@ class PredictionLogger(structlog.BoundLoggerBase):
 
         Args:
             inputs: one row for each prediction, one column for each feature; shape (rows, columns). Anything but a
-                DataFrame becomes one dead letter.
+                DataFrame, and one with two columns of one name, becomes one dead letter.
             predictions: the outputs, shape (rows,), or (rows, outputs) for several; also a frame of outputs.
             request_ids: join each row with its label, shape (rows,).
             timestamps: when each row's prediction was made, shape (rows,), for example in a replay of past events.
@@ -211,6 +214,7 @@ class PredictionLogger(structlog.BoundLoggerBase):
 
     def _emit(self, fields: dict[str, Any]) -> None:
         # As structlog's _process_event, without its copies and its checks of the last processor's result.
+        process: Any = None
         try:
             event: Any = {**self._context, **fields} if self._context else fields
             for process in self._processors:
@@ -220,11 +224,19 @@ class PredictionLogger(structlog.BoundLoggerBase):
         except structlog.DropEvent:
             pass
         except Exception as error:  # noqa: BLE001 - a user's own processor may raise
-            self._count_dropped(error)
+            self._count_dropped(error, is_built=self._is_built_by(process))
 
-    def _count_dropped(self, error: Exception) -> None:
+    def _is_built_by(self, process: Any) -> bool:
+        """Whether the events that this part of the chain gets were counted as built."""
+        chain = list(self._processors)
+        return self._processor is not None and chain.index(process) >= chain.index(self._processor)
+
+    def _count_dropped(self, error: Exception, *, is_built: bool = False) -> None:
         spool, reason = self._logger, type(error).__name__
-        self._counts.failed += 1
+        if is_built:
+            self._counts.unwritten += 1
+        else:
+            self._counts.failed += 1
         spool.dropped[reason] += 1
         if spool.dropped[reason] == 1:
             is_hidden = self._processor is not None and self._processor.hides_values
@@ -257,7 +269,7 @@ class PredictionLogger(structlog.BoundLoggerBase):
 class PredictionContext:
     """Log a prediction in progress: set ``prediction`` (and ``score``, ``scores``) before the block ends.
 
-    Without a ``with`` it is logged when it is garbage-collected: inputs without an output.
+    Without a ``with`` it is logged when it is garbage-collected, or at exit: inputs without an output.
     """
 
     def __init__(self, logger: PredictionLogger, fields: dict[str, Any]) -> None:
@@ -267,11 +279,13 @@ class PredictionContext:
             fields["inputs"] = dict(read_row(fields["inputs"]))
         self._started_at: int | None = None
         self._is_logged = False
+        _unfinished.add(self)
         self.prediction: Any = _UNSET
         self.score: Any = None
         self.scores: Any = None
 
     def __enter__(self) -> PredictionContext:
+        _unfinished.discard(self)
         self._started_at = time.perf_counter_ns()
         return self
 
@@ -301,6 +315,21 @@ class PredictionContext:
             self._log()
 
 
+_unfinished: weakref.WeakSet[PredictionContext] = weakref.WeakSet()
+"""Those without a ``with``, so far: at the end of the interpreter no destructor of a global is sure to run."""
+
+
+def _log_unfinished() -> None:
+    with contextlib.suppress(KeyError):  # it is empty; another thread may still add to it
+        while True:
+            _unfinished.pop()._log()
+
+
+os.register_at_fork(after_in_child=_unfinished.clear)  # they are the parent's
+at_exit.append(_log_unfinished)  # before the last reports, or, where there are none,
+atexit.register(_log_unfinished)
+
+
 def _to_list(values: Iterable[Any]) -> list[Any]:
     """Convert a list, a Series, an array, or a frame of one output a column to Python's own values, one a row."""
     if hasattr(values, "tolist"):
@@ -320,7 +349,7 @@ class SpoolLoggerFactory:
     def __init__(self, spool: str | Path | Spool, *processors: PredictionProcessor) -> None:
         self._spool = get_spool(spool)
         for processor in processors:
-            get_reporter(self._spool).add(processor.reported_model())
+            processor.report_to(get_reporter(self._spool))
 
     def __call__(self, *args: Any) -> Spool:
         return self._spool

@@ -36,7 +36,7 @@ from logging_lib.logger.health import EventCounts
 from logging_lib.logger.metrics import PredictionMetrics
 from logging_lib.logger.output import OutputEncoder
 from logging_lib.logger.privacy import HIDE_NOTHING, PrivacyFilter, Sampler, Treatment, hide_error
-from logging_lib.logger.reporter import ReportedModel
+from logging_lib.logger.reporter import HealthReporter, ReportedModel
 from logging_lib.logger.rows import InputsError, read_row
 from logging_lib.logger.values import escape_surrogates, to_jsonable
 from logging_lib.profile.coerce import to_python
@@ -179,6 +179,10 @@ class PredictionProcessor:
         self._training_libraries = dict(profile.libraries) if profile is not None else {}
         self.batch = BatchRenderer(self, batch_columns)
         """Renders the events of a DataFrame as this processor would build them one by one."""
+
+    def report_to(self, reporter: HealthReporter) -> None:
+        """Have a reporter report on this model; configured again, it goes on with the same counts."""
+        self.counts = reporter.add(self.reported_model(), self)
 
     def reported_model(self) -> ReportedModel:
         """Describe the model for the health reports: its names, its counts, and the versions that it runs with."""

@@ -13,6 +13,7 @@ import resource
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,7 +38,8 @@ class ReportedModel:
         profile: ``ml.profile``.
         service: ``service.*``, or empty.
         start: fields below ``ml.start``.
-        counts: the events of its processor so far.
+        counts: the events of its processors so far.
+        users: the processors that count here, as long as something refers to them.
     """
 
     model: Mapping[str, Any]
@@ -46,6 +48,14 @@ class ReportedModel:
     start: Mapping[str, Any]
     counts: EventCounts
     reported: dict[str, int] = field(default_factory=lambda: EventCounts().as_fields())
+    users: weakref.WeakSet[Any] = field(default_factory=weakref.WeakSet)
+
+    def is_same(self, other: ReportedModel) -> bool:
+        """Whether it is the same model of the same service, configured again."""
+        ours, theirs = (
+            (source.model, source.profile, source.service, source.start) for source in (self, other)
+        )
+        return ours == theirs
 
 
 class HealthReporter:
@@ -79,11 +89,20 @@ class HealthReporter:
         self._cpu = time.process_time()
         self._reports_written = self._written = self._bytes = 0
 
-    def add(self, source: ReportedModel) -> None:
-        """Add a model to report on."""
-        self._sources.append(source)
-        if self.is_open:
+    def add(self, source: ReportedModel, user: Any) -> EventCounts:
+        """Add a model to report on, unless it is there already; return the counts that its processors share.
+
+        Args:
+            user: a processor of this model.
+        """
+        with self._lock:
+            known = next((known for known in self._sources if known.is_same(source)), source)
+            known.users.add(user)
+            if known is source:
+                self._sources.append(source)
+        if known is source and self.is_open:
             self._announce(source)
+        return known.counts
 
     def open(self) -> None:
         """Report the start of each model: the process has begun to log."""
@@ -103,11 +122,15 @@ class HealthReporter:
         """Write a health event of the process and one of each model, about the time since the last ones.
 
         Where the segment was deleted nothing is written, so that a deleted folder is not created again; the counts
-        are part of the next report.
+        are part of the next report. Where nothing was logged since the last report, and nothing refers to a logger
+        any more, the segment is closed: the next event opens another one, and the reports go on.
         """
         with self._lock:
             self._tried_at = self._monotonic()
             if self._spool.path is None or not self._spool.path.exists():
+                return
+            if self._is_unused():
+                self._spool.close()
                 return
             try:
                 self._report()
@@ -115,6 +138,10 @@ class HealthReporter:
                 if not self._warned:
                     _log.warning("no health event could be made for %s: %r", self._spool.directory, error)
                 self._warned = True
+
+    def _is_unused(self) -> bool:
+        is_idle = self._spool.written - self._reports_written == self._written
+        return is_idle and not any(source.users for source in self._sources)
 
     def _report(self) -> None:
         now, cpu = self._monotonic(), time.process_time()
@@ -143,6 +170,8 @@ class HealthReporter:
     def _report_model(self, source: ReportedModel, interval: int) -> None:
         counts = source.counts.as_fields()
         changes = {name: count - source.reported[name] for name, count in counts.items()}
+        if not source.users and not any(changes.values()):
+            return
         profile = {key: value for key, value in source.profile.items() if key == "id"}
         about = {"model": source.model, **({"profile": profile} if profile else {})}
         event = build_health_event(self._clock(), interval=interval, about=about, **changes)
@@ -205,6 +234,8 @@ class _ReporterThread:
             )
 
     def _finish(self) -> None:
+        for function in at_exit:
+            function()
         for reporter in list(self._reporters.values()):
             reporter.report()
 
@@ -213,6 +244,9 @@ class _ReporterThread:
         for reporter in list(self._reporters.values()):
             reporter.reset_after_fork()
 
+
+at_exit: list[Callable[[], None]] = []
+"""Functions that log what is left to log: called before the last reports."""
 
 _reporter_thread = _ReporterThread()
 

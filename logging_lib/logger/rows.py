@@ -7,7 +7,7 @@ row is recognized by what it can do.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from logging_lib._util.errors import LoggingLibError
@@ -85,11 +85,19 @@ def _read_frame(frame: Any) -> Mapping[Any, Any]:
     return _name_values(frame.columns, values)
 
 
+REPEATED_NAME = "inputs must have one value for each feature name, and a name is there twice"
+
+
+def has_repeated_name(names: Sequence[Any]) -> bool:
+    """Whether two columns have one name, or names that are one as text, such as ``1`` and ``"1"``."""
+    return len(set(map(str, names))) < len(names)
+
+
 def _name_values(names: Iterable[Any], values: Iterable[Any]) -> dict[Any, Any]:
     names = list(names)
     row = dict(zip(names, values, strict=True))
-    if len(row) != len(names):
-        raise InputsError("inputs must have one value for each feature name, and a name is there twice")
+    if has_repeated_name(names):
+        raise InputsError(REPEATED_NAME)
     return row
 
 

@@ -27,14 +27,12 @@ from logging_lib.privacy.subject_search import (
     find_line_spans,
     parse_event,
 )
-from logging_lib.ship.spool_reader import STATE as SHIPPER_STATE
 from logging_lib.store.duckdb import files as stored
 from logging_lib.watch.state.file import FOLDER, hold_lock
 
 _PACKED_SUFFIXES = frozenset((".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".png", ".jpg", ".pdf"))
 _LINE_SUFFIXES = frozenset((".jsonl", ".ndjson", ".log"))
 _TABLE_SUFFIXES = frozenset((".csv", ".tsv"))
-_SHOWN_NAMES = (FOLDER, SHIPPER_STATE)  # hidden ones that may quote a value
 _SNIFFED_BYTES = 1 << 16
 
 
@@ -54,7 +52,10 @@ class PlaceMatches:
 
 
 def list_files(paths: Iterable[Path]) -> list[Path]:
-    """List the files at and below these paths, except hidden ones, which are our locks and scratch files.
+    """List the files at and below these paths, except locks and what is in hidden folders below them.
+
+    A hidden file may be a copy that a killed process or an editor left; hidden folders are those of other programs,
+    such as ``.git``, but for the watch runner's state.
 
     Raises:
         FileNotFoundError: naming the path that does not exist.
@@ -65,9 +66,9 @@ def list_files(paths: Iterable[Path]) -> list[Path]:
             raise FileNotFoundError(f"{path}: no such file or folder{suggest_file(path)}")
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
         for file in inside:
-            parts = file.relative_to(path).parts
-            hidden = any(part.startswith(".") and part not in _SHOWN_NAMES for part in parts)
-            if file.is_file() and not file.is_symlink() and not hidden and file.suffix != ".lock":
+            folders = file.relative_to(path).parts[:-1]
+            hidden = any(folder.startswith(".") and folder != FOLDER for folder in folders)
+            if file.is_file() and not file.is_symlink() and not hidden and not file.name.endswith(".lock"):
                 unique_files[file.absolute()] = None
     return list(unique_files)
 

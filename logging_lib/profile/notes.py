@@ -79,8 +79,8 @@ def draft_config(notes: Notes, na_values: Sequence[str], *, source: str, has_tim
     times = [] if has_time else settings.pop("time", [])
     excluded = [*settings.pop("time", []), *times[1:], *settings.pop("exclude", [])]
     lines = [
-        f"# A draft from what was noted of {json.dumps(source)}: look at each line, then give it with --config.",
-        "# A line with # depends on what the service sends: remove the # where it is so.",
+        f"# Drafted from the notes about {json.dumps(source)}: check each line, then pass the file with --config.",
+        "# A line that begins with # depends on what the service sends: remove the # if it applies.",
     ]
     lines += [f"time: {_quote(name)}  # {note.text}" for name, note in times[:1]]
     if excluded:

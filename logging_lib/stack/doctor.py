@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from urllib.parse import quote
 
+from logging_lib._util.formatting import join_names
 from logging_lib._util.ownership import OwnershipState
 from logging_lib.profile.words import OUTDATED
 from logging_lib.schema import DATASETS
@@ -37,12 +38,22 @@ class FindingLevel(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DoctorFinding:
-    """Hold one result of the diagnosis; ``remedy`` says what to do, and is empty where nothing needs doing."""
+    """Hold one result of the diagnosis; ``remedy`` says what to do, and is empty where nothing needs doing.
+
+    Attributes:
+        subject: what the message is about, where the same may be said of several things.
+    """
 
     level: FindingLevel
     check: str
     message: str
     remedy: str = ""
+    subject: str = ""
+
+    @property
+    def text(self) -> str:
+        """The whole message."""
+        return f"{self.subject}: {self.message}" if self.subject else self.message
 
 
 DoctorFindings = Iterator[DoctorFinding]
@@ -103,6 +114,27 @@ def diagnose(
     return findings
 
 
+def group_findings(findings: Iterable[DoctorFinding]) -> list[DoctorFinding]:
+    """Make one finding of those that say the same of several things, with their number and the first names."""
+    groups: dict[tuple[str, ...], list[DoctorFinding]] = {}
+    for finding in findings:
+        own = () if finding.subject else (str(len(groups)),)
+        key = (finding.level, finding.check, finding.message, finding.remedy, *own)
+        groups.setdefault(key, []).append(finding)
+    return [
+        group[0]
+        if len(group) == 1
+        else replace(
+            group[0], subject=f"{len(group)} parts", message=f"{group[0].message} ({_list_subjects(group)})"
+        )
+        for group in groups.values()
+    ]
+
+
+def _list_subjects(group: list[DoctorFinding]) -> str:
+    return join_names([finding.subject for finding in group], MAX_SHOWN)
+
+
 def _variation(store: ElasticsearchStore) -> DoctorFindings:
     careful = list_careful(store)
     if careful:
@@ -129,7 +161,7 @@ def _security(server: ServerCapabilities) -> DoctorFindings:
     else:
         yield DoctorFinding(
             FindingLevel.WARNING, "security", "off: whoever reaches the cluster reads and deletes every event",
-            "set xpack.security.enabled: true, see docs/operate-tls-api-keys.md",
+            "set xpack.security.enabled: true, see docs/operate.md",
         )  # fmt: skip
 
 
@@ -182,7 +214,7 @@ def _templates(connection: Connection, parts: list[Resource]) -> DoctorFindings:
         remedy = "logging-lib stack deploy"
         if state in (OwnershipState.EDITED, OwnershipState.FOREIGN):
             remedy += " --diff --dry-run shows the difference, --force overwrites it"
-        yield DoctorFinding(level, "templates", f"{part}: {state}", remedy)
+        yield DoctorFinding(level, "templates", str(state), remedy, subject=str(part))
     if not wrong:
         yield DoctorFinding(FindingLevel.OK, "templates", f"{len(parts)} parts are current")
 

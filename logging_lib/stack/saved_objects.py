@@ -130,7 +130,7 @@ def diagnose_kibana(settings: ConnectionSettings, space: str, folder: Path) -> l
         remedy = "logging-lib stack deploy --kibana URL"
         if edited:
             remedy += " --diff --dry-run shows the difference, --force overwrites it"
-        findings.append(DoctorFinding(level, "dashboards", f"{name}: {state}", remedy))
+        findings.append(DoctorFinding(level, "dashboards", str(state), remedy, subject=name))
     if not wrong:
         findings.append(DoctorFinding(FindingLevel.OK, "dashboards", "all saved objects are current"))
     return findings

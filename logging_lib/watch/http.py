@@ -136,6 +136,7 @@ class HttpClient:
 
     ``is_brief``: only the status and the first ``max_bytes`` of a response are wanted. The rest is not read and
     not unpacked, and a response that breaks off is taken as far as it was read: the request was received.
+    ``ca`` is the file of the authority that signed the servers' certificates; default: what the system trusts.
     """
 
     authorizations: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -143,6 +144,7 @@ class HttpClient:
     longest: float = LONGEST
     is_brief: bool = False
     uses_netrc: bool = True
+    ca: str | None = None
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> HttpClient:
@@ -182,6 +184,7 @@ class HttpClient:
                     timeout=(call.connect_timeout, call.read_timeout),
                     allow_redirects=False,
                     stream=True,
+                    verify=self.ca or True,
                 ) as response,
             ):
                 content = (

@@ -313,7 +313,8 @@ def _describe_error(error: Any) -> str:
         return f"unknown field {name!r}" + (suggest(name, _list_field_names()) or "; remove it")
     if kind == "string_type" and isinstance(error["input"], dict):
         return (
-            "write the template as a text, or as {'source': text}: stored ones and 'params' are not executed"
+            "write the template as a text, or as {'source': text}: stored ones are not executed, and the values of "
+            "'params' belong into 'metadata'"
         )
     if kind == "missing":
         return f"{name!r} is required and missing"

@@ -329,3 +329,16 @@ def test_options_of_the_wrong_kind_are_refused() -> None:
     for given_options, message in options:
         with pytest.raises(ValueError, match=message):
             compare(frame(1, 50), frame(2, 50), **given_options)
+
+
+def test_dates_are_described_as_dates() -> None:
+    """Not by the seconds since 1970 that they are compared as."""
+    september, october = (pd.date_range(f"2026-{month}-01", periods=300, freq="2h") for month in ("09", "10"))
+    (variable,) = compare(pd.DataFrame({"at": september}), pd.DataFrame({"at": october})).variables
+    assert variable.describe_change() == "2026-09-13 ± 7.23 days → 2026-10-13 ± 7.23 days"
+    assert variable.bins is not None
+    assert variable.bins.labels[0] == "2026-09-01 to 2026-09-03"
+    minutes = pd.date_range("2026-09-01", periods=300, freq="min")
+    (variable,) = compare(pd.DataFrame({"at": minutes}), pd.DataFrame({"at": minutes})).variables
+    assert variable.bins is not None
+    assert variable.bins.labels[0] == "2026-09-01 00:00 to 2026-09-01 00:29"

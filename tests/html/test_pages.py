@@ -143,3 +143,21 @@ def test_times_of_another_year_name_it(hours: int, year: int, first: str) -> Non
     times = tuple(START + timedelta(hours=hour) for hour in range(hours))
     axis = TimeAxis(times, timedelta(hours=1), year).x(980)["axis"]
     assert f'"0":"{first}"' in axis["labelExpr"]
+
+
+def test_a_notebook_shows_a_comparison_in_a_frame_of_its_own(tmp_path: Path, chromium: Any) -> None:
+    """As Jupyter does: it puts what ``_repr_html_`` returns into its own page."""
+    samples = [pd.DataFrame({"n": range(200)}), pd.DataFrame({"n": range(150, 350), "new": "a"})]
+    comparison = compare(*samples, names=("training", "today"))
+    page = comparison.to_html(tmp_path / "compare.html")
+    assert (tmp_path / "compare.html").read_text("utf-8") == page
+    file = tmp_path / "notebook.html"
+    file.write_text(f"<!doctype html><title>notebook</title><h1>Mine</h1>{comparison._repr_html_()}", "utf-8")
+    with Visit(chromium) as visit:
+        visit.page.goto(file.as_uri())
+        frame = visit.page.frame_locator("iframe")
+        assert "1 of 1 variables differ" in frame.locator(".sentence").inner_text()
+        assert frame.locator("article.card svg").count() == 1
+        assert visit.page.locator("h1").inner_text() == "Mine"
+        assert visit.beyond(file.as_uri()) == []
+        assert visit.said == []

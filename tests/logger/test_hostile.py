@@ -223,3 +223,60 @@ def test_a_record_whose_text_cannot_be_made_is_logged(name: str, tmp_path: Path,
     logging_lib.PredictionHandler(configured(tmp_path)).handle(logging.makeLogRecord(fields))
     (event,) = spooled(tmp_path)
     assert event["message"] == "scored %d"
+
+
+# -- counts ------------------------------------------------------------------------------------------------
+
+
+def fail(*_: Any) -> Any:
+    raise ValueError("what a processor of somebody else raises")
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_an_event_that_fails_in_a_processor_is_counted_once(place: str, tmp_path: Path) -> None:
+    processor = logging_lib.PredictionProcessor(model="m", version="1")
+    chain = [processor, fail, logging_lib.EventRenderer()]
+    if place == "before":
+        chain = [fail, processor, logging_lib.EventRenderer()]
+    factory = logging_lib.SpoolLoggerFactory(tmp_path)
+    log = structlog.wrap_logger(
+        factory(), processors=chain, wrapper_class=logging_lib.PredictionLogger, context_class=dict
+    ).bind()
+    log.prediction({"a": 1}, 1.0)
+    assert (log.stats()["written"], log.stats()["dropped"]) == (0, {"ValueError": 1})
+    assert processor.counts.as_fields()["dropped"] == 1
+
+
+def test_a_batch_that_fails_is_not_counted_as_written(
+    tmp_path: Path, spooled: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its second slice: the first one is written."""
+    log = configured(tmp_path)
+    frame = pd.DataFrame({"a": range(3000)})
+    assert log._processor is not None
+    fill, calls = log._processor.batch._fill_missing, []
+
+    def fill_once(*arguments: Any) -> list[bytes]:
+        calls.append(arguments)
+        return fill(*arguments) if len(calls) == 1 else fail()
+
+    monkeypatch.setattr(log._processor.batch, "_fill_missing", fill_once)
+    log.predictions(frame, range(3000))
+    assert log.stats()["written"] == len(spooled(tmp_path)) == 1024
+
+
+@pytest.mark.parametrize("names", [["a", "a"], [1, "1"]], ids=repr)
+@pytest.mark.parametrize("has_profile", [False, True])
+def test_a_batch_with_a_name_twice_is_one_dead_letter(
+    names: list[Any], has_profile: bool, tmp_path: Path, spooled: Events
+) -> None:
+    profile = None
+    if has_profile:
+        training = pd.DataFrame({str(names[0]): np.arange(200.0)})
+        profile = logging_lib.profile.fit(training, model="m", version="1")
+    log = configured(tmp_path, profile=profile)
+    log.predictions(pd.DataFrame([[1.0, 2.0], [3.0, 4.0]], columns=names), [1.0, 2.0])
+    (letter,) = spooled(tmp_path)
+    assert letter["event"]["dataset"] == "ml.deadletter"
+    assert "a name is there twice" in letter["error"]["message"]
+    assert log.stats()["written"] == 1

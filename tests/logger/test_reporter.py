@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -19,8 +20,9 @@ import logging_lib
 from logging_lib import profile as profiles
 from logging_lib.logger import reporter as report
 from logging_lib.logger.health import EventCounts
+from logging_lib.logger.prediction_logger import PredictionLogger
 from logging_lib.logger.reporter import HealthReporter, ReportedModel
-from logging_lib.logger.segments import list_segments
+from logging_lib.logger.segments import has_writer, list_segments
 from logging_lib.logger.spool import Spool
 from logging_lib.profile.io import with_content_hash
 
@@ -102,7 +104,7 @@ def test_a_script_that_ends_at_once_tells_no_share_of_cpu_time(tmp_path: Path) -
     """It is all of a core while it starts: the watch on resources would call that a shortage."""
     spool, clock = Spool(tmp_path), Clock()
     reporter = HealthReporter(spool, 60, clock=lambda: NOW, monotonic=clock)
-    reporter.add(source(counts=EventCounts()))
+    reporter.add(source(counts=EventCounts()), spool)
     spool.on_open.append(lambda _: reporter.open())
     spool.write(b'{"event": {"dataset": "ml.prediction"}}\n')
     clock.now += 0.4
@@ -116,7 +118,7 @@ def test_health_counts_exactly_what_happened_since_the_last_report(tmp_path: Pat
     spool, clock = Spool(tmp_path), Clock()
     reporter = HealthReporter(spool, 60, clock=lambda: NOW, monotonic=clock)
     counts = EventCounts()
-    reporter.add(source(counts=counts))
+    reporter.add(source(counts=counts), spool)
     spool.on_open.append(lambda _: reporter.open())
     for _ in range(3):
         spool.write(b'{"event": {"dataset": "ml.prediction"}}\n')
@@ -167,7 +169,7 @@ def test_what_could_not_be_reported_is_part_of_the_next_report(
     spool, clock = Spool(tmp_path), Clock()
     reporter = HealthReporter(spool, 60, clock=lambda: NOW, monotonic=clock)
     counts = EventCounts()
-    reporter.add(source(counts=counts))
+    reporter.add(source(counts=counts), spool)
     spool.on_open.append(lambda _: reporter.open())
     spool.write(b"{}\n")
     counts.built = 7
@@ -189,7 +191,7 @@ def test_a_folder_that_was_deleted_does_not_come_back_by_a_report(
 ) -> None:
     spool, clock = Spool(tmp_path / "spool"), Clock()
     reporter = HealthReporter(spool, 60, clock=lambda: NOW, monotonic=clock)
-    reporter.add(source(counts=EventCounts()))
+    reporter.add(source(counts=EventCounts()), spool)
     spool.on_open.append(lambda _: reporter.open())
     spool.write(b"{}\n")
     shutil.rmtree(tmp_path / "spool")
@@ -267,6 +269,88 @@ def test_a_chain_of_ones_own_is_reported_on_where_asked(tmp_path: Path) -> None:
         "dropped": 0,
         "unreadable_times": 0,
     }
+
+
+def configure_again(folder: Path) -> PredictionLogger:
+    return logging_lib.configure(model="m", version="1", spool=folder, service="s")
+
+
+def report_on(spool: Spool) -> None:
+    report._reporter_thread._reporters[spool].report()
+
+
+def test_a_model_that_is_configured_again_has_one_start_and_one_sequence_of_reports(tmp_path: Path) -> None:
+    for number in range(5):
+        configure_again(tmp_path).prediction({"a": number}, 1.0)
+    log = configure_again(tmp_path)
+    other = logging_lib.configure(model="m", version="2", spool=tmp_path, service="s")
+    report_on(log._logger)
+    versions = [event["ml"]["model"]["version"] for event in events(tmp_path, "start")]
+    assert versions == ["1", "2"]
+    counts = [
+        (event["ml"]["model"]["version"], event["ml"]["health"]["logged"])
+        for event in events(tmp_path, "health")
+        if "model" in event["ml"]
+    ]
+    assert counts == [("1", 5), ("2", 0)]
+    assert (log.stats()["written"], other.stats()["written"]) == (5, 0)
+
+
+def test_the_segment_of_loggers_that_are_no_more_is_closed(tmp_path: Path) -> None:
+    log = configure_again(tmp_path)
+    log.prediction({"a": 1}, 1.0)
+    spool = log._logger
+    report_on(spool)
+    report_on(spool)
+    assert (
+        len(events(tmp_path, "health")) == 4
+    )  # its logger lives: two reports of the process and of the model
+    del log
+    gc.collect()
+    (segment,) = list_segments(tmp_path)
+    assert has_writer(segment)
+    report_on(spool)
+    report_on(spool)
+    assert not has_writer(segment)
+    assert len(events(tmp_path, "health")) == 4
+    log = configure_again(tmp_path)
+    log.prediction({"a": 2}, 1.0)
+    report_on(spool)
+    assert len(list_segments(tmp_path)) == 2
+    assert len(events(tmp_path, "start")) == 1
+    assert events(tmp_path, "health")[-1]["ml"]["health"]["logged"] == 1
+
+
+def test_what_was_logged_last_is_reported_before_the_segment_is_closed(tmp_path: Path) -> None:
+    log = configure_again(tmp_path)
+    spool = log._logger
+    log.prediction({"a": 1}, 1.0)
+    del log
+    gc.collect()
+    report_on(spool)
+    assert [event["ml"]["health"]["logged"] for event in events(tmp_path, "health")] == [1, 1]
+
+
+def test_a_prediction_without_a_with_is_logged_at_exit(tmp_path: Path) -> None:
+    """No destructor runs for what a module's global refers to when the interpreter ends."""
+    program = (
+        "import sys, logging_lib\n"
+        "log = logging_lib.configure(model='m', version='1', spool=sys.argv[1], report_every={})\n"
+        "log.prediction({{'a': 0}}, 1.0)\n"
+        "class Keeper: pass\n"
+        "keeper = Keeper(); keeper.keeper = keeper\n"
+        "keeper.pending = log.prediction({{'a': 1}})\n"
+        "sys.modules['kept'] = keeper\n"
+    )
+    for every in ("60", "None"):
+        folder = tmp_path / every
+        subprocess.run([sys.executable, "-c", program.format(every), folder], check=True, timeout=600)
+        assert [event["ml"]["input"]["numeric"] for event in events(folder, "prediction")] == [
+            {"a": 0},
+            {"a": 1},
+        ]
+    logged = [event["ml"]["health"]["logged"] for event in events(tmp_path / "60", "health")]
+    assert logged == [2, 2]
 
 
 def test_memory_is_reported_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,6 +102,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a frame of no row": (FRAME.head(0), "this DataFrame has 0"),
     "a table of two rows": (pa.Table.from_pylist([ROW, ROW]), "this Table has 2"),
     "a frame with a name twice": (pd.DataFrame([[1, 2]], columns=["a", "a"]), "a name is there twice"),
+    "a frame with names that are one as text": (
+        pd.DataFrame([[1, 2]], columns=[1, "1"]),
+        "a name is there twice",
+    ),
     "a table with a name twice": (pa.table([[1], [2]], names=["a", "a"]), "a name is there twice"),
     "a series with a name twice": (pd.Series([1, 2], index=["a", "a"]), "a name is there twice"),
     "a list of two rows": ([ROW, ROW], "this list has 2: log each row by itself"),

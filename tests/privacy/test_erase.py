@@ -522,3 +522,15 @@ def test_a_shipper_s_last_error_is_masked(run: Run) -> None:
     state.write_text(json.dumps({"last_error": f"refused: '{PERSON}'", "offsets": {}}))
     run("erase", "spool", "--subject", PERSON, "--yes")
     assert json.loads(state.read_text())["last_error"] == "refused: '##########'"
+
+
+def test_hidden_files_are_searched_and_hidden_folders_only_where_they_are_named(run: Run) -> None:
+    """A killed process or an editor leaves copies; `.git` and the like belong to other programs."""
+    line = f"seen: {PERSON}\n"
+    copies = [Path("spool/.alerts.txt.swp"), Path("spool/.watch-state/.w.json.new"), Path(".copies/a.txt")]
+    for file in (*copies, Path("spool/.git/note.txt")):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(line)
+    run("erase", "spool", ".copies", "--subject", PERSON, "--yes")
+    assert [PERSON in file.read_text() for file in copies] == [False, False, False]
+    assert Path("spool/.git/note.txt").read_text() == line

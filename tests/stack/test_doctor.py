@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from logging_lib.stack.doctor import DoctorFinding, FindingLevel, diagnose
+from logging_lib.stack.doctor import DoctorFinding, FindingLevel, diagnose, group_findings
 from logging_lib.store.connection import Connection, ConnectionSettings
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from tests.stack.conftest import Call
@@ -60,11 +61,33 @@ def test_each_fault_is_found_with_its_remedy(deployed: Call, root: Connection) -
     by_check = found(root)
     (missing,) = by_check["templates"]
     assert (missing.level, missing.remedy) == (FindingLevel.ERROR, "logging-lib stack deploy")
-    assert missing.message == "index template ml-watch-state: missing"
+    assert missing.text == "index template ml-watch-state: missing"
     assert "not_json: " in by_check["dead letters"][0].message
     assert "ml.input.numeric.some_feature: " in by_check["ignored fields"][0].message
     assert "logging-lib annotate" in by_check["unchecked events"][0].remedy
     assert "ml-watch-state" in deployed("doctor", code=1).stdout
+    deployed("stack", "deploy")
+
+
+def test_what_is_said_of_several_parts_is_one_line(deployed: Call, root: Connection) -> None:
+    parts = [replace(part, name=f"{part.name}-not-there") for part in elastic.wanted(root)]
+    findings = diagnose(root, lambda server: parts)
+    assert len([finding for finding in findings if finding.check == "templates"]) == len(parts) > 20
+    grouped = group_findings(findings)
+    (missing,) = [finding for finding in grouped if finding.check == "templates"]
+    assert missing.level is FindingLevel.ERROR
+    assert missing.text.startswith(f"{len(parts)} parts: missing ({parts[0]}, ")
+    assert missing.text.endswith(f" and {len(parts) - 5} more)")
+    assert missing.remedy == "logging-lib stack deploy"
+    others = [finding for finding in findings if finding.check != "templates"]
+    assert [finding for finding in grouped if finding.check != "templates"] == others
+    root.call("DELETE", "/_scripts/ml-limits")
+    root.call("DELETE", "/_scripts/ml-latency")
+    printed = deployed("doctor", code=1).stdout
+    assert "2 parts: missing (stored script ml-latency and stored script ml-limits)" in printed
+    rows = json.loads(deployed("doctor", "--json", code=1).stdout)
+    messages = [row["message"] for row in rows if row["check"] == "templates"]
+    assert sorted(messages) == ["stored script ml-latency: missing", "stored script ml-limits: missing"]
     deployed("stack", "deploy")
 
 

@@ -171,6 +171,7 @@ def compare_samples(before: pd.DataFrame, after: pd.DataFrame, fitted: profile.P
     assert_type(comparison, analysis.Comparison)
     assert_type(analysis.compare(fitted, after), analysis.Comparison)
     assert_type(comparison.document(), dict[str, Any])
+    assert_type(comparison.to_html("compare.html"), str)
     names: list[str] = []
     for variable in comparison.differing:
         assert_type(variable, analysis.Variable)

@@ -311,7 +311,7 @@ def test_previews_show_what_would_be_sent() -> None:
     assert shown == ["email\nTo: a@x.org\nSubject: S\n\nT", "slack #a\nhello", "log info: line"]
     assert preview(email(body={"html": "<b>x</b>"})).endswith("<b>x</b>")
     (post,) = slack(attachments=[{"title": "t"}])
-    assert preview(post) == "slack\n\n{'title': 't'}"
+    assert preview(post) == "slack\nt"
 
 
 def test_channels_come_from_the_environment() -> None:

@@ -210,6 +210,15 @@ def test_only_what_is_open_can_be_acknowledged() -> None:
     assert (decide(acked, A), decide(acked, B)) == ("notify", "acknowledged")
 
 
+@pytest.mark.parametrize(("metadata", "expected"), [({}, "acknowledged"), ({"recovery_after": 1}, "notify")])
+def test_an_acknowledgment_outlives_one_quiet_run(metadata: dict[str, Any], expected: str) -> None:
+    """Watcher's does not; a watch that says ``recovery_after: 1`` has it as Watcher does."""
+    policy = inc.resolve_policy(metadata, ResolvePolicy())
+    acked, _ = inc.acknowledge(observe({}, [A], NOW), lambda key: True, NOW)
+    returned = observe(observe(acked, [], NOW + minutes(5), policy), [A], NOW + minutes(10), policy)
+    assert decide(returned, A, now=NOW + minutes(10)) == expected
+
+
 def test_one_action_can_be_acknowledged_while_the_others_go_on() -> None:
     """As Watcher's ``_ack/slack``; only what it notified of, and until the incident is resolved."""
     opened = notify(observe({}, [A, B], NOW), A)

@@ -147,6 +147,14 @@ def test_a_template_that_is_not_executed_is_refused_with_a_remedy(template: dict
         watch(actions={"log": {"logging": {"text": template}}})
 
 
+def test_a_port_is_a_number() -> None:
+    """As in Watcher, which refuses a text."""
+    hook = {"host": "h", "port": 9}
+    assert watch(actions={"hook": {"webhook": hook}}).actions["hook"].settings.port == 9
+    with pytest.raises(ValueError, match=r"own\.json: \$\.actions\.hook\.webhook\.port: "):
+        watch(actions={"hook": {"webhook": {**hook, "port": "9"}}})
+
+
 def test_keys_without_an_effect_are_a_warning() -> None:
     loaded = watch(
         input={"search": {"request": {"indices": ["a"], "types": [], "body": {"size": 0}}}},

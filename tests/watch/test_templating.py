@@ -95,6 +95,24 @@ def test_control_characters_are_kept_out_of_texts() -> None:
         rendered.encode("utf-8")
 
 
+@pytest.mark.parametrize(
+    ("value", "printed", "as_json"),
+    [
+        ("abc", "abc", "abc"),
+        (None, "", ""),
+        (1e21, "1.0E21", "1.0E21"),
+        ([1, 2], "{0=1, 1=2}", "[1,2]"),
+        ({"a": [1]}, "{a=[1]}", '{"a":[1]}'),
+    ],
+    ids=repr,
+)
+def test_values_print_as_in_watcher(value: Any, printed: str, as_json: str) -> None:
+    """``toJson`` of a text is the text: within quotes of a webhook's body it is JSON, and nowhere twice quoted."""
+    context = {"ctx": {"x": value}}
+    assert render("{{ctx.x}}", context, Medium.TEXT) == printed
+    assert render("{{#toJson}}ctx.x{{/toJson}}", context, Medium.JSON) == as_json
+
+
 @given(st.text())
 def test_headers_stay_on_their_line(value: str) -> None:
     """No value can begin another header."""

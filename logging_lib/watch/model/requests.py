@@ -114,7 +114,7 @@ class HttpRequest(Model):
 
     scheme: Literal["http", "https"] = "http"
     host: str
-    port: int = Field(ge=1, le=65535)
+    port: int = Field(ge=1, le=65535, strict=True)
     path: str = ""
     params: dict[str, str] = {}
     headers: dict[str, str] = {}
