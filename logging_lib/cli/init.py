@@ -24,7 +24,7 @@ def init(
         ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="Name of the model. Default: the folder's.")
+        str | None, typer.Option(metavar="MODEL", help="Name of the model; default: the folder's.")
     ] = None,
     version: Annotated[str, typer.Option(metavar="VERSION", help="Version of the model.")] = "1",
     target: Annotated[
@@ -38,9 +38,7 @@ def init(
             "Default: what the folder's requirements or imports name.",
         ),
     ] = None,
-    folder: Annotated[
-        Path, typer.Option(metavar="PATH", help="Folder of the project, to write the files to.")
-    ] = Path(),
+    folder: Annotated[Path, typer.Option(metavar="PATH", help="Folder of the project.")] = Path(),
     force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
     as_json: output.JsonOption = False,
 ) -> None:

@@ -230,18 +230,19 @@ def doctor(
         str | None,
         typer.Option(
             metavar="URL",
-            help="The API of a Logstash, such as http://localhost:9600. Credentials are read from "
-            "LOGGING_LIB_LOGSTASH_USER and _PASSWORD, and the CA file from _CA. Default: $LOGGING_LIB_LOGSTASH_URL.",
+            help="API of a Logstash, such as http://localhost:9600. Credentials are read from LOGGING_LIB_LOGSTASH_USER "
+            "and _PASSWORD, and the CA file from _CA. Default: $LOGGING_LIB_LOGSTASH_URL.",
         ),
     ] = None,
     as_json: output.JsonOption = False,
 ) -> None:
     """Check an Elasticsearch: connection, versions, license, templates, clock, last event, dead letters.
 
-    With --kibana, also its connection, version and dashboards. With --logstash, also its health, queues, dead letter
-    queues, and what Elasticsearch refused; without an Elasticsearch, Logstash alone is checked.
+    With --kibana, also its connection, version and dashboards. With --logstash, also its health, queues, dead
+    letter queues, and what Elasticsearch refused; without an Elasticsearch, Logstash alone is checked.
 
-    Each finding names its remedy. A finding about several parts is one line, and with --json one object for each part. Exit code 1: there is an error; 2: wrong input.
+    Each finding names its remedy. A finding about several parts is one line, and with --json one object for each
+    part. Exit code 1: there is an error; 2: wrong input.
 
     Example: logging-lib doctor --elasticsearch https://localhost:9200 --logstash http://localhost:9600
     """
