@@ -261,7 +261,7 @@ def test_the_demo_service_predicts_and_ships_over_tls(certificates: Path, tmp_pa
         url = url.replace("/certs", str(certificates / "clients"))
         process = python(
             "from logging_lib.cli import main; main()",
-            *(command[0], tmp_path, "--ship-to", url, "--rate", 200, "--most", 100),
+            *(command[0], tmp_path, "--to", url, "--rate", 200, "--limit", 100),
             stdout=subprocess.PIPE,
         )
         output = process.communicate(timeout=1000)[0].decode()

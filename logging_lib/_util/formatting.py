@@ -82,8 +82,10 @@ def format_probability(p: float | None) -> str:
 
 
 def format_count(number: float, noun: str) -> str:
-    """Write ``1 prediction`` or ``6,605 predictions``."""
-    return f"{number:,.0f} {noun}{'' if round(number) == 1 else 's'}"
+    """Write ``1 prediction``, ``6,605 predictions`` or ``2 watches``."""
+    if round(number) != 1:
+        noun += "es" if noun.endswith(("ch", "sh", "s", "x")) else "s"
+    return f"{number:,.0f} {noun}"
 
 
 def format_milliseconds(value: float | None) -> str:

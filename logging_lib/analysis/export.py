@@ -144,7 +144,7 @@ def export(
             advance(len(page))
         writer.close()
         if not result.events:
-            raise StoreError(f"{STREAMS}: no prediction with {selection}")
+            raise StoreError(f"no predictions found (selection: {selection})")
         scratch.replace(target)
     finally:
         writer.close()
@@ -183,7 +183,7 @@ def _infer_kinds(store: Store, selection: Selection) -> dict[str, str]:
         if examined >= LOOKED_AT:
             break
     if not examined:
-        raise StoreError(f"{STREAMS}: no prediction with {selection}")
+        raise StoreError(f"no predictions found (selection: {selection})")
     return {name: kinds.most_common(1)[0][0] for name, kinds in sorted(seen.items())}
 
 

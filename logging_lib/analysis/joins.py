@@ -59,8 +59,8 @@ def read(
             break
     if not rows:
         raise StoreError(
-            f"{LABELS}: no joined label with {selection}; ingest some: logging-lib labels ingest FILE, then join: "
-            "logging-lib labels join"
+            f"no joined labels found (selection: {selection}); ingest some: logging-lib labels ingest FILE, "
+            "then join: logging-lib labels join"
         )
     if by is not None and all(row["segment"] is None for row in rows.values()):
         _add_segments(store, rows, by)
@@ -176,7 +176,7 @@ def shadow(store: Store, selection: Selection, *, max_rows: int = MAX_REQUESTS) 
         _read_answers(store, replace(scope, role=role), max_rows) for role in ("shadow", "live")
     )
     if not shadows:
-        raise StoreError(f"{STREAMS}: no prediction with {replace(scope, role='shadow')}")
+        raise StoreError(f"no predictions found (selection: {replace(scope, role='shadow')})")
     actuals = _read_actuals(store, scope)
     comparisons = []
     for version, answers in shadows.items():

@@ -137,7 +137,8 @@ def check_columns(
     listed = ", ".join(map(str, list(keys)[:20]))
     if first and columns.actual not in keys:
         raise ValueError(
-            f"{source}: has no column {columns.actual!r}; columns: {listed}; say which it is with --actual"
+            f"{source}: there is no column {columns.actual!r}; columns: {listed}; name that of the actual "
+            "values with --actual"
         )
     if first and columns.request not in keys and columns.event not in keys:
         raise ValueError(
@@ -258,7 +259,7 @@ def _read_label(row: Mapping[str, Any], names: Columns, model: str | None, now: 
     """Read the row's label, or say what is wrong with it."""
     actual = to_python(row.get(names.actual))
     if names.actual not in row:
-        return f"has no column {names.actual!r}; say which it is with --actual"
+        return f"there is no column {names.actual!r}; name it with --actual"
     if is_null(actual) or (isinstance(actual, str) and actual.strip() in _NA):
         return f"{names.actual} is empty"
     if not isinstance(actual, str | int | float):

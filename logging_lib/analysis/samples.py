@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from logging_lib._util.suggestions import suggest
 from logging_lib._util.times import format_instant, parse_duration, parse_instant
 from logging_lib.store.history import KINDS, PREDICTION, STREAMS, inputs_of, output_of, scan_pages
 from logging_lib.store.port import QueryNotSupported, Store, StoreError
@@ -135,7 +136,7 @@ def read(
     query = selection.query()
     total = _count(store, query)
     if not total:
-        raise StoreError(f"{STREAMS}: no prediction with {selection}")
+        raise StoreError(f"no predictions found (selection: {selection})")
     notes = []
     fields = list(dict.fromkeys((*_SOURCE, *(about or ()))))
     if total > max_rows:
@@ -204,10 +205,19 @@ def values_of(store: Store, selection: Selection, name: str, *, max_values: int 
         for bucket in answer.get("values", {}).get("buckets", ()):
             counts[str(bucket.get("key_as_string", bucket["key"]))] += bucket["doc_count"]
     if not counts:
-        raise StoreError(f"{STREAMS}: no prediction with {selection} has a value of {name!r}")
+        known = ("version", "role", *_list_features(store, selection))
+        raise StoreError(
+            f"no prediction has a value of {name!r} (selection: {selection}){suggest(name, known)}"
+        )
     if len(counts) > max_values:
         raise StoreError(f"{STREAMS}: {name!r} has more than {max_values} values; choose some: {name}=VALUE")
     return [value for value, _ in counts.most_common()]
+
+
+def _list_features(store: Store, selection: Selection) -> list[str]:
+    """List the features of one of the selected events."""
+    hits = store.search(STREAMS, {"size": 1, "query": selection.query()})["hits"]["hits"]
+    return [name for hit in hits for name in inputs_of(hit["_source"]["ml"].get("input") or {})]
 
 
 def models(store: Store) -> list[str]:

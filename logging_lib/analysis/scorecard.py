@@ -195,7 +195,7 @@ def _check_invariants(evidence: Evidence, now: datetime, recent: timedelta) -> I
 
 def _check_skew(evidence: Evidence, now: datetime, recent: timedelta) -> Monitor:
     title = "Training and serving features compute the same values"
-    command = "logging-lib skew features.parquet --record, in CI or each night"
+    command = "logging-lib skew features.parquet --save, in CI or each night"
     if evidence.skew is not None and evidence.skew["at"] <= now:
         at: datetime = evidence.skew["at"]
         names = ", ".join(map(str, evidence.skew.get("skewed", ()))) or "events without a recomputed row"
@@ -248,7 +248,7 @@ def _check_speed(evidence: Evidence, now: datetime, recent: timedelta) -> Iterat
     yield _Need(
         seconds is not None,
         f"training took {seconds:,.0f} s" if seconds is not None else "",
-        "say how long training took: logging-lib profile fit --training-seconds ..., and publish the profile",
+        "record how long training took: logging-lib profile fit --training-time ..., and publish the profile",
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from logging_lib._util.suggestions import suggest
 from logging_lib.analysis import skew_causes
 from logging_lib.analysis.contingency import wilson
 from logging_lib.analysis.results import finite
@@ -150,7 +151,7 @@ def find_skew(
     ):
         if name not in frame:
             raise ValueError(
-                f"{description} have no column {name!r} to join by; "
+                f"{description} have no column {name!r} to join on{suggest(name, map(str, frame))}; "
                 f"there are {', '.join(map(str, frame.columns))}"
             )
     left, right = _index_by_key(logged, key), _index_by_key(recomputed, partner_key)

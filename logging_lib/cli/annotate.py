@@ -2,75 +2,85 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import sys
+import logging
 import time
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from logging_lib._util.times import parse_duration
+from logging_lib._util.formatting import format_count
 from logging_lib.cli import options, output
 from logging_lib.store.annotate import AnnotateResult as Result
 from logging_lib.store.annotate import annotate as annotate_stored
 from logging_lib.store.annotate import count_unchecked
 from logging_lib.store.connection import ElasticsearchError
 from logging_lib.store.elasticsearch import ElasticsearchStore
-from logging_lib.store.port import StoreError
 from logging_lib.store.profiles import load_published
+
+_log = logging.getLogger("logging_lib.annotate")
 
 
 def annotate(
-    elasticsearch: options.ElasticsearchOption = None,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on with what arrives, until stopped.")] = False,
-    every: Annotated[str, typer.Option(help="With --follow, the time between two looks.")] = "10s",
+    elasticsearch: options.ClusterOption = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Continue with the events that arrive, until stopped.")
+    ] = False,
+    every: Annotated[
+        str, typer.Option(metavar="DURATION", help="With --follow: how often to look for new events.")
+    ] = "10s",
     as_json: output.JsonOption = False,
 ) -> None:
     """Add checks and bins to stored events that lack them, from the published profiles.
 
-    For services that do not use our logger, or logged without a profile. What is done is not done again, so
-    it may be stopped at any time. Events of models without a profile stay as they are and are listed. Exit
-    code 1: some could not be changed; 2: wrong input.
+    For services that do not use this logger, or logged without a profile. It may be stopped and started again:
+    events that have their checks are skipped. Events of models without a profile stay as they are and are listed.
+    Exit code 1: some could not be changed; 2: wrong input.
 
     Example: logging-lib annotate --elasticsearch https://localhost:9200 --follow
     """
-    try:
-        pause = parse_duration(every).total_seconds()
+    if follow:
+        output.log_to_stderr()
+    with output.handle_errors(ValueError):
+        pause = options.duration(every, "--every").total_seconds()
         with ElasticsearchStore(options.connect(elasticsearch)) as store:
-            result = _run(store, quiet=as_json)
+            result = _run(store)
             _report(store, result, as_json=as_json)
-            while follow:
-                time.sleep(pause)
-                try:
-                    next_result = _run(store, quiet=True)
-                    if next_result.annotated or next_result.failed:
-                        _report(store, next_result, as_json=as_json)
-                except ElasticsearchError as error:
-                    if not error.is_transient:
-                        raise
-                    typer.echo(str(error), err=True)  # it may be back at the next look
-    except KeyboardInterrupt:
-        raise typer.Exit(0) from None
-    except (StoreError, ValueError) as error:
-        raise output.fail(error) from None
+            with contextlib.suppress(KeyboardInterrupt):
+                while follow:
+                    time.sleep(pause)
+                    result = _look_again(store, result, as_json=as_json)
     raise typer.Exit(1 if result.failed else 0)
 
 
-def _run(store: ElasticsearchStore, *, quiet: bool) -> Result:
+def _look_again(store: ElasticsearchStore, result: Result, *, as_json: bool) -> Result:
+    """Annotate what arrived; without an answer return the result before."""
+    try:
+        next_result = annotate_stored(store, list(load_published(store, count_unchecked(store))))
+    except ElasticsearchError as error:
+        if not error.is_transient:
+            raise
+        _log.warning("%s; trying again", error)
+        return result
+    if next_result.annotated or next_result.failed:
+        _report(store, next_result, as_json=as_json)
+    return result
+
+
+def _run(store: ElasticsearchStore) -> Result:
     unchecked_events = count_unchecked(store)
     profiles = list(load_published(store, unchecked_events))
-    if quiet:
-        return annotate_stored(store, profiles)
-    bar = Progress(
-        TextColumn("checking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        console=Console(stderr=True), transient=True,
-    )  # fmt: skip
-    with bar:
-        total = sum(unchecked_events.get((profile.model, profile.version), 0) for profile in profiles)
-        task = bar.add_task("checking", total=total)
-        return annotate_stored(store, profiles, advance=lambda number: bar.advance(task, number))
+    total = sum(unchecked_events.get((profile.model, profile.version), 0) for profile in profiles)
+    done = 0
+    with output.progress("Checking events") as report_progress:
+
+        def advance(number: int) -> None:
+            nonlocal done
+            done += number
+            report_progress(done, total)
+
+        return annotate_stored(store, profiles, advance=advance)
 
 
 def _report(store: ElasticsearchStore, result: Result, *, as_json: bool) -> None:
@@ -87,12 +97,13 @@ def _report(store: ElasticsearchStore, result: Result, *, as_json: bool) -> None
             )
         )
         return
-    typer.echo(f"{result.annotated} events have their checks now")
+    typer.echo(f"{format_count(result.annotated, 'event')} checked")
     if result.conflicts:
-        typer.echo(f"{result.conflicts} were changed by others meanwhile; the next run takes them")
+        typer.echo(f"{format_count(result.conflicts, 'event')} changed by others meanwhile; run again")
     for identity, reason in result.failed[:10]:
-        print(output.plain(f"{identity}: {reason}"), file=sys.stderr)
+        output.warn(f"{identity}: {reason}")
     if len(result.failed) > 10:
-        typer.echo(f"and {len(result.failed) - 10} more could not be changed", err=True)
+        output.warn(f"and {len(result.failed) - 10:,} more could not be changed")
     for (model, version), events in still_unchecked.items():
-        print(output.plain(f"without checks: {events} events of {model} {version}: no profile is published"))
+        count = format_count(events, "event")
+        print(output.plain(f"{count} of {model} {version} left unchecked: no profile is published"))

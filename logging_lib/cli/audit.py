@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import orjson
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from logging_lib.cli import options, output
@@ -20,28 +19,31 @@ from logging_lib.privacy.audit import audit as audit_event
 
 
 def audit(
-    event_id: Annotated[str, typer.Argument(metavar="EVENT_ID", help="`event.id` of a prediction.")],
+    event_id: Annotated[str, typer.Argument(metavar="EVENT_ID", help="The event.id of a prediction.")],
     store: options.StoreOption = None,
     elasticsearch: options.ElasticsearchOption = None,
     alerts: Annotated[
         list[Path] | None,
-        typer.Option(help="Alerts, as `watch run --alerts` wrote them, or its history.jsonl; repeatable."),
+        typer.Option(
+            metavar="PATH", help="File that `watch run --alerts` wrote, or its history.jsonl; repeatable."
+        ),
     ] = None,
     as_json: output.JsonOption = False,
 ) -> None:
-    """Say all that is known of an event: inputs, checks, profile, model version, labels, the alerts it was part of.
+    """Print all that is known of an event: inputs, checks, profile, model version, labels and alerts.
 
     Exit code 1: there is no such event; 2: wrong input.
 
     Example: logging-lib audit 0195d3b2-7c1e-7a44-9b1a-3f0c2d5e6f70 --store build/demo/store
     """
-    with output.handle_errors(OSError):
+    with output.handle_errors(OSError), output.progress("Searching"):
         sent_alerts = list(_read_alerts(alerts or ()))
         with contextlib.closing(options.choose(store, elasticsearch, read_only=True)) as opened:
             record = audit_event(opened, event_id, sent_alerts)
     if record is None:
         raise output.fail(
-            f"no event has the id {event_id!r}: erased, past its retention, or never stored", code=1
+            f"{event_id}: there is no event with this id; erased, past its retention, or never indexed",
+            code=1,
         )
     if as_json:
         typer.echo(json.dumps(record.document(), indent=1))
@@ -60,9 +62,7 @@ def _read_alerts(files: list[Path] | tuple[Path, ...]) -> Iterator[dict[str, Any
 
 
 def _show(record: Audit) -> None:
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
+    console = output.console()
     event, ml = record.event, record.event["ml"]
     table = Table(show_header=False, box=None, pad_edge=False)
 
@@ -72,7 +72,7 @@ def _show(record: Audit) -> None:
             table.add_row(name, output.safe(text))
 
     row("event", f"{event['event']['id']} in {record.index}")
-    row("made, arrived", f"{event['@timestamp']}, {event['event'].get('ingested', 'not known')}")
+    row("logged, arrived", f"{event['@timestamp']}, {event['event'].get('ingested', 'not known')}")
     row("service", " ".join(str(value) for value in (event.get("service") or {}).values()))
     row(
         "host, process", f"{(event.get('host') or {}).get('name')}, {(event.get('process') or {}).get('pid')}"
@@ -110,14 +110,14 @@ def _show(record: Audit) -> None:
     console.print(table)
     if not record.checks:
         checked = (ml.get("profile") or {}).get("status") in ("matched", "mismatch")
-        console.print("no check failed" if checked else "its inputs were not checked")
+        console.print("no check failed" if checked else "the inputs were not checked")
 
 
 def _profile(record: Audit) -> str:
     logged_profile = record.event["ml"].get("profile") or {}
-    text = f"{logged_profile.get('id', 'none')} ({logged_profile.get('status', 'not said')})"
+    text = f"{logged_profile.get('id', 'none')} ({logged_profile.get('status', 'unknown')})"
     if record.profile is None:
-        return f"{text}; none is published for this version"
+        return f"{text}; no profile is published for this version"
     trained = record.profile.get("trained_at") or "not recorded"
     comparison = {True: "the published one", False: "not the one that is published now", None: "not compared"}
     return f"{text}; {comparison[record.same_profile]}; trained at {trained}"

@@ -12,7 +12,10 @@ from rich.table import Table
 
 from logging_lib import profile
 from logging_lib._util.formatting import format_probability
+from logging_lib._util.suggestions import suggest_file
 from logging_lib.analysis import samples
+from logging_lib.analysis.comparison import CATEGORY_TESTS, NUMERIC_TESTS
+from logging_lib.analysis.results import WORDS
 from logging_lib.analysis.samples import Selection
 from logging_lib.cli import options, output
 from logging_lib.store import profiles
@@ -32,45 +35,62 @@ def compare(
         list[str] | None,
         typer.Argument(
             metavar="SAMPLE",
-            help="Two samples or more. Each is a data file, a profile.json, or what was served: "
+            help="Two samples or more. Each is a data file, a profile.json, or a selection of what was served: "
             "'since=2018-02-01,until=2018-03-01', 'version=2', 'role=shadow', 'last=7d', 'homeownership=RENT'. "
-            "One sample is compared with the training profile; none: all that was served is.",
+            "One sample is compared with the training profile; without any, all that was served is.",
             show_default=False,
         ),
     ] = None,
     store: options.StoreOption = None,
     elasticsearch: options.ElasticsearchOption = None,
-    model: Annotated[str | None, typer.Option(help="The model. Default: the only one there is.")] = None,
-    version: Annotated[str | None, typer.Option(help="Of what was served, only this version.")] = None,
+    model: options.ModelOption = None,
+    version: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="Select only what this version served.")
+    ] = None,
     role: Annotated[
         str,
-        typer.Option(help="Of what was served: live; without samples, shadow compares live with shadow."),
+        typer.Option(
+            metavar="ROLE",
+            help="Select only what was served in this role: live or shadow. Without samples, shadow compares live "
+            "with shadow.",
+        ),
     ] = "live",
     by: Annotated[
         str | None,
-        typer.Option(help="One sample for each value: version, role, a category feature or labels.KEY."),
+        typer.Option(
+            metavar="NAME", help="Compare the segments of version, role, a category feature or labels.KEY."
+        ),
     ] = None,
-    alpha: Annotated[float, typer.Option(min=1e-9, max=0.5, help="The share of false findings.")] = 0.05,
-    min_effect: Annotated[str, typer.Option(help="negligible, small, medium or large.")] = "small",
-    test: Annotated[str, typer.Option(help="For numbers: ks, welch or mann_whitney.")] = "ks",
-    category_test: Annotated[str, typer.Option(help="For categories: chi2 or g.")] = "chi2",
+    alpha: Annotated[
+        float, typer.Option(metavar="SHARE", min=1e-9, max=0.5, help="Accepted share of false findings.")
+    ] = 0.05,
+    min_effect: Annotated[
+        str,
+        typer.Option(metavar="SIZE", help=f"Smallest effect size that counts: {', '.join(WORDS)}."),
+    ] = "small",
+    numeric_test: Annotated[
+        str, typer.Option(metavar="TEST", help=f"Test for numbers: {', '.join(NUMERIC_TESTS)}.")
+    ] = "ks",
+    category_test: Annotated[
+        str, typer.Option(metavar="TEST", help=f"Test for categories: {', '.join(CATEGORY_TESTS)}.")
+    ] = "chi2",
     max_rows: Annotated[
-        int, typer.Option(min=10, help="Of a larger sample, so many rows are drawn at random.")
+        int, typer.Option(metavar="N", min=10, help="Sample at most N rows of each.")
     ] = samples.MAX_ROWS,
-    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
+    seed: options.SeedOption = 0,
     exclude: Annotated[
         list[str] | None,
-        typer.Option(help="A column that is not compared, such as an identifier. May be repeated."),
+        typer.Option(metavar="COLUMN", help="Exclude this column, such as an identifier; repeatable."),
     ] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a page with plots here.")] = None,
+    html: options.HtmlOption = None,
     as_json: output.JsonOption = False,
 ) -> None:
     """Compare samples variable by variable: what differs, by how much, and whether chance explains it.
 
-    The test fits the variable; an effect size with its interval stands beside each p-value, which are corrected
-    for their number. Exit code 0: nothing differs; 1: something does; 2: wrong input; 3: nothing differs, but not
-    everything could be compared, such as a sample without rows. With --role shadow the answers to the same requests
-    are compared in pairs.
+    The test fits the kind of the variable. Each p-value is corrected for the number of tests, and has an effect
+    size with its interval beside it. Exit code 0: nothing differs; 1: something does; 2: wrong input; 3: nothing
+    differs, but not everything could be compared, such as a sample without rows. With --role shadow, the answers to
+    the same requests are compared in pairs.
 
     Examples: logging-lib compare train.parquet last-week.parquet;
     logging-lib compare --store build/store --model loans;
@@ -80,7 +100,11 @@ def compare(
 
     now = datetime.now(UTC)
     shadows = None
-    with output.handle_errors(ValueError, OSError):
+    with output.handle_errors(ValueError, OSError), output.progress("Comparing"):
+        options.choice(min_effect, "--min-effect", WORDS)
+        options.choice(numeric_test, "--numeric-test", NUMERIC_TESTS)
+        options.choice(category_test, "--category-test", CATEGORY_TESTS)
+        options.choice(role, "--role", options.ROLES)
         reader = _Reader(store, elasticsearch, model, version, role, max_rows, seed, now)
         try:
             compared = reader.samples(what or [], by)
@@ -96,7 +120,7 @@ def compare(
             alpha=alpha,
             min_effect=min_effect,
             kinds=reader.kinds,
-            numeric_test=test,
+            numeric_test=numeric_test,
             category_test=category_test,
             max_rows=max_rows,
             seed=seed,
@@ -118,7 +142,7 @@ def compare(
         for line in (*reader.notes, *comparison.notes):
             output.note(line)
         if html is not None:
-            typer.echo(f"{html}: the page with plots")
+            typer.echo(f"{html}: page with plots written")
     raise typer.Exit(1 if comparison.differing else NOT_COMPARABLE if comparison.not_comparable else 0)
 
 
@@ -160,6 +184,7 @@ class _Reader:
         self._where, self._url = store, elasticsearch
         self._model, self._version, self._role = model, version, role
         self._max_rows, self._seed, self._now = max_rows, seed, now
+        self._is_checked = False
         self._opened: Store | None = None
         self.kinds: dict[str, str] = {}
         self.notes: list[str] = []
@@ -203,7 +228,9 @@ class _Reader:
         if text and (path.suffix.lower() in _DATA or path.is_file()):
             return self._file(path)
         if text and "=" not in text:
-            raise ValueError(f"{text}: no such file, and no selection such as since=2018-02-01 or version=2")
+            raise ValueError(
+                f"{text}: no such file, and not a selection such as version=2{suggest_file(path)}"
+            )
         return self._served(self._selection(text) if text else self.base())
 
     def _file(self, path: Path) -> Any:
@@ -251,6 +278,10 @@ class _Reader:
         )
 
     def _the_model(self) -> str:
-        if self._model is None:
-            self._model = options.only_model(samples.models(self.opened()))
+        if not self._is_checked:
+            self._model, self._is_checked = (
+                options.choose_model(self._model, samples.models(self.opened())),
+                True,
+            )
+        assert self._model is not None
         return self._model

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from logging_lib._util import content
+from logging_lib._util.formatting import format_count
 from logging_lib._util.ownership import OwnershipState
+from logging_lib.analysis import samples
 from logging_lib.cli import options, output
+from logging_lib.cli.command_line import App
 from logging_lib.cli.output import progress
 from logging_lib.dashboards.build import for_profile
 from logging_lib.dashboards.kibana import objects, reconcile
@@ -27,29 +29,35 @@ from logging_lib.profile.io import load as load_profile
 from logging_lib.store.port import StoreError
 from logging_lib.store.profiles import overlay_profiles
 
-app = typer.Typer(help="Dashboards for Kibana, from panel specs.", no_args_is_help=True)
+app = App(help="Build, import and preview the dashboards.", no_args_is_help=True)
 
 Json = dict[str, Any]
 
 ProfilesOption = Annotated[
     list[Path] | None,
-    typer.Option("--profile", help="profile.json of a model to make a dashboard for; repeatable."),
+    typer.Option(
+        "--profile", metavar="PATH", help="A profile.json, to also make a dashboard of its model; repeatable."
+    ),
 ]
 SpecsOption = Annotated[
-    Path | None, typer.Option("--specs", help="Folder with your own *.yml; default: the shipped ones.")
+    Path | None,
+    typer.Option(
+        "--specs", metavar="PATH", help="Folder of dashboard specs (*.yml). Default: the shipped dashboards."
+    ),
 ]
 KibanaOption = Annotated[
     str | None,
     typer.Option(
         "--kibana",
         metavar="URL",
-        help="Kibana, with its base path. Credentials come from LOGGING_LIB_KIBANA_API_KEY, or _USER and "
-        "_PASSWORD; else from LOGGING_LIB_ELASTICSEARCH_*. [LOGGING_LIB_KIBANA_URL]",
+        help="Kibana, with its base path. Credentials are read from LOGGING_LIB_KIBANA_API_KEY, or from _USER and "
+        "_PASSWORD, or else from LOGGING_LIB_ELASTICSEARCH_*. Default: $LOGGING_LIB_KIBANA_URL.",
     ),
 ]
-SpaceOption = Annotated[str, typer.Option("--space", help="The id of the space.")]
+SpaceOption = Annotated[str, typer.Option("--space", metavar="ID", help="Id of Kibana's space.")]
 FileOption = Annotated[
-    Path | None, typer.Argument(help="NDJSON from elsewhere; default: what is made from the specs.")
+    Path | None,
+    typer.Argument(metavar="FILE", help="NDJSON file of Kibana. Default: made from the specs."),
 ]
 
 
@@ -57,14 +65,16 @@ FileOption = Annotated[
 def build(
     profiles: ProfilesOption = None,
     specs: SpecsOption = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path("build/dashboards"),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="PATH", help="Folder to write the files to.")
+    ] = Path("build/dashboards"),
     as_json: output.JsonOption = False,
 ) -> None:
-    """Write the NDJSON that Kibana imports: all dashboards, and one for each profile given.
+    """Write the NDJSON files that Kibana imports: one of all dashboards, and one for each profile given.
 
     Exit code 2: wrong input.
 
-    Example: logging-lib dashboards build --profile profile.json -o build/dashboards
+    Example: logging-lib dashboards build --profile profile.json --out build/dashboards
     """
     with output.handle_errors(OSError, ValueError, extra="report"):
         shipped = load_dashboards(specs or content.path("kibana_dashboards"))
@@ -85,7 +95,8 @@ def build(
         typer.echo(json.dumps(written, indent=1))
         return
     for file in written:
-        typer.echo(f"{file['file']}: {file['dashboards']} dashboards, {file['panels']} panels")
+        counts = f"{format_count(file['dashboards'], 'dashboard')}, {format_count(file['panels'], 'panel')}"
+        typer.echo(f"{file['file']}: {counts}")
 
 
 @app.command("import")
@@ -95,24 +106,23 @@ def import_(
     specs: SpecsOption = None,
     kibana: KibanaOption = None,
     space: SpaceOption = "default",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Over what is there, even if somebody edited it.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite what somebody edited.")] = False,
     new_copies: Annotated[
-        bool, typer.Option("--new-copies", help="Under new ids, so that nothing is touched.")
+        bool,
+        typer.Option("--new-copies", help="Import as new objects under new ids, and overwrite nothing."),
     ] = False,
     as_json: output.JsonOption = False,
 ) -> None:
-    """Put the dashboards, with data views and saved searches, into a Kibana.
+    """Import the dashboards, with their data views and saved searches, into a Kibana.
 
-    Run it again after each upgrade: what somebody edited is refused unless you say --overwrite.
-    Exit code 1: not all was imported; 2: wrong input, or Kibana says no.
+    Run it again after each upgrade. It refuses to overwrite what somebody edited unless --force is given. Exit code
+    1: not everything was imported; 2: wrong input, or Kibana rejected the request.
 
     Example: logging-lib dashboards import --kibana https://localhost:5601
     """
     with output.handle_errors(OSError, ValueError, extra="report"), _connect(kibana, space) as connection:
-        if overwrite and new_copies:
-            raise StoreError("give either --overwrite or --new-copies, not both")
+        if force and new_copies:
+            raise StoreError("give either --force or --new-copies, not both")
         wanted = _read(file) if file is not None else _wanted(specs, profiles)
         version = connection.version()
         if (reason := explain_newer(wanted, version)) is not None:
@@ -120,19 +130,18 @@ def import_(
                 f"{file}: {reason}, this Kibana is {version}: upgrade it, or export from an older one"
             )
         if file is not None or new_copies:
-            imported = connection.import_objects(wanted, overwrite=overwrite, new_copies=new_copies)
+            imported = connection.import_objects(wanted, overwrite=force, new_copies=new_copies)
         else:
             comparison = reconcile.inspect_objects(connection, wanted, version=version)
             if comparison.current:
                 _print_import(len(wanted), 0, [], [], as_json=as_json)
                 return
-            if comparison.protected and not overwrite:
+            if comparison.protected and not force:
                 for kind, identity in comparison.protected:
-                    typer.echo(f"refused: {kind} {identity}: {comparison.note((kind, identity))}", err=True)
-                typer.echo(
-                    "nothing was changed; logging-lib dashboards diff shows how they differ, --overwrite replaces "
-                    "them, --new-copies leaves them",
-                    err=True,
+                    output.warn(f"refused: {kind} {identity}: {comparison.note((kind, identity))}")
+                output.warn(
+                    "nothing was changed; logging-lib dashboards diff shows how, --force overwrites them, "
+                    "--new-copies keeps them"
                 )
                 raise typer.Exit(1)
             imported = reconcile.import_objects(connection, wanted, version=version)
@@ -146,17 +155,22 @@ def import_(
 
 @app.command()
 def export(
-    out: Annotated[Path, typer.Argument(help="The file to write.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="PATH", help="NDJSON file to write.")],
     ids: Annotated[
-        list[str] | None, typer.Option("--id", help="A dashboard's id; repeatable. Default: all of ours.")
+        list[str] | None,
+        typer.Option(
+            "--id", metavar="ID", help="Id of a dashboard; repeatable. Default: all of logging_lib."
+        ),
     ] = None,
     kibana: KibanaOption = None,
     space: SpaceOption = "default",
     as_json: output.JsonOption = False,
 ) -> None:
-    """Write Kibana's dashboards, with all that they refer to, into a file. Exit code 2: Kibana says no.
+    """Write Kibana's dashboards, with all that they refer to, to a file.
 
-    Example: logging-lib dashboards export mine.ndjson --id logging-lib-fleet
+    Exit code 2: wrong input, or Kibana rejected the request.
+
+    Example: logging-lib dashboards export --out mine.ndjson --id logging-lib-fleet
     """
     with output.handle_errors(OSError, ValueError, extra="report"), _connect(kibana, space) as connection:
         exported = (
@@ -166,13 +180,13 @@ def export(
         )
         if not exported:
             raise StoreError(
-                "there is nothing of ours in this space; logging-lib dashboards import puts it there"
+                "this space has no dashboards of logging_lib; import them: logging-lib dashboards import"
             )
         out.write_text(objects.ndjson(exported), "utf-8")
     typer.echo(
         json.dumps({"file": str(out), "objects": len(exported)})
         if as_json
-        else f"{out}: {len(exported)} objects"
+        else f"{out}: {format_count(len(exported), 'object')} written"
     )
 
 
@@ -184,11 +198,14 @@ def diff(
     kibana: KibanaOption = None,
     space: SpaceOption = "default",
     every: Annotated[
-        bool, typer.Option("--all", help="Also what only Kibana itself brought into another form.")
+        bool,
+        typer.Option("--all", help="Include objects that differ only in the form that Kibana gave them."),
     ] = False,
     as_json: output.JsonOption = False,
 ) -> None:
-    """Show how what is in Kibana differs from what should be, line by line. Exit code 1: it does.
+    """Print line by line how the objects in Kibana differ from those that would be imported.
+
+    Exit code 1: they differ; 2: wrong input, or Kibana rejected the request.
 
     Example: logging-lib dashboards diff --kibana https://localhost:5601
     """
@@ -211,7 +228,7 @@ def diff(
         typer.echo(f"{' '.join(key)}: {comparison.states[key]}")
         for line in text.splitlines():
             typer.echo(output.plain(line))
-    typer.echo(f"{len(differ)} of {len(wanted)} objects differ")
+    typer.echo(f"{len(differ):,} of {format_count(len(wanted), 'object')} differ")
     raise typer.Exit(0 if comparison.current else 1)
 
 
@@ -221,7 +238,9 @@ def list_(
     space: SpaceOption = "default",
     as_json: output.JsonOption = False,
 ) -> None:
-    """List what is ours in a Kibana. Exit code 2: Kibana says no.
+    """List the objects of logging_lib in a Kibana.
+
+    Exit code 2: wrong input, or Kibana rejected the request.
 
     Example: logging-lib dashboards list --kibana https://localhost:5601
     """
@@ -245,9 +264,8 @@ def list_(
     table = Table("type", "id", "title", box=None, pad_edge=False)
     for row in rows:
         table.add_row(*(output.plain(str(row[name])).replace("[", "\\[") for name in ("type", "id", "title")))
-    console = Console()
-    (console if console.is_terminal else Console(width=200)).print(table)
-    typer.echo(f"{len(rows)} objects in the space {space}")
+    output.console().print(table)
+    typer.echo(f"{format_count(len(rows), 'object')} in the space {space}")
 
 
 @app.command()
@@ -258,14 +276,22 @@ def preview(
     specs: SpecsOption = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Write the page into this folder instead of serving it."),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="PATH",
+            help="Folder to write the page to. Default: serve it on this machine.",
+        ),
     ] = None,
     models: Annotated[
-        list[str] | None, typer.Option("--model", help="With --out: only these models; repeatable.")
+        list[str] | None,
+        typer.Option("--model", metavar="MODEL", help="With --out: only this model; repeatable."),
     ] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0 takes a free one.")] = 8601,
+    port: Annotated[
+        int, typer.Option(metavar="N", min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")
+    ] = 8601,
 ) -> None:
-    """Show the same dashboards in a browser, without Kibana: served on this machine, or written as one page.
+    """Show the dashboards in a browser without Kibana: served on this machine, or written as one page.
 
     Exit code 2: wrong input.
 
@@ -291,6 +317,9 @@ def preview(
         previewing.prepare(opened, dashboards)
         progress_display.close()
         if out is not None:
+            stack.enter_context(progress("Drawing"))
+            for model in models or ():
+                options.choose_model(model, samples.models(opened))
             now = datetime.now(UTC)
             available = previewing.choices(opened, now=now)
             selections = list(previewing.combinations(available, models or ()))
@@ -309,7 +338,10 @@ def preview(
                 ),
                 "utf-8",
             )
-            typer.echo(f"{out / 'index.html'}: {len(dashboards)} dashboards, {len(selections)} choices")
+            counts = (
+                f"{format_count(len(dashboards), 'dashboard')}, {format_count(len(selections), 'selection')}"
+            )
+            typer.echo(f"{out / 'index.html'}: {counts}")
             return
         preview_server = stack.enter_context(
             server(
@@ -320,7 +352,7 @@ def preview(
                 list_attention=list_attention,
             )
         )
-        typer.echo(f"http://127.0.0.1:{preview_server.server_port}/ (Ctrl-C ends it)")
+        typer.echo(f"http://127.0.0.1:{preview_server.server_port}/ (stop it with Ctrl-C)")
         with contextlib.suppress(KeyboardInterrupt):
             preview_server.serve_forever()
 
@@ -334,10 +366,12 @@ def _print_import(wanted: int, taken: int, refused: list[str], urls: list[str], 
         typer.echo(json.dumps(document, indent=1))
         return
     typer.echo(
-        f"{taken} of {wanted} objects imported" if taken or refused else f"{wanted} objects, unchanged"
+        f"{taken:,} of {format_count(wanted, 'object')} imported"
+        if taken or refused
+        else f"{format_count(wanted, 'object')}, unchanged"
     )
     for reason in refused:
-        typer.echo(f"not imported: {reason}", err=True)
+        output.warn(f"not imported: {reason}")
     for url in urls:
         typer.echo(output.plain(url))
 
@@ -366,12 +400,12 @@ def _read(file: Path) -> list[Json]:
         try:
             document = json.loads(line)
         except ValueError as error:
-            raise StoreError(f"{file}:{number}: is no JSON: {error}") from error
+            raise StoreError(f"{file}:{number}: not JSON: {error}") from error
         if isinstance(document, dict) and "exportedCount" in document:
             continue
         if not isinstance(document, dict) or not {"type", "id", "attributes"} <= document.keys():
-            raise StoreError(f"{file}:{number}: is no saved object; export from Kibana as NDJSON")
+            raise StoreError(f"{file}:{number}: not a saved object; export from Kibana as NDJSON")
         documents.append(document)
     if not documents:
-        raise StoreError(f"{file}: holds no saved objects")
+        raise StoreError(f"{file}: this file has no saved objects")
     return documents

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from logging_lib._util.formatting import format_count
 from logging_lib.cli import options, output
 from logging_lib.logger.privacy import KEY_VARIABLE, PrivacyFilter
 from logging_lib.privacy import redact_files
@@ -27,62 +28,79 @@ from logging_lib.store.port import StoreError
 def erase(
     paths: Annotated[
         list[Path] | None,
-        typer.Argument(help="Spools, alerts, watch state, reports, profiles, exports: files or folders."),
+        typer.Argument(
+            metavar="PATH",
+            help="Spools, alerts, watch state, reports, profiles and exports: files or folders.",
+            show_default=False,
+        ),
     ] = None,
     subject: Annotated[
         str | None,
-        typer.Option(help="The person, as the service gave `subject=`; `-` reads it from standard input."),
+        typer.Option(
+            metavar="ID",
+            help="The person, by the id that the service gave as `subject=`; - reads it from standard input.",
+        ),
     ] = None,
     hashes: Annotated[
         list[str] | None,
         typer.Option(
-            "--hash", help="A value of ml.subject.hash, such as one under an older key; repeatable."
+            "--hash",
+            metavar="HASH",
+            help="A value of ml.subject.hash, such as one made with an older key; repeatable.",
         ),
     ] = None,
     fields: Annotated[
         list[str] | None,
         typer.Option(
             "--field",
-            help="Events in which this field is the subject are theirs, too, such as labels.customer; repeatable.",
+            metavar="FIELD",
+            help="Also erase events in which this field is the subject, such as labels.customer; repeatable.",
         ),
     ] = None,
     values: Annotated[
         list[str] | None,
-        typer.Option("--value", help="A text that is theirs alone, such as an address: masked; repeatable."),
+        typer.Option(
+            "--value",
+            metavar="TEXT",
+            help="Also mask this text wherever it occurs, such as the person's address; repeatable.",
+        ),
     ] = None,
-    store: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the embedded store.", envvar="LOGGING_LIB_STORE", show_envvar=True),
-    ] = None,
+    store: options.StoreOption = None,
     elasticsearch: options.ElasticsearchOption = None,
     record: Annotated[
         Path | None,
-        typer.Option(help="The record of what was done. Default: erasures/HASH.json."),
+        typer.Option(metavar="PATH", help="File to record the erasure in. Default: erasures/HASH.json."),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do it; otherwise only say what would be done.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Erase. Default: a dry run that prints what would be erased.")
+    ] = False,
     expunge: Annotated[
         bool,
-        typer.Option("--expunge", help="Rewrite Elasticsearch's segments, so that the disk forgets, too."),
+        typer.Option(
+            "--expunge", help="Also rewrite Elasticsearch's segments, so that the disk has no copy left."
+        ),
     ] = False,
     as_json: output.JsonOption = False,
 ) -> None:
-    """Erase a person: delete their events, mask what mentions them. A dry run, unless --yes is given.
+    """Erase a person: delete their events, and mask what mentions them. A dry run unless --yes is given.
 
-    Events are theirs by ml.subject.hash; their labels and shadow predictions follow by event and request id. Run
-    it again with the same record after a crash, for late labels, after a backup was restored. Exit code 1:
-    something is left; 2: wrong input.
+    The events are found by ml.subject.hash; their labels and shadow predictions follow by event and request id. Run
+    it again with the same record after a crash, when late labels arrive, and after a backup is restored. Exit code
+    1: something could not be erased; 2: wrong input.
 
     Example: logging-lib erase spool alerts.jsonl --subject customer-7 --store build/store
     """
-    with output.handle_errors(OSError):
+    with output.handle_errors(OSError), output.progress("Searching all places"):
         if subject == "-":
             subject = sys.stdin.read().strip()
         if not subject and not hashes:
-            raise StoreError("say who: --subject ID, as the service gave it, or --hash")
+            raise StoreError("say whom to erase: --subject ID, as the service gave it, or --hash HASH")
         places = [*(paths or ()), *([store] if store else ())]
         elasticsearch_url = elasticsearch or os.environ.get(f"{PREFIX}URL")
         if not places and not elasticsearch_url:
-            raise StoreError("say where: spools and other files, --store FOLDER, --elasticsearch URL")
+            raise StoreError(
+                "say where to erase: spools and other files, --store PATH or --elasticsearch URL"
+            )
         traces = SubjectTraces(
             frozenset((*(hashes or ()), *(_hashes(subject) if subject else ()))),
             frozenset((*([subject] if subject else ()), *(values or ()))),
@@ -136,14 +154,14 @@ def _report(
     prefix = "" if done else "would be "
     for place in places:
         parts = [
-            *([f"{place.erase} events {prefix}erased"] if place.erase else ()),
-            *([f"{place.redact} texts {prefix}masked"] if place.redact else ()),
+            *([f"{format_count(place.erase, 'event')} {prefix}erased"] if place.erase else ()),
+            *([f"{format_count(place.redact, 'text')} {prefix}masked"] if place.redact else ()),
             *([place.note] if place.note else ()),
         ]
         print(output.plain(f"{place.place}: {', '.join(parts)}"))
     if not places:
-        typer.echo("nothing of this subject was found")
+        typer.echo("nothing of this person was found")
     if done:
         typer.echo(f"record: {record.path}")
     elif places:
-        typer.echo("nothing was changed; say --yes")
+        typer.echo("this was a dry run, nothing was changed; give --yes to erase")

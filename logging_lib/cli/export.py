@@ -8,46 +8,60 @@ from typing import Annotated
 
 import typer
 
+from logging_lib._util.formatting import format_count, format_percent
 from logging_lib.analysis import export as exporting
 from logging_lib.analysis.samples import Selection
 from logging_lib.cli import options, output
 
 
 def export(
-    to: Annotated[Path, typer.Option(help="The file: .parquet or .csv.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="PATH", help="File to write, .parquet or .csv.")
+    ],
     which: Annotated[
-        str, typer.Argument(help="Which predictions: 'last=30d', 'version=2,role=live'. Default: all.")
+        str,
+        typer.Argument(
+            metavar="SELECTION", help="Which predictions: 'last=30d', 'version=2,role=live'. Default: all."
+        ),
     ] = "",
     store: options.StoreOption = None,
     elasticsearch: options.ElasticsearchOption = None,
-    model: Annotated[str | None, typer.Option(help="The model.")] = None,
-    leave_out: Annotated[
+    model: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Name of the model. Default: all models.")
+    ] = None,
+    exclude: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"Do not write these: {', '.join(exporting.MARKS)}; repeatable. Default: mark them."
+            metavar="MARK",
+            help=f"Exclude events marked {', '.join(exporting.MARKS)}; repeatable. Default: only mark them.",
         ),
     ] = None,
     flag: Annotated[
         list[str] | None,
-        typer.Option(help="A check that flags an event; repeatable. Default: all but missing."),
+        typer.Option(
+            metavar="CHECK", help="Failed check that flags an event; repeatable. Default: all but missing."
+        ),
     ] = None,
     influenced: Annotated[
         str,
         typer.Option(
             metavar="KEY[=VALUE]",
-            help="The labels.* key of events that a model had a part in bringing about.",
+            help="Key below labels.* of events that the model's own decisions helped to bring about.",
         ),
     ] = exporting.INFLUENCED,
     as_json: output.JsonOption = False,
 ) -> None:
-    """Write served inputs with labels, checks and provenance, and say what share is flagged, shadow or influenced.
+    """Write served inputs with their labels, checks and provenance to a file, as training data.
 
-    Exit code 1: nothing was left to write; 2: wrong input.
+    It also prints what share is flagged, shadow or influenced. Exit code 1: no event was left to write; 2: wrong
+    input.
 
-    Example: logging-lib export --to train.parquet last=90d --leave-out shadow --store build/store
+    Example: logging-lib export --out train.parquet last=90d --exclude shadow --store build/store
     """
     now = datetime.now(UTC)
-    with output.handle_errors(ValueError, OSError):
+    with output.handle_errors(ValueError, OSError), output.progress("Reading events"):
+        for mark in exclude or ():
+            options.choice(mark, "--exclude", exporting.MARKS)
         opened = options.choose(store, elasticsearch, read_only=True)
         try:
             all_of_model = Selection(model=model)
@@ -55,10 +69,10 @@ def export(
             result = exporting.export(
                 opened,
                 selection,
-                to,
+                out,
                 now=now,
                 kinds=exporting.profile_kinds(opened, selection),
-                leave_out=leave_out or (),
+                leave_out=exclude or (),
                 flags=flag or exporting.FLAGS,
                 influenced=influenced,
             )
@@ -66,17 +80,19 @@ def export(
             opened.close()
     document = result.document()
     if as_json:
-        output.print_json({"file": str(to), **document})
+        output.print_json({"file": str(out), **document})
     else:
-        typer.echo(f"{to}: {result.rows:,} of {result.events:,} predictions")
+        typer.echo(f"{out}: {result.rows:,} of {format_count(result.events, 'prediction')}")
         for mark, counts in document["marks"].items():
-            left_out_text = f", {counts['left_out']:,} left out" if counts["left_out"] else ""
-            typer.echo(f"  {mark}: {counts['events']:,} ({counts['share']:.1%}){left_out_text}")
+            excluded = f", {counts['left_out']:,} excluded" if counts["left_out"] else ""
+            typer.echo(f"  {mark}: {counts['events']:,} ({format_percent(counts['share'])}){excluded}")
         if not result.marked["influenced"]:
             output.note(
-                f"no event has labels.{influenced}: if decisions that this model took part in bring about what it "
-                "will learn from, log them with it"
+                f"no event has labels.{influenced}: log this key with decisions of the model that bring about the "
+                "data of its next training"
             )
         for name, count in result.untyped.most_common(10):
-            output.note(f"{name}: {count:,} values of another type are in ml.input.other alone")
+            output.note(
+                f"{name}: {format_count(count, 'value')} of another type, kept in ml.input.other only"
+            )
     raise typer.Exit(0 if result.rows else 1)

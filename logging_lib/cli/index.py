@@ -11,41 +11,49 @@ from typing import Annotated
 import typer
 
 from logging_lib import profile
+from logging_lib._util.formatting import format_count
 from logging_lib.cli import options, output
 from logging_lib.schema import DEFAULT_NAMESPACE, data_stream
 from logging_lib.schema.templates import PROFILE_FILES
 from logging_lib.store import loading
 from logging_lib.store.duckdb.store import EmbeddedStore
-from logging_lib.store.port import StoreError
 from logging_lib.store.profiles import file_document, index_profiles
 
 
 def index(
-    events: Annotated[list[Path], typer.Argument(help="Spools, or other files of JSON lines.")],
+    events: Annotated[
+        list[Path],
+        typer.Argument(metavar="EVENTS", help="Spools, or other files and folders of JSON lines."),
+    ],
     store: Annotated[
         Path | None,
-        typer.Option(help="Folder of the embedded store; made if need be.", envvar="LOGGING_LIB_STORE"),
+        typer.Option(
+            metavar="PATH",
+            help="Folder of the embedded store; created if it does not exist.",
+            envvar="LOGGING_LIB_STORE",
+        ),
     ] = None,
     elasticsearch: options.ElasticsearchOption = None,
-    namespace: Annotated[str, typer.Option(help="Namespace of the data streams.")] = DEFAULT_NAMESPACE,
+    namespace: options.NamespaceOption = DEFAULT_NAMESPACE,
     profiles: Annotated[
         list[Path] | None,
         typer.Option(
-            "--profile", help="profile.json to publish, and to check foreign events with; repeatable."
+            "--profile",
+            metavar="PATH",
+            help="A profile.json to publish, and to check events of other loggers with; repeatable.",
         ),
     ] = None,
     as_json: output.JsonOption = False,
 ) -> None:
-    """Normalize events and put them into a store; an event that is already indexed is skipped.
+    """Normalize events and index them into a store; events that are already indexed are skipped.
 
     Exit code 1: every event was refused; 2: wrong input, such as files of something else.
 
     Example: logging-lib index spool --store build/store --profile profile.json
     """
-    with output.handle_errors(OSError, ValueError):
+    with output.handle_errors(OSError, ValueError), output.progress("Indexing events") as report_progress:
         loaded_profiles = [profile.load(path) for path in profiles or []]
-        if store is not None and elasticsearch is not None:
-            raise StoreError("give either --store or --elasticsearch, not both")
+        store = options.choose_place(store, elasticsearch)
         target = EmbeddedStore(store) if store is not None else options.open_elasticsearch(elasticsearch)
         with contextlib.closing(target):
             loading.reject_other_files(events)
@@ -61,6 +69,7 @@ def index(
                 profiles=loaded_profiles,
                 keep_refused=True,
                 namespace=namespace,
+                progress=report_progress,
             )
     refused = {reason: count for reason, count in loaded.refused.items() if reason != "duplicate"}
     already_indexed = loaded.refused["duplicate"]
@@ -68,9 +77,11 @@ def index(
         typer.echo(json.dumps({"indexed": loaded.events, "known": already_indexed, "refused": refused}))
     else:
         typer.echo(
-            f"{store or 'Elasticsearch'}: {loaded.events} events indexed, {already_indexed} were there already"
+            f"{store or 'Elasticsearch'}: {format_count(loaded.events, 'event')} indexed, "
+            f"{already_indexed:,} already indexed"
         )
         for reason, count in refused.items():
-            typer.echo(f"refused: {count} ({reason}); see {data_stream('ml.deadletter', namespace)}")
+            letters = data_stream("ml.deadletter", namespace)
+            typer.echo(f"{format_count(count, 'event')} refused ({reason}); see {letters}")
     if refused and not loaded.events and not already_indexed:
         raise typer.Exit(1)

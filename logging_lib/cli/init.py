@@ -18,27 +18,33 @@ def init(
     data: Annotated[
         Path | None,
         typer.Argument(
+            metavar="FILE",
             help="Training data, CSV, Parquet or JSON lines: profile.yml then says what is odd about its columns.",
             show_default=False,
         ),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="The model's name. Default: the folder's.")] = None,
-    version: Annotated[str, typer.Option(help="The model's version.")] = "1",
-    target: Annotated[str | None, typer.Option(help="The column with the actual values.")] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Name of the model; default: the folder's.")
+    ] = None,
+    version: Annotated[str, typer.Option(metavar="VERSION", help="Version of the model.")] = "1",
+    target: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Column with the actual values.")
+    ] = None,
     framework: Annotated[
         str | None,
         typer.Option(
+            metavar="NAME",
             help=f"{', '.join(FRAMEWORKS)} or {NO_FRAMEWORK}. "
-            "Default: what the folder's requirements or imports name."
+            "Default: what the folder's requirements or imports name.",
         ),
     ] = None,
-    folder: Annotated[Path, typer.Option(help="The project's folder, where the files are written.")] = Path(),
-    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+    folder: Annotated[Path, typer.Option(metavar="PATH", help="Folder of the project.")] = Path(),
+    force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
     as_json: output.JsonOption = False,
 ) -> None:
     """Write what a new project begins with: profile.yml, a service that logs its predictions, and .env for alerts.
 
-    A file that is there is left as it is.
+    Existing files are kept.
 
     Example: logging-lib init train.csv --model loans --version 3 --target interest_rate
     """

@@ -12,50 +12,71 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from logging_lib.analysis import joins, labels
+from logging_lib._util.formatting import format_count, format_seconds
+from logging_lib._util.suggestions import suggest_file
+from logging_lib.analysis import joins, labels, samples
 from logging_lib.analysis.labels import Columns, Done
 from logging_lib.analysis.samples import Selection
 from logging_lib.cli import options, output
+from logging_lib.cli.command_line import App
 from logging_lib.profile.document import read_classifier
 from logging_lib.schema import DEFAULT_NAMESPACE
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.port import Store, StoreError
 
-app = typer.Typer(help="Labels that arrive late: ingest, join, quality, delay.", no_args_is_help=True)
+app = App(
+    help="Ingest late labels, and measure the quality of predictions with them.",
+    no_args_is_help=True,
+)
 
-ModelOption = Annotated[str | None, typer.Option(help="The model.")]
-NamespaceOption = Annotated[str, typer.Option(help="Namespace of the label stream.")]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", metavar="MODEL", help="Name of the model. Default: all models.")
+]
 WhichArgument = Annotated[
-    str, typer.Argument(help="Which labels: 'last=30d', 'version=2,role=shadow', 'since=2018-02-01'.")
+    str,
+    typer.Argument(
+        metavar="SELECTION",
+        help="Which labels: 'last=30d', 'version=2,role=shadow', 'since=2018-02-01'. Default: all.",
+    ),
 ]
 
 
 @app.command()
 def ingest(
-    file: Annotated[str, typer.Argument(help="CSV, Parquet or JSON lines; - reads JSON lines as they come.")],
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE", help="CSV, Parquet or JSON lines; - reads JSON lines from standard input."
+        ),
+    ],
     store: options.StoreOption = None,
     elasticsearch: options.ElasticsearchOption = None,
     model: ModelOption = None,
-    request_id: Annotated[str, typer.Option(help="The column with the request's id.")] = "request_id",
-    event_id: Annotated[str, typer.Option(help="The column with the prediction's event.id.")] = "event_id",
-    actual: Annotated[str, typer.Option(help="The column with the actual values.")] = "actual",
-    timestamp: Annotated[str, typer.Option(help="The column that says when it was known.")] = "timestamp",
-    namespace: NamespaceOption = DEFAULT_NAMESPACE,
+    request_id: Annotated[
+        str, typer.Option(metavar="COLUMN", help="Column with the request's id.")
+    ] = "request_id",
+    event_id: Annotated[
+        str, typer.Option(metavar="COLUMN", help="Column with the prediction's event.id.")
+    ] = "event_id",
+    actual: Annotated[str, typer.Option(metavar="COLUMN", help="Column with the actual values.")] = "actual",
+    time: Annotated[
+        str, typer.Option(metavar="COLUMN", help="Column with the time at which the label was known.")
+    ] = "timestamp",
+    namespace: options.NamespaceOption = DEFAULT_NAMESPACE,
     new_classes: Annotated[
         bool, typer.Option("--new-classes", help="Keep labels of classes that the model does not have.")
     ] = False,
     as_json: output.JsonOption = False,
 ) -> None:
-    """Write label events with the prediction, version, role and error copied in.
+    """Write label events, with the prediction, version, role and error copied into each.
 
-    What is already indexed is skipped, so a run that was stopped may be started again. A label whose prediction
-    has not arrived is kept without it: `labels join` completes it. A label that is none of the classes in the
-    model's published profile is refused. Exit code 1: some rows were refused; 2: wrong
-    input.
+    Labels that are already indexed are skipped, so a run that was stopped may be started again. A label whose
+    prediction has not arrived is kept without it, and `labels join` completes it. A label that is none of the
+    classes in the model's published profile is refused. Exit code 1: some rows were refused; 2: wrong input.
 
     Example: logging-lib labels ingest labels.csv --model loans --store build/store
     """
-    names = Columns(request=request_id, actual=actual, timestamp=timestamp, event=event_id)
+    names = Columns(request=request_id, actual=actual, timestamp=time, event=event_id)
     now = datetime.now(UTC)
     total = Done()
     with output.handle_errors(ValueError, OSError), _opened(store, elasticsearch) as opened:
@@ -66,13 +87,14 @@ def ingest(
         else:
             path = Path(file)
             if not path.exists():
-                raise ValueError(f"{path}: no such file")
+                raise ValueError(f"{path}: no such file{suggest_file(path)}")
             rows_of_file = labels.check_columns(labels.rows_of(path), names, str(path))
-            total = labels.ingest(
-                opened, rows_of_file, now=now, model=model, columns=names, namespace=namespace,
-                new_classes=new_classes,
-            )  # fmt: skip
-    _report(total, as_json, "rows")
+            with output.progress("Ingesting labels"):
+                total = labels.ingest(
+                    opened, rows_of_file, now=now, model=model, columns=names, namespace=namespace,
+                    new_classes=new_classes,
+                )  # fmt: skip
+    _report(total, as_json, "row")
 
 
 @app.command()
@@ -81,22 +103,22 @@ def join(
     store: options.StoreOption = None,
     elasticsearch: options.ElasticsearchOption = None,
     model: ModelOption = None,
-    namespace: NamespaceOption = DEFAULT_NAMESPACE,
+    namespace: options.NamespaceOption = DEFAULT_NAMESPACE,
     as_json: output.JsonOption = False,
 ) -> None:
-    """Join the labels in the store with the predictions that have no label event yet.
+    """Join labels in the store with predictions that have no label event yet.
 
-    For labels that came before their prediction, of a service that had forgotten it, or that a shadow model's
-    prediction needs, too. Exit code 1: some could not be written; 2: wrong input.
+    For labels that arrived before their prediction, or that a shadow model's prediction needs, too. Exit code 1:
+    some could not be written; 2: wrong input.
 
     Example: logging-lib labels join last=30d --store build/store
     """
     now = datetime.now(UTC)
     with output.handle_errors(ValueError, OSError):
         selection = _selection(which, model, now)
-        with _opened(store, elasticsearch) as opened:
+        with _opened(store, elasticsearch) as opened, output.progress("Joining labels"):
             done = labels.join(opened, now=now, selection=selection, namespace=namespace)
-    _report(done, as_json, "labels")
+    _report(done, as_json, "label")
 
 
 @app.command()
@@ -106,16 +128,20 @@ def quality(
     elasticsearch: options.ElasticsearchOption = None,
     model: ModelOption = None,
     by: Annotated[
-        str | None, typer.Option(help="A segment: version, role, a feature, or labels.KEY.")
+        str | None,
+        typer.Option(metavar="NAME", help="Measure each segment: version, role, a feature, or labels.KEY."),
     ] = None,
-    every: Annotated[str | None, typer.Option(help="Measure each period of this length, such as 7d.")] = None,
+    every: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION", help="Measure each period of this length, such as 7d."),
+    ] = None,
     as_json: output.JsonOption = False,
 ) -> None:
-    """Measure the model's quality where labels are known, beside training's; by segment or period; calibration.
+    """Measure the model's quality where labels are known, beside that of training; by segment or period.
 
-    Of a classifier with probabilities also the areas under its curves, log loss, Brier score, the confusion matrix,
-    and what other thresholds would give. Exit code 0: printed; 2: wrong input, no joined label, or no label that is
-    one of the model's classes.
+    For a classifier with probabilities also the areas under its curves, log loss, Brier score, confusion matrix,
+    calibration, and what other thresholds would give. Exit code 2: wrong input, no joined label, or none of the
+    model's classes.
 
     Example: logging-lib labels quality last=30d --by homeownership --store build/store
     """
@@ -128,7 +154,9 @@ def quality(
         if by is not None and every is not None:
             raise options.UsageError("give either --by or --every")
         length = None if every is None else options.duration(every, "--every")
-        with _opened(store, elasticsearch, read_only=True) as opened:
+        with _opened(store, elasticsearch, read_only=True) as opened, output.progress("Reading labels"):
+            if model is not None:
+                options.choose_model(model, samples.models(opened))
             frame = joins.read(opened, _selection(which, model, now), by=by)
             expected = {key: _expected(opened, *key) for key in _versions(frame)}
         by_version, corrected = {}, {}
@@ -162,7 +190,7 @@ def quality(
         show_quality(segments, expected[which_version])
         if corrected[which_version]:
             output.note(
-                f"{corrected[which_version]:,} predictions had another label before; the latest counts"
+                f"{format_count(corrected[which_version], 'prediction')} with several labels; the last counts"
             )
 
 
@@ -176,7 +204,7 @@ def delay(
 ) -> None:
     """Measure how long after its prediction a label is known, and what share of predictions has one.
 
-    Exit code 0: printed; 2: wrong input, or no joined label.
+    Exit code 2: wrong input, or no joined label.
 
     Example: logging-lib labels delay --model loans --store build/store
     """
@@ -185,6 +213,8 @@ def delay(
 
     now = datetime.now(UTC)
     with output.handle_errors(ValueError, OSError), _opened(store, elasticsearch, read_only=True) as opened:
+        if model is not None:
+            options.choose_model(model, samples.models(opened))
         selection = _selection(which, model, now)
         frame = joins.read(opened, selection)
         shares = {key: joins.share(opened, selection, *key) for key in _versions(frame)}
@@ -207,18 +237,19 @@ def delay(
             output.safe(delay["model"]),
             output.safe(delay["version"]),
             f"{delay['labelled']:,} of {delay['predictions']:,}",
-            *(_span(seconds.get(name)) for name in ("p50", "p95", "max")),
+            *(format_seconds(seconds.get(name)) for name in ("p50", "p95", "max")),
         )
     output.console().print(table)
+
+
+REMEDY = "; index predictions first: logging-lib index SPOOL --store PATH"
 
 
 def _opened(store: Path | None, url: str | None, *, read_only: bool = False) -> Any:
     import contextlib
 
     if store is not None and url is None and not read_only and not store.is_dir():
-        raise StoreError(
-            f"{store}: no such folder; index predictions first: logging-lib index SPOOL --store DIR"
-        )
+        raise StoreError(f"{store}: no such folder{suggest_file(store) or REMEDY}")
     opened: Store = (
         EmbeddedStore(store)
         if store is not None and url is None and not read_only
@@ -259,20 +290,11 @@ def _report(done: Done, as_json: bool, what: str) -> None:
         typer.echo(json.dumps(done.document()))
     else:
         typer.echo(
-            f"{done.rows:,} {what}: {done.joined:,} label events written, {done.known:,} were there already, "
-            f"{done.waiting:,} without a prediction yet"
+            f"{format_count(done.rows, what)}: {format_count(done.joined, 'label event')} written, "
+            f"{done.known:,} already indexed, {done.waiting:,} without a prediction yet"
         )
         for name, reason in done.refused[:10]:
-            output.note(f"refused: {name}: {reason}")
+            output.warn(f"refused: {name}: {reason}")
         if len(done.refused) > 10:
-            output.note(f"and {len(done.refused) - 10} more were refused")
+            output.warn(f"and {len(done.refused) - 10:,} more refused")
     raise typer.Exit(1 if done.refused else 0)
-
-
-def _span(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"

@@ -33,41 +33,57 @@ class NotPublishedError(LoggingLibError):
 
 
 def learn(
-    model: Annotated[str, typer.Option(help="The model's name.")],
-    version: Annotated[str, typer.Option(help="The model's version.")],
+    model: Annotated[str, typer.Option("--model", metavar="MODEL", help="Name of the model.")],
+    version: Annotated[str, typer.Option("--version", metavar="VERSION", help="Version of the model.")],
     store: options.StoreOption = None,
     elasticsearch: options.ElasticsearchOption = None,
     profile: Annotated[
-        Path | None, typer.Option(help="Its profile.json. Default: the published one.")
+        Path | None,
+        typer.Option(metavar="PATH", help="The version's profile.json. Default: the published one."),
     ] = None,
-    days: Annotated[float, typer.Option(help="How far back.", min=1)] = 30,
+    since: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            help="Learn from traffic since then, an ISO 8601 time or a duration ago such as 7d.",
+        ),
+    ] = "30d",
     max_rows: Annotated[
-        int, typer.Option(help="At most so many predictions, the latest.", min=1)
+        int, typer.Option(metavar="N", help="Use at most the N latest predictions.", min=1)
     ] = history.MAX_ROWS,
-    now: Annotated[str | None, typer.Option(help="As of this ISO time. Default: now.")] = None,
-    state: watch_options.StateOption = None,
+    now: options.NowOption = None,
+    state: options.StateOption = None,
     publish: Annotated[
-        bool, typer.Option("--publish", help="Put it into the published profile. Default: only show it.")
+        bool,
+        typer.Option("--publish", help="Put the result into the published profile. Default: only show it."),
     ] = False,
     out: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Write a profile.json with it, which has a new id.")
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="PATH", help="Also write a profile.json with the result, under a new id."
+        ),
     ] = None,
     undo: Annotated[
-        bool, typer.Option("--undo", help="Put the variation before the last learned one back.")
+        bool, typer.Option("--undo", help="Restore the variation that was published before the last one.")
     ] = False,
-    by: Annotated[str | None, typer.Option(help="Who publishes it. Default: you.")] = None,
+    user: options.UserOption = None,
     as_json: output.JsonOption = False,
 ) -> None:
     """Learn from served traffic how much it varies by itself, and show what would change.
 
-    Served windows are compared with training, so a lasting shift stays one. Days that are far from all others, and
-    windows with an open incident, are left out; no limit becomes more than 1.5 times as wide in a month. Nothing is
-    published without --publish. Exit code 2: fewer than 7 days of traffic, or no profile.
+    Served windows are compared with training, so a lasting shift is still a shift. Days that are far from all
+    others, and windows with an open incident, are excluded; no limit becomes more than 1.5 times as wide in a
+    month. Nothing is published without --publish. Exit code 2: fewer than 7 days of traffic, no profile, or other
+    wrong input.
 
     Example: logging-lib profile learn --model loans --version 3 --store build/store
     """
     with output.handle_errors(), contextlib.ExitStack() as stack:
         moment = datetime.now(UTC) if now is None else instant(now, "--now")
+        days = (moment - options.past(since, "--since", moment)).total_seconds() / 86_400
+        if days < 1:
+            raise options.reject("--since", since, "must be at least a day ago")
+        stack.enter_context(output.progress("Learning"))
         opened = options.choose(store, elasticsearch, read_only=not (publish or undo))
         stack.callback(opened.close)
         document = find_document(opened, model, version)
@@ -77,7 +93,7 @@ def learn(
         fitted = _find_profile(opened, profile, model, version)
         if publish and document is None:
             raise NotPublishedError(
-                f"{model} {version}: is not published here, so there is nothing to put it into; first: "
+                f"{model} {version}: no profile of this version is published here; publish it first: "
                 "logging-lib profile publish FILE"
             )
         before = _find_variation(document, fitted)
@@ -85,7 +101,7 @@ def learn(
         learned, notes = _learn(opened, states, fitted, before, moment, days=days, max_rows=max_rows)
         if publish:
             assert document is not None
-            at, who = format_instant(moment), by or watch_options.user()
+            at, who = format_instant(moment), user or watch_options.user()
             write_document(opened, put_learned(document, fitted, learned.variation, at=at, by=who))
         if out is not None:
             from dataclasses import replace
@@ -96,8 +112,8 @@ def learn(
         return
     _print(learned, notes, before)
     if out is not None:
-        typer.echo(f"{out}: {plain(model)} {plain(version)} with what was learned")
-    typer.echo("published" if publish else "nothing is published: give --publish")
+        typer.echo(f"{out}: profile of {plain(model)} {plain(version)} written, with what was learned")
+    typer.echo("published" if publish else "nothing was published; give --publish to do so")
 
 
 def _undo(store: Store, document: dict[str, Any] | None, model: str, version: str) -> None:
@@ -107,18 +123,18 @@ def _undo(store: Store, document: dict[str, Any] | None, model: str, version: st
     write_document(store, undone)
     variation = undone["expected"].get("variation")
     source = variation["source"] if variation is not None else "none"
-    typer.echo(plain(f"{model} {version}: the variation before is back, its source is: {source}"))
+    typer.echo(plain(f"{model} {version}: the variation before it is restored (source: {source})"))
 
 
 def _find_profile(store: Store, file: Path | None, model: str, version: str) -> Profile:
     if file is not None:
         fitted = io.load(file)
         if (fitted.model, fitted.version) != (model, version):
-            raise UsageError(f"--profile: {file} is of {fitted.model} {fitted.version}")
+            raise UsageError(f"--profile {file}: this is the profile of {fitted.model} {fitted.version}")
         return fitted
     for fitted in load_published(store, [(model, version)]):
         return fitted
-    raise NotPublishedError(f"{model} {version}: no profile is published here; give --profile FILE")
+    raise NotPublishedError(f"{model} {version}: no profile is published here; give --profile PATH")
 
 
 def _find_variation(document: dict[str, Any] | None, profile: Profile) -> Variation:
@@ -148,10 +164,10 @@ def _learn(
     )
     notes = []
     if served.is_truncated:
-        notes.append(f"more than {max_rows} predictions; these are the latest (--max-rows)")
+        notes.append(f"there are more than {max_rows:,} predictions; the latest were used (--max-rows)")
     incidents = _find_incidents(states, profile, now)
     if incidents is None:
-        notes.append("the state of watches has nothing, so no incident is left out (--state)")
+        notes.append("the watch runner has no state here, so no incident is excluded (--state)")
     seconds, features = encode_served(profile, served)
     learned = learn_variation(
         before, seconds, features, weights=served.weights, incidents=tuple(incidents or ())
@@ -195,12 +211,12 @@ def _print(learned: Learned, notes: list[str], before: Variation) -> None:
             change.measure,
             f"{change.before:.3g}",
             f"{change.after:.3g}",
-            "as wide as is allowed" if change.is_capped else "",
+            "as wide as allowed" if change.is_capped else "",
         )
     variation = learned.variation
     typer.echo(
-        f"learned from {variation.since} to {variation.until}; before: {before.source}. A window of a day is a "
-        "finding from this distance from training on, at the events that are served:"
+        f"Learned from {variation.since} to {variation.until}; before: {before.source}. A window of a day is a "
+        "finding above this distance from training, at the present traffic:"
     )
     console().print(table)
     for note in notes:

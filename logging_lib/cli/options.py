@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from logging_lib._util.errors import LoggingLibError
-from logging_lib._util.times import parse_duration, parse_instant
+from logging_lib._util.formatting import join_names
+from logging_lib._util.suggestions import suggest, suggest_file
+from logging_lib._util.times import format_duration, parse_duration, parse_instant
 from logging_lib.store.duckdb.file_table import Progress
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.port import Store, StoreError
@@ -20,8 +23,16 @@ if TYPE_CHECKING:
     from logging_lib.store.connection import Connection
 
 
+ROLES: Final = ("live", "shadow")
+
+
 class UsageError(LoggingLibError):
     """Reject a command line: an option has a wrong value."""
+
+
+def reject(option: str, value: object, problem: str) -> UsageError:
+    """Return an error that quotes an option as it was typed: ``--since soon: not a time ...``."""
+    return UsageError(f"{option} {str(value) or chr(39) * 2:.200}: {problem}")
 
 
 def instant(text: str, option: str) -> datetime:
@@ -29,24 +40,56 @@ def instant(text: str, option: str) -> datetime:
     try:
         return parse_instant(text)
     except ValueError:
-        raise UsageError(f"{option}: {text!r} is not an ISO 8601 time such as 2018-02-01T09:00:00Z") from None
+        raise reject(option, text, "not an ISO 8601 time such as 2018-02-01T09:00:00Z") from None
 
 
-def duration(text: str, option: str) -> timedelta:
-    """Read a duration of at least one second given to an option. Raises UsageError."""
+def past(text: str, option: str, now: datetime) -> datetime:
+    """Read an ISO 8601 time, or a duration ago such as ``7d``, given to an option. Raises UsageError."""
+    try:
+        return now - parse_duration(text)
+    except OverflowError:
+        raise reject(option, text, "longer ago than there are dates") from None
+    except ValueError:
+        pass
+    try:
+        return parse_instant(text)
+    except ValueError:
+        problem = "neither a time such as 2018-02-01T09:00:00Z nor a duration such as 7d"
+        raise reject(option, text, problem) from None
+
+
+def duration(text: str, option: str, *, least: timedelta = timedelta(seconds=1)) -> timedelta:
+    """Read a duration given to an option. Raises UsageError where it is shorter than ``least``."""
     try:
         length = parse_duration(text)
-    except ValueError as error:
-        raise UsageError(f"{option}: {error}") from None
-    if length < timedelta(seconds=1):
-        raise UsageError(f"{option}: must be at least 1s")
+    except ValueError:
+        raise reject(
+            option, text, "not a duration: a whole number and a unit (ms, s, m, h, d or w), such as 15m"
+        ) from None
+    if length < least:
+        raise reject(option, text, f"must be at least {format_duration(least)}")
     return length
 
 
+def choice(value: str, option: str, known: Collection[str]) -> str:
+    """Return a value that must be one of several names. Raises UsageError with a suggestion."""
+    if value not in known:
+        raise reject(option, value, f"not one of {', '.join(known)}{suggest(value, known)}")
+    return value
+
+
+EVERY_ELASTICSEARCH = (
+    "Credentials are read from LOGGING_LIB_ELASTICSEARCH_API_KEY, or from _USER and _PASSWORD, and the CA file "
+    "from _CA. Default: $LOGGING_LIB_ELASTICSEARCH_URL."
+)
 StoreOption = Annotated[
     Path | None,
     typer.Option(
-        "--store", help="Folder of the embedded store.", envvar="LOGGING_LIB_STORE", show_envvar=True
+        "--store",
+        metavar="PATH",
+        help="Folder of the embedded store.",
+        envvar="LOGGING_LIB_STORE",
+        show_envvar=True,
     ),
 ]
 ElasticsearchOption = Annotated[
@@ -54,8 +97,66 @@ ElasticsearchOption = Annotated[
     typer.Option(
         "--elasticsearch",
         metavar="URL",
-        help="Elasticsearch instead of --store. Credentials come from LOGGING_LIB_ELASTICSEARCH_API_KEY, "
-        "or _USER and _PASSWORD; the authority's file from _CA. [LOGGING_LIB_ELASTICSEARCH_URL]",
+        help=f"Elasticsearch to use instead of --store. {EVERY_ELASTICSEARCH}",
+    ),
+]
+ClusterOption = Annotated[
+    str | None, typer.Option("--elasticsearch", metavar="URL", help=f"Elasticsearch. {EVERY_ELASTICSEARCH}")
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", metavar="MODEL", help="Name of the model. Default: the only one in the store."),
+]
+ProfilesOption = Annotated[
+    list[Path] | None,
+    typer.Option("--profile", metavar="PATH", help="A profile.json to compare with; repeatable."),
+]
+WatchesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--watches", metavar="PATH", help="Watch file, or folder of them. Default: the shipped watches."
+    ),
+]
+SinceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--since",
+        metavar="TIME",
+        help="Start of the period: an ISO 8601 time, or a duration ago such as 7d. Default: the first prediction.",
+    ),
+]
+UntilOption = Annotated[
+    str | None,
+    typer.Option(
+        "--until",
+        metavar="TIME",
+        help="End of the period: an ISO 8601 time, or a duration ago such as 1h. Default: the last prediction.",
+    ),
+]
+NowOption = Annotated[
+    str | None,
+    typer.Option("--now", metavar="TIME", help="Act as of this ISO 8601 time. Default: the present."),
+]
+NamespaceOption = Annotated[
+    str, typer.Option("--namespace", metavar="NAME", help="Namespace of the data streams to write to.")
+]
+SeedOption = Annotated[int, typer.Option("--seed", metavar="N", help="Random seed.")]
+HtmlOption = Annotated[
+    Path | None, typer.Option("--html", metavar="PATH", help="Also write a page with plots to this file.")
+]
+UserOption = Annotated[
+    str | None,
+    typer.Option("--user", metavar="NAME", help="Who does it, for the history. Default: the system's user."),
+]
+StateOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--state",
+        metavar="PATH",
+        help="Folder of the watch runner's state. Default: .watch-state in the store or, with --elasticsearch, the "
+        "index ml-watch-state.",
+        envvar="LOGGING_LIB_WATCH_STATE",
+        show_envvar=True,
     ),
 ]
 
@@ -73,7 +174,21 @@ def connect(url: str | None = None, *, timeout: float | None = None) -> Connecti
 
     # The client logs every attempt; what went wrong is in the error that is raised.
     logging.getLogger("elastic_transport").addHandler(logging.NullHandler())
-    return Connection(read_settings(url=url), timeout=TIMEOUT if timeout is None else timeout)
+    settings = read_settings(url=url, url_name="--elasticsearch" if url else "")
+    return Connection(settings, timeout=TIMEOUT if timeout is None else timeout)
+
+
+def choose_place(directory: Path | None, url: str | None) -> Path | None:
+    """Return the folder of the embedded store, or None where ``--elasticsearch`` takes its place.
+
+    Raises:
+        UsageError: both were typed. A folder that is only in the environment gives way.
+    """
+    if directory is None or url is None:
+        return directory
+    if str(directory) == os.environ.get("LOGGING_LIB_STORE"):
+        return None
+    raise UsageError("give either --store or --elasticsearch, not both")
 
 
 def choose(
@@ -88,31 +203,39 @@ def choose(
         StoreError: none is named or both are, a setting is wrong, or it holds no events: it would answer that
             all is well.
     """
-    if directory is not None and url is not None:
-        raise StoreError("give either --store or --elasticsearch, not both")
+    directory = choose_place(directory, url)
     if directory is not None:
         return open_store(directory, read_only=read_only, progress=progress)
     store = open_elasticsearch(url)
     if store.search("logs-ml.prediction-*", {"size": 0, "track_total_hits": False})["_shards"]["total"] == 0:
         store.close()
         raise StoreError(
-            "this Elasticsearch has no data stream logs-ml.prediction-* that we may read; index events with: "
+            "this Elasticsearch has no data stream logs-ml.prediction-* that we may read; index events: "
             "logging-lib index SPOOL --elasticsearch URL"
         )
     return store
 
 
-def only_model(models: list[str]) -> str:
-    """Return the one model of a store. Raises UsageError where there are several or none."""
-    if len(models) != 1:
-        raise UsageError(f"choose a model with --model: there are {', '.join(models) or 'none'}")
-    return models[0]
+def choose_model(model: str | None, models: list[str]) -> str:
+    """Return the model that ``--model`` names, or the only one of a store.
+
+    Raises:
+        UsageError: the store does not have it, or without the option has several or none.
+    """
+    if model is not None and model not in models:
+        known = suggest(model, models) or f"; the store has {join_names(models, 10) or 'none'}"
+        raise reject("--model", model, f"no predictions of this model{known}")
+    if model is None and len(models) != 1:
+        raise UsageError(f"choose a model with --model: the store has {join_names(models, 10) or 'none'}")
+    return models[0] if model is None else model
 
 
 def existing_folder(path: Path) -> Path:
     """Return the path of an embedded store that exists. Raises StoreError."""
     if not path.is_dir():
-        raise StoreError(f"{path}: no such folder; give the folder that the events were stored in")
+        raise StoreError(
+            f"{path}: no such folder{suggest_file(path) or '; give the folder that the events were indexed into'}"
+        )
     return path
 
 
@@ -122,7 +245,7 @@ def open_elasticsearch(url: str | None) -> Store:
     from logging_lib.store.elasticsearch import ElasticsearchStore
 
     if url is None and not os.environ.get(f"{PREFIX}URL"):
-        raise StoreError("say where the events are: --store FOLDER, or --elasticsearch URL")
+        raise StoreError("say where the events are: --store PATH, or --elasticsearch URL")
     return ElasticsearchStore(connect(url))
 
 
@@ -136,6 +259,6 @@ def open_store(directory: Path | None, *, read_only: bool = False, progress: Pro
         stream.is_dir() for stream in existing_folder(directory).glob("logs-*")
     ):
         raise StoreError(
-            f"{directory}: holds no events; index some with: logging-lib index SPOOL --store {directory}"
+            f"{directory}: this folder has no events; index some: logging-lib index SPOOL --store {directory}"
         )
     return EmbeddedStore(directory, read_only=read_only, progress=progress)

@@ -8,89 +8,94 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from logging_lib._util import content
 from logging_lib._util.times import parse_instant
+from logging_lib.analysis import samples
 from logging_lib.cli import options, output
-from logging_lib.cli.options import UsageError, duration, instant
+from logging_lib.cli.options import UsageError, duration
 from logging_lib.store.profiles import overlay_profiles
 from logging_lib.watch.loading import load_watches
 
-
-class Format(StrEnum):
-    html = "html"
-    json = "json"
-    md = "md"
+FORMATS: Final = ("html", "json", "md")
 
 
 def report(
     store: options.StoreOption = None,
     elasticsearch: options.ElasticsearchOption = None,
-    profiles: Annotated[
-        list[Path] | None,
-        typer.Option("--profile", help="profile.json to compare with; may be given several times."),
-    ] = None,
+    profiles: options.ProfilesOption = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The file to write; without it standard output.")
+        Path | None,
+        typer.Option("--out", "-o", metavar="PATH", help="File to write. Default: standard output."),
     ] = None,
-    form: Annotated[Format, typer.Option("--format", help="html, json or md.")] = Format.html,
+    form: Annotated[
+        str, typer.Option("--format", metavar="FORMAT", help=f"Format of the report: {', '.join(FORMATS)}.")
+    ] = "html",
     model: Annotated[
-        str | None, typer.Option(help="Default: the profile's, or the store's only one.")
+        str | None,
+        typer.Option(metavar="MODEL", help="Name of the model. Default: the profile's, or the only one."),
     ] = None,
     version: Annotated[
-        str | None, typer.Option(help="Default: the profile's, or that which predicted most.")
+        str | None,
+        typer.Option(
+            metavar="VERSION",
+            help="Version of the model. Default: the profile's, or the one that predicted most.",
+        ),
     ] = None,
     role: Annotated[
-        str | None, typer.Option(help="live or shadow. Default: live where there is any.")
-    ] = None,
-    start: Annotated[
         str | None,
-        typer.Option("--since", "--start", help="From this ISO time on. Default: the first prediction."),
+        typer.Option(metavar="ROLE", help="live or shadow. Default: live, if anything was served live."),
     ] = None,
-    end: Annotated[
-        str | None,
-        typer.Option("--until", "--end", help="Until this ISO time. Default: the last prediction."),
-    ] = None,
+    start: options.SinceOption = None,
+    end: options.UntilOption = None,
     alerts: Annotated[
         list[Path] | None,
-        typer.Option(help="Alerts that `watch run --alerts` wrote; without it the watches are replayed."),
+        typer.Option(
+            metavar="PATH",
+            help="File of alerts that `watch run --alerts` wrote; repeatable. Default: replay the watches.",
+        ),
     ] = None,
     every: Annotated[
         str | None,
-        typer.Option(help="The time between ticks of the replay. Default: 5m, longer over a long period."),
+        typer.Option(
+            metavar="DURATION",
+            help="Time between two replayed runs of the watches. Default: 5m, longer over a long period.",
+        ),
     ] = None,
     replay: Annotated[
         bool, typer.Option(help="Replay the watches over the period to find its alerts.")
     ] = True,
     by: Annotated[
-        str | None, typer.Option(help="Slice a classifier's quality by this feature, or labels.KEY.")
+        str | None,
+        typer.Option(metavar="NAME", help="Slice a classifier's quality by this feature, or labels.KEY."),
     ] = None,
-    watches: Annotated[
-        Path | None,
-        typer.Option("--watches", help="Folder of watch files, or one file. Default: the shipped ones."),
-    ] = None,
+    watches: options.WatchesOption = None,
 ) -> None:
-    """Write a self-contained page of a model and period: verdict, alerts, inputs, predictions, latency, quality.
+    """Write a self-contained page about a model and a period: verdict, alerts, inputs, predictions, quality.
 
-    Exit code 2: wrong input, or nothing to report of.
+    Exit code 2: wrong input, or nothing to report.
 
-    Example: logging-lib report --store build/store --profile profile.json -o report.html
+    Example: logging-lib report --store build/store --profile profile.json --out report.html
     """
-    output.remember_json(form is Format.json)
+    output.remember_json(form == "json")
     with output.handle_errors(extra="report"), contextlib.ExitStack() as stack:
         from logging_lib.report import alerts as alerting
         from logging_lib.report import collect, document, markdown
         from logging_lib.report.page import render_page
 
-        since = None if start is None else instant(start, "--since")
-        until = None if end is None else instant(end, "--until")
+        options.choice(form, "--format", FORMATS)
+        if role is not None:
+            options.choice(role, "--role", options.ROLES)
+        stack.enter_context(output.progress("Making the report"))
+        now = datetime.now(UTC)
+        since = None if start is None else options.past(start, "--since", now)
+        until = None if end is None else options.past(end, "--until", now)
         if since is not None and until is not None and since > until:
-            raise UsageError("--since is after --until: there is no time between them")
+            raise UsageError(f"--since {start} is after --until {end}")
         watch_list = load_watches(content.path("watchers") if watches is None else watches)
         opened = options.choose(store, elasticsearch, read_only=True)
         stack.callback(opened.close)
@@ -98,6 +103,8 @@ def report(
             opened = overlay_profiles(opened, profiles)
             stack.callback(opened.close)
             model, version = _of_profile(profiles, model, version)
+        if model is not None:
+            options.choose_model(model, samples.models(opened))
         subject = collect.subject_of(opened, model=model, version=version, role=role, start=since, end=until)
         if alerts:
             # An alert comes after its events: without an end, the last one may have come after the last event.
@@ -123,9 +130,9 @@ def report(
             runbooks=alerting.read_runbooks(watch_list, watches),
             by=by,
         )
-        if form is Format.html:
+        if form == "html":
             text = render_page(page)
-        elif form is Format.md:
+        elif form == "md":
             text = markdown.render(page)
         else:
             text = json.dumps(document.document(page), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
@@ -135,7 +142,7 @@ def report(
         _write(out, text)
     print(output.plain(page.verdict.sentence))
     print(output.plain(page.verdict.seen))
-    print(f"written to {out}")
+    print(f"{out}: report written")
 
 
 def _of_profile(files: list[Path], model: str | None, version: str | None) -> tuple[str | None, str | None]:
@@ -160,7 +167,7 @@ def _read(file: Path) -> Iterator[Mapping[str, Any]]:
             str(alert["watch"])
         except (ValueError, KeyError, TypeError):
             raise UsageError(
-                f"{file}:{number}: is no alert; give the file that `watch run --alerts` wrote"
+                f"{file}:{number}: not an alert; give the file that `watch run --alerts` wrote"
             ) from None
         yield alert
 
@@ -175,4 +182,4 @@ def _write(out: Path, text: str) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise UsageError(f"--out: {out} cannot be written: {error.strerror or error}") from None
+        raise UsageError(f"--out {out}: cannot be written: {error.strerror or error}") from None

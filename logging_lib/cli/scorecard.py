@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from logging_lib._util.times import parse_duration, parse_instant
 from logging_lib.analysis import samples
 from logging_lib.cli import options, output
 from logging_lib.store.port import Store
@@ -21,46 +20,51 @@ if TYPE_CHECKING:
 def scorecard(
     store: options.StoreOption = None,
     elasticsearch: options.ElasticsearchOption = None,
-    model: Annotated[str | None, typer.Option(help="The model. Default: the only one there is.")] = None,
-    recent: Annotated[str, typer.Option(help="What is longer ago does not count.")] = "7d",
-    state: Annotated[
-        Path | None,
+    model: options.ModelOption = None,
+    since: Annotated[
+        str,
         typer.Option(
-            help="Where the watch runner keeps its state. Default: in the store, or ml-watch-state."
+            metavar="TIME",
+            help="Only what happened since then counts: an ISO 8601 time, or a duration ago such as 30d.",
         ),
-    ] = None,
-    now: Annotated[str | None, typer.Option(help="Score as of this ISO time. Default: now.")] = None,
-    least: Annotated[float, typer.Option(min=0, max=7, help="Exit code 1 below this score.")] = 0.0,
+    ] = "7d",
+    state: options.StateOption = None,
+    now: options.NowOption = None,
+    min_score: Annotated[
+        float, typer.Option(metavar="N", min=0, max=7, help="Exit with code 1 if the score is below N.")
+    ] = 0.0,
     as_json: output.JsonOption = False,
 ) -> None:
-    """Say which of the ML Test Score's seven monitoring tests are covered, by what is deployed and recently seen,
-    and what to do for the rest.
+    """Print which of the ML Test Score's seven monitoring tests are covered, and what to do for the others.
 
-    Exit code 0: printed; 1: the score is below --least; 2: wrong input.
+    A test counts as covered by what is deployed and was recently seen. Exit code 1: the score is below --min-score;
+    2: wrong input.
 
     Example: logging-lib scorecard --model loans --store build/store
     """
     from logging_lib.analysis import scorecard_data
     from logging_lib.analysis.scorecard import score
 
-    with output.handle_errors(ValueError, OSError):
-        instant = datetime.now(UTC) if now is None else parse_instant(now)
-        recent_span = parse_duration(recent)
+    with output.handle_errors(ValueError, OSError), output.progress("Searching"):
+        moment = datetime.now(UTC) if now is None else options.instant(now, "--now")
+        recent_span = moment - options.past(since, "--since", moment)
+        if recent_span <= timedelta(0):
+            raise options.reject("--since", since, "must be in the past")
         opened = options.choose(store, elasticsearch, read_only=True)
         try:
-            model_name = model or options.only_model(samples.models(opened))
+            model_name = options.choose_model(model, samples.models(opened))
             watches = _watches(opened, store, elasticsearch, state, model_name)
             evidence = scorecard_data.gather(
-                opened, model_name, now=instant, recent=recent_span, watches=watches
+                opened, model_name, now=moment, recent=recent_span, watches=watches
             )
         finally:
             opened.close()
-    card = score(evidence, now=instant, recent=recent_span)
+    card = score(evidence, now=moment, recent=recent_span)
     if as_json:
         output.print_json(card.document())
     else:
         _show(card)
-    raise typer.Exit(1 if card.score < least else 0)
+    raise typer.Exit(1 if card.score < min_score else 0)
 
 
 def _watches(opened: Store, store: Path | None, url: str | None, state: Path | None, model: str) -> Watches:
@@ -69,7 +73,9 @@ def _watches(opened: Store, store: Path | None, url: str | None, state: Path | N
 
     if state is not None:
         if not state.is_dir():
-            raise ValueError(f"{state}: no such folder; give what `watch run --state` was given")
+            raise ValueError(
+                f"--state {state}: no such folder; give the one that `watch run --state` was given"
+            )
         return scorecard_data.of_folder(state)
     if store is not None:
         return scorecard_data.of_folder(store / ".watch-state")

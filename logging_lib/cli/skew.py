@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from logging_lib._util.formatting import format_count, format_percent
 from logging_lib.analysis import samples, scorecard_data
 from logging_lib.analysis.samples import Selection
 from logging_lib.cli import options, output
@@ -36,67 +37,72 @@ def skew(
     recomputed: Annotated[
         str,
         typer.Argument(
-            help="The same features computed again: CSV, Parquet or JSON lines, or module:function, which is given "
-            "the logged events as a DataFrame."
+            metavar="RECOMPUTED",
+            help="The same features computed again: CSV, Parquet or JSON lines, or module:function, which gets the "
+            "logged events as a DataFrame.",
         ),
     ],
-    which: Annotated[str, typer.Argument(help="Which events: 'last=7d', 'version=2'. Default: all.")] = "",
+    which: Annotated[
+        str, typer.Argument(metavar="SELECTION", help="Which events: 'last=7d', 'version=2'. Default: all.")
+    ] = "",
     store: options.StoreOption = None,
     elasticsearch: options.ElasticsearchOption = None,
-    model: Annotated[str | None, typer.Option(help="The model. Default: the only one there is.")] = None,
-    key: Annotated[
+    model: options.ModelOption = None,
+    on: Annotated[
         str | None,
         typer.Option(
-            help="What both are joined by: event.id, request_id, or a feature; KEY=COLUMN where the column has "
-            "another name. Default: event.id or request_id, whichever is recomputed."
+            metavar="KEY[=COLUMN]",
+            help="Join on event.id, request_id or a feature, and name its COLUMN in the recomputed file where that "
+            "differs. Default: event.id or request_id, whichever the file has.",
         ),
     ] = None,
     tolerance: Annotated[
         list[str] | None,
         typer.Option(
-            help="Relative difference that is none, 1e-6 by default; feature=VALUE for one; repeatable."
+            metavar="[FEATURE=]N",
+            help="Relative tolerance, of all features or of one; repeatable. Default: 1e-6.",
         ),
     ] = None,
     absolute: Annotated[
-        float, typer.Option(min=0, help="Absolute difference that is allowed besides.")
+        float, typer.Option(metavar="N", min=0, help="Absolute tolerance, in the feature's unit.")
     ] = 0.0,
     max_rate: Annotated[
-        float, typer.Option(min=0, max=1, help="The share of differing rows that is allowed.")
+        float, typer.Option(metavar="SHARE", min=0, max=1, help="Share of rows that may differ.")
     ] = 0.01,
     max_rows: Annotated[
-        int, typer.Option(min=1, help="Of more events, so many are drawn at random.")
+        int, typer.Option(metavar="N", min=1, help="Sample at most N events.")
     ] = samples.MAX_ROWS,
-    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
-    keep: Annotated[
-        bool, typer.Option("--record", help="Remember the result in the store, for the scorecard.")
+    seed: options.SeedOption = 0,
+    save: Annotated[
+        bool, typer.Option("--save", help="Save the result in the store, for the scorecard.")
     ] = False,
     as_json: output.JsonOption = False,
 ) -> None:
-    """Join logged inputs with recomputed features, and say which differ, how often, and the likeliest cause.
+    """Join logged inputs with recomputed features; print which differ, how often, and the likeliest cause.
 
     Exit code 0: no skew; 1: a feature differs in more than --max-rate of the rows, or as many events have no
     recomputed row; 2: wrong input.
 
     Examples: logging-lib skew features.parquet last=7d --store build/store;
-    logging-lib skew pipeline.features:compute --key request_id --store build/store
+    logging-lib skew pipeline.features:compute --on request_id --store build/store
     """
     from logging_lib.analysis.skew import find_skew
 
     now = datetime.now(UTC)
-    with output.handle_errors(ValueError, OSError):
+    with output.handle_errors(ValueError, OSError), output.progress("Comparing"):
         default, by_feature = _tolerances(tolerance or [])
         opened: Store = (
             EmbeddedStore(options.existing_folder(store))
-            if keep and store is not None and elasticsearch is None
-            else options.choose(store, elasticsearch, read_only=not keep)
+            if save and store is not None and elasticsearch is None
+            else options.choose(store, elasticsearch, read_only=not save)
         )
         try:
-            model_name = model or options.only_model(samples.models(opened))
+            model_name = options.choose_model(model, samples.models(opened))
             all_of_model = Selection(model=model_name, role="live")
             selection = Selection.parse(which, now=now, base=all_of_model) if which else all_of_model
             served = samples.read(opened, selection, max_rows=max_rows, seed=seed, about=ABOUT)
             recomputed_frame = _recomputed(recomputed, served.frame)
-            logged_key, recomputed_key = _key(key, served.frame, recomputed_frame)
+            logged_key, recomputed_key = _key(on, served.frame, recomputed_frame)
             result = find_skew(
                 served.frame,
                 recomputed_frame,
@@ -109,7 +115,7 @@ def skew(
                 max_rate=max_rate,
                 ignore=(PREDICTION, samples.SCORE),
             )
-            if keep:
+            if save:
                 summary = {
                     "ok": result.ok,
                     "joined": result.joined,
@@ -139,7 +145,7 @@ def _tolerances(texts: list[str]) -> tuple[float, Mapping[str, float]]:
         except ValueError:
             number = -1.0
         if not number >= 0:
-            raise ValueError(f"--tolerance: {text!r} is no number of 0 or more, nor feature=NUMBER")
+            raise ValueError(f"--tolerance {text}: neither a number of 0 or more nor FEATURE=NUMBER")
         if sign:
             by_feature[name] = number
         else:
@@ -205,7 +211,7 @@ def _show(result: Skew) -> None:
         color = "default" if feature.allowed else "red"
         cause = (
             f"{feature.cause.name}: {feature.cause.detail}"
-            + (f" ({feature.cause.share:.0%})" if feature.cause.share else "")
+            + (f" ({format_percent(feature.cause.share)})" if feature.cause.share else "")
             if feature.cause
             else ""
         )
@@ -214,7 +220,7 @@ def _show(result: Skew) -> None:
         )
         table.add_row(
             output.safe(feature.name),
-            f"[{color}]{feature.rate:.2%} of {feature.rows:,}[/{color}]",
+            f"[{color}]{format_percent(feature.rate)} of {feature.rows:,}[/{color}]",
             output.safe(cause),
             output.safe(example),
         )
@@ -225,17 +231,22 @@ def _show(result: Skew) -> None:
     for names in sorted(joins):
         typer.echo(output.plain(f"one lost join explains {', '.join(sorted(names))}"))
     if result.only_logged:
-        typer.echo(f"join miss: {result.only_logged:,} logged events have no recomputed row")
+        typer.echo(f"join miss: {format_count(result.only_logged, 'logged event')} without a recomputed row")
     if result.only_recomputed:
-        typer.echo(f"{result.only_recomputed:,} recomputed rows have no logged event")
+        typer.echo(f"{format_count(result.only_recomputed, 'recomputed row')} without a logged event")
     if result.repeated_keys:
-        typer.echo(f"{result.repeated_keys:,} recomputed rows repeat a key; the first of each was taken")
+        typer.echo(
+            f"{format_count(result.repeated_keys, 'recomputed row')} with a repeated key; the first one counts"
+        )
     for what, names in (
         ("logged only", result.features_only_logged),
         ("recomputed only", result.features_only_recomputed),
     ):
         if names:
             typer.echo(output.plain(f"{what}: {', '.join(names)}"))
-    skewed = len(result.skewed)
-    about = f"{skewed} of {len(result.features)} features are skewed" if skewed else "no feature is skewed"
-    typer.echo(f"{about} in {result.joined:,} joined events (more than {result.max_rate:.2%} of them differ)")
+    skewed, limit = len(result.skewed), format_percent(result.max_rate)
+    features = format_count(len(result.features), "feature")
+    about = (
+        f"{skewed} of {features} skewed (over {limit} of rows differ)" if skewed else "no feature is skewed"
+    )
+    typer.echo(f"{about}, {format_count(result.joined, 'joined event')}")

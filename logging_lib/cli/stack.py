@@ -17,8 +17,10 @@ from rich.table import Table
 
 import logging_lib
 from logging_lib._util import content, ownership
+from logging_lib._util.formatting import format_count
 from logging_lib._util.ownership import UNCHANGED, UPDATED, Change
 from logging_lib.cli import options, output
+from logging_lib.cli.command_line import App
 from logging_lib.cli.dashboards import KibanaOption, SpaceOption
 from logging_lib.cli.options import UsageError
 from logging_lib.dashboards.kibana.client import PREFIX as KIBANA
@@ -37,51 +39,64 @@ from logging_lib.store.port import StoreError
 from logging_lib.store.profiles import is_published, list_published_models, publish
 from logging_lib.watch.loading import read_settings
 
-app = typer.Typer(help="Put what we need into an Elasticsearch, or take it away.", no_args_is_help=True)
+app = App(help="Install or remove templates, pipelines and watches in Elasticsearch.", no_args_is_help=True)
 
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Print what would be changed, and change nothing.")
+]
 RetentionOption = Annotated[
     list[str] | None,
-    typer.Option("--retention", metavar="DATASET=PERIOD", help="Such as ml.prediction=30d; repeatable."),
+    typer.Option(
+        "--retention",
+        metavar="DATASET=DURATION",
+        help="How long events of a dataset are kept, such as ml.prediction=30d; repeatable.",
+    ),
 ]
 RolesOption = Annotated[
-    bool, typer.Option("--roles", help="The roles, too; needs the privilege manage_security.")
+    bool, typer.Option("--roles", help="Include the roles; this needs the privilege manage_security.")
 ]
 
 
 @app.command()
 def deploy(
-    elasticsearch: options.ElasticsearchOption = None,
+    elasticsearch: options.ClusterOption = None,
     kibana: KibanaOption = None,
     space: SpaceOption = "default",
     retention: RetentionOption = None,
     roles: RolesOption = False,
     profiles: Annotated[
-        list[Path] | None, typer.Option("--profile", help="profile.json to publish as deployed; repeatable.")
+        list[Path] | None,
+        typer.Option("--profile", metavar="PATH", help="A profile.json to publish as deployed; repeatable."),
     ] = None,
     api_keys: Annotated[
         list[str] | None,
+        typer.Option("--api-key", metavar="ROLE", help="Create an API key with this role; repeatable."),
+    ] = None,
+    keys_in: Annotated[
+        Path, typer.Option("--keys", metavar="PATH", help="Folder to write the API keys to.")
+    ] = Path("keys"),
+    expiration: Annotated[
+        str | None,
         typer.Option(
-            "--api-key", metavar="ROLE", help="Make an API key with a role's privileges; repeatable."
+            metavar="DURATION", help="How long the API keys are valid, such as 365d. Default: for ever."
         ),
     ] = None,
-    keys_in: Annotated[Path, typer.Option("--keys", help="Folder for the API keys.")] = Path("keys"),
-    expiration: Annotated[str | None, typer.Option(help="When the API keys expire, such as 365d.")] = None,
-    show_diff: Annotated[bool, typer.Option("--diff", help="Show what changes, line by line.")] = False,
+    show_diff: Annotated[bool, typer.Option("--diff", help="Print each change line by line.")] = False,
     dry_run: DryRunOption = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite what somebody edited.")] = False,
     as_json: output.JsonOption = False,
 ) -> None:
-    """Put templates, retention, pipelines, scripts and, where Watcher is licensed, watches; say what changed.
+    """Install templates, retention, pipelines, scripts and, where Watcher is licensed, watches.
 
-    With a Kibana, its dashboards, too. What Elasticsearch refuses keeps Kibana as it is.
-    Run it again after each upgrade. What somebody edited is refused, and then nothing is changed. Exit code 1:
-    something was refused; 2: wrong input.
+    With --kibana, also its dashboards; they stay as they are if Elasticsearch refuses something. Run it again after
+    each upgrade. It refuses to overwrite what somebody edited, and then changes nothing. Exit code 1: something was
+    refused; 2: wrong input.
 
     Example: logging-lib stack deploy --elasticsearch https://localhost:9200 --api-key writer
     """
     with (
         output.handle_errors(),
+        output.progress("Installing"),
         options.connect(elasticsearch) as connection,
         _kibana(kibana, space) as saved,
     ):
@@ -131,19 +146,22 @@ def deploy(
 
 @app.command()
 def status(
-    elasticsearch: options.ElasticsearchOption = None,
+    elasticsearch: options.ClusterOption = None,
     kibana: KibanaOption = None,
     space: SpaceOption = "default",
     retention: RetentionOption = None,
     roles: RolesOption = False,
     as_json: output.JsonOption = False,
 ) -> None:
-    """Say how each part stands: missing, current, outdated, edited or foreign. Exit code 1: not all is current.
+    """Print the state of each part: missing, current, outdated, edited or foreign.
+
+    Exit code 1: a part is not current; 2: wrong input.
 
     Example: logging-lib stack status --elasticsearch https://localhost:9200
     """
     with (
         output.handle_errors(),
+        output.progress("Comparing"),
         options.connect(elasticsearch) as connection,
         _kibana(kibana, space) as saved,
     ):
@@ -171,14 +189,16 @@ def status(
 
 @app.command()
 def destroy(
-    elasticsearch: options.ElasticsearchOption = None,
+    elasticsearch: options.ClusterOption = None,
     kibana: KibanaOption = None,
     space: SpaceOption = "default",
-    yes: Annotated[bool, typer.Option("--yes", help="Do it; otherwise only say what would be done.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Remove what somebody edited, too.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Remove. Default: a dry run that prints what would be removed.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also remove what somebody edited.")] = False,
     as_json: output.JsonOption = False,
 ) -> None:
-    """Take away what deploy put there. Events and profiles stay, and the templates that they need.
+    """Remove what deploy installed. Events and profiles are kept, and the templates that they need.
 
     Example: logging-lib stack destroy --elasticsearch https://localhost:9200 --yes
     """
@@ -199,29 +219,29 @@ def destroy(
             changes += keys.invalidate_keys(connection, dry_run=not yes)
     _print_changes(changes, server, show_diff=False, dry_run=not yes, as_json=as_json)
     if not yes and not as_json:
-        typer.echo("nothing was removed; say --yes")
+        typer.echo("this was a dry run, nothing was removed; give --yes to remove")
 
 
 def doctor(
-    elasticsearch: options.ElasticsearchOption = None,
+    elasticsearch: options.ClusterOption = None,
     kibana: KibanaOption = None,
     space: SpaceOption = "default",
     logstash: Annotated[
         str | None,
         typer.Option(
             metavar="URL",
-            help="The API of a Logstash, such as http://localhost:9600. A login comes from "
-            "LOGGING_LIB_LOGSTASH_USER and _PASSWORD; the authority's file from _CA. [LOGGING_LIB_LOGSTASH_URL]",
+            help="API of a Logstash, such as http://localhost:9600. Credentials are read from LOGGING_LIB_LOGSTASH_USER "
+            "and _PASSWORD, and the CA file from _CA. Default: $LOGGING_LIB_LOGSTASH_URL.",
         ),
     ] = None,
     as_json: output.JsonOption = False,
 ) -> None:
-    """Examine an Elasticsearch: reachable, versions, license, templates, clock, last event, dead letters.
+    """Check an Elasticsearch: connection, versions, license, templates, clock, last event, dead letters.
 
-    With a Kibana: reachable, version, and whether the dashboards are current. With a Logstash: health, queues, dead
-    letter queues, and what Elasticsearch refused; where no Elasticsearch is named, Logstash alone is examined.
+    With --kibana, also its connection, version and dashboards. With --logstash, also its health, queues, dead
+    letter queues, and what Elasticsearch refused; without an Elasticsearch, Logstash alone is checked.
 
-    Each finding names its remedy. What is said of several parts is one line, and with --json one object for each
+    Each finding names its remedy. A finding about several parts is one line, and with --json one object for each
     part. Exit code 1: there is an error; 2: wrong input.
 
     Example: logging-lib doctor --elasticsearch https://localhost:9200 --logstash http://localhost:9600
@@ -280,7 +300,7 @@ def _base(
     for entry in retention or ():
         dataset, separator, period = entry.partition("=")
         if not separator or not period:
-            raise StoreError(f"--retention: {entry!r} is not such as ml.prediction=30d")
+            raise StoreError(f"--retention {entry}: not DATASET=DURATION, such as ml.prediction=30d")
         periods[dataset] = period
     folder = content.path("pipelines") / "elasticsearch"
     parts = resources.load_templates(folder, retention=periods)
@@ -330,16 +350,17 @@ def _print_changes(
             typer.echo(change.diff)
     unchanged = sum(change.action == ownership.UNCHANGED for change in changes)
     changed = sum(change.is_change for change in changes)
-    typer.echo(f"{changed} {'would change' if dry_run else 'changed'}, {unchanged} unchanged")
+    parts = format_count(changed, "part")
+    typer.echo(f"{parts} {'would be changed' if dry_run else 'changed'}, {unchanged:,} unchanged")
     if _refused(changes):
-        typer.echo("something was refused, so nothing was changed", err=True)
+        output.warn("something was refused, so nothing was changed")
     _print_lacks(server)
 
 
 def _print_lacks(server: ServerCapabilities) -> None:
     typer.echo(f"Elasticsearch {server.version_text}, license {server.license}")
     for capability in server.missing:
-        typer.echo(f"left out: {capability}")
+        typer.echo(f"skipped: {capability}")
 
 
 def _safe(text: str, *, lines: bool = False) -> str:

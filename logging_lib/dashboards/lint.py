@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 
+from logging_lib._util.suggestions import suggest
 from logging_lib.dashboards import spec as sources
 from logging_lib.dashboards.formula import NUMERIC_ONLY, Operation, operations
 from logging_lib.dashboards.spec import SERIES_CHARTS, TIME, Dashboard, Filter, Metric, Panel
@@ -145,8 +145,7 @@ def _check_field(
                 f"{name} is no field of the dataset {dataset}; it is one of {', '.join(schema_field.datasets)}",
             )
             return
-        close = get_close_matches(name, sources.names(dataset), 1)
-        yield at, f"there is no field {name!r:.120}" + (f"; did you mean {close[0]!r}?" if close else "")
+        yield at, f"there is no field {name!r:.120}{suggest(name, sources.names(dataset))}"
     elif not only_displayed and not field.indexed:
         yield at, f"{name} is not indexed: it can only be shown as a column of events"
     elif grouped and field.type in _TEXTS:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from logging_lib._util.errors import LoggingLibError
+from logging_lib._util.suggestions import explain_unreadable, suggest
 from logging_lib.dashboards import spec
 from logging_lib.dashboards.lint import check
 from logging_lib.dashboards.spec import Dashboard
@@ -83,7 +83,7 @@ def load_dashboard(file: str | Path) -> Dashboard:
     try:
         text = file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SpecError([Problem(str(file), 1, f"cannot be read: {error}")]) from error
+        raise SpecError([Problem(str(file), 1, explain_unreadable(file, error))]) from error
     return parse_dashboard(text, id=file.stem, file=str(file))
 
 
@@ -179,8 +179,7 @@ def _list_keys() -> list[str]:
 def _describe_error(entry: Any) -> str:
     kind, name = entry["type"], str(entry["loc"][-1]) if entry["loc"] else "$"
     if kind == "extra_forbidden":
-        close = get_close_matches(name, _list_keys(), 1)
-        return f"unknown key {name!r}" + (f"; did you mean {close[0]!r}?" if close else "; remove it")
+        return f"unknown key {name!r}" + (suggest(name, _list_keys()) or "; remove it")
     if kind == "missing":
         return f"{name!r} is required and missing"
     message = str(entry["msg"]).removeprefix("Value error, ")

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from logging_lib._util.suggestions import suggest_file
+
 MAX_LINE = 1_000_000
 """Bytes of a line; a longer one is refused."""
 _BLOCK = 1 << 18
@@ -37,7 +39,8 @@ def find_files(paths: Iterable[str | Path]) -> list[Path]:
     for path in map(Path, paths):
         candidates = sorted([*path.glob("*.jsonl"), *path.glob("*.jsonl.gz")]) if path.is_dir() else [path]
         if not candidates or not candidates[0].exists():
-            raise FileNotFoundError(f"{path}: no such file, or a folder without *.jsonl files")
+            hint = "" if path.exists() else suggest_file(path)
+            raise FileNotFoundError(f"{path}: no such file, or a folder without *.jsonl files{hint}")
         found_files += candidates
     return found_files
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from logging_lib._util.suggestions import suggest
 from logging_lib.profile.model import Profile
 
 
@@ -31,7 +32,7 @@ def find_problems(
             )
         for name in private:
             if name not in profile.features:
-                yield f"private: the profile does not have a feature {name!r}{_suggest(name, profile.features)}"
+                yield f"private: the profile does not have a feature {name!r}{suggest(name, profile.features)}"
     if reason := find_write_error(spool):
         yield f"the spool {spool} cannot be written: {reason}; events will be dropped"
 
@@ -51,10 +52,3 @@ def find_write_error(folder: Path) -> str:
     with suppress(OSError):
         probe.rmdir()
     return ""
-
-
-def _suggest(name: str, known: Iterable[str]) -> str:
-    from difflib import get_close_matches  # only where something is wrong
-
-    close = get_close_matches(name, list(known), 1)
-    return f"; did you mean {close[0]!r}?" if close else ""

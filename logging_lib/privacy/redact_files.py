@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from logging_lib._util.suggestions import suggest_file
 from logging_lib.logger import jsonlines
 from logging_lib.privacy.csv_rows import is_csv, read_csv_rows, rewrite_csv
 from logging_lib.privacy.encodings import Span
@@ -62,7 +63,7 @@ def list_files(paths: Iterable[Path]) -> list[Path]:
     unique_files: dict[Path, None] = {}
     for path in paths:
         if not path.exists():
-            raise FileNotFoundError(f"{path}: no such file or folder")
+            raise FileNotFoundError(f"{path}: no such file or folder{suggest_file(path)}")
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
         for file in inside:
             folders = file.relative_to(path).parts[:-1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
+from logging_lib._util.suggestions import explain_unreadable, suggest
 from logging_lib.profile.coerce import NA_VALUES, is_number, number_text, to_epoch
 from logging_lib.profile.io import ProfileError
 from logging_lib.profile.model import KINDS, Kind
@@ -75,7 +75,7 @@ def read(path: str | Path) -> Config:
     try:
         document = yaml.safe_load(path.read_text("utf-8")) or {}
     except OSError as error:
-        raise ProfileError(f"{path}: cannot be read: {error.strerror}") from error
+        raise ProfileError(f"{path}: {explain_unreadable(path, error)}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ProfileError(f"{path}: not YAML: {error}") from error
     return parse(document, source=str(path))
@@ -122,9 +122,8 @@ def parse_timezone(name: Any, source: str) -> str:
             return name
     except (ZoneInfoNotFoundError, ValueError, OSError):
         pass
-    close = difflib.get_close_matches(str(name), available_timezones(), 1)
-    hint = f"; did you mean {close[0]}?" if close else ", such as Europe/Berlin"
-    raise ProfileError(f"{source}: {name!r} is no time zone{hint}")
+    hint = suggest(name, available_timezones()) or ", such as Europe/Berlin"
+    raise ProfileError(f"{source}: {name!r} is not a time zone{hint}")
 
 
 def _parse_feature(document: Any, source: str, path: str) -> FeatureConfig:
@@ -190,12 +189,7 @@ def _reject_unknown_keys(
 ) -> None:
     for key in mapping:
         if key not in allowed:
-            close_matches = difflib.get_close_matches(str(key), list(allowed), 1)
-            hint = (
-                f"; did you mean {close_matches[0]!r}?"
-                if close_matches
-                else f"; known: {', '.join(sorted(allowed))}"
-            )
+            hint = suggest(key, allowed) or f"; known: {', '.join(sorted(allowed))}"
             raise ProfileError(f"{source}: {prefix}{key}: unknown key{hint}")
 
 
@@ -208,8 +202,6 @@ def validate_columns(config: Config, columns: Collection[str]) -> None:
     named = [*config.features, *config.exclude, *([config.time] if config.time else [])]
     for name in named:
         if name not in columns:
-            close_matches = difflib.get_close_matches(name, list(columns), 1)
-            hint = f"; did you mean {close_matches[0]!r}?" if close_matches else ""
             raise ProfileError(
-                f"the configuration names the column {name!r}, which the data do not have{hint}"
+                f"the configuration names the column {name!r}, which the data do not have{suggest(name, columns)}"
             )

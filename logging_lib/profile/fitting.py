@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from logging_lib._util.formatting import join_names
+from logging_lib._util.suggestions import suggest
 from logging_lib.profile.calibration import ClassifierColumns, calibrate, read_answers, with_predicted_class
 from logging_lib.profile.classifier import Classifier
 from logging_lib.profile.coerce import NA_VALUES, format_epoch, to_epoch
@@ -125,7 +127,8 @@ def fit_with_notes(
     for role, name in (("target", target), ("prediction", prediction)):
         if name is not None and name not in names:
             raise ProfileError(
-                f"the {role} column {name!r} is not in the data; columns: {', '.join(names[:20])}"
+                f"the {role} column {name!r} is not in the data"
+                f"{suggest(name, names) or '; columns: ' + join_names(names, 20)}"
             )
     if len(data) == 0:
         raise ProfileError("the data have no rows: a profile needs the rows that the model was trained on")

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from logging_lib._util.errors import LoggingLibError
+from logging_lib._util.suggestions import explain_unreadable
 from logging_lib.profile.classifier import CONFIDENCE, SOURCES, Calibration, Classifier
 from logging_lib.profile.coerce import is_number
 from logging_lib.profile.model import (
@@ -105,7 +106,7 @@ def load(path: str | Path) -> Profile:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise ProfileError(f"{path}: cannot be read: {error.strerror}") from error
+        raise ProfileError(f"{path}: {explain_unreadable(path, error)}") from error
     return loads(raw, source=str(path))
 
 
@@ -122,10 +123,18 @@ def loads(raw: bytes, *, source: str = "profile") -> Profile:
     try:
         document = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        raise ProfileError(
-            f"{source}: not JSON ({error}); was the file cut? Fit the profile again"
-        ) from error
+        raise ProfileError(f"{source}: not JSON ({error}); {_explain_format(raw)}") from error
     return decode(document, source=source)
+
+
+def _explain_format(raw: bytes) -> str:
+    """Say what a file that is not JSON may be instead."""
+    first = raw[:1000].partition(b"\n")[0]
+    if raw[:4] == b"PAR1":
+        return "it is Parquet: give the profile.json that `profile fit` writes"
+    if b"{" not in raw[:1000] and any(mark in first for mark in (b",", b";", b"\t")):
+        return "it looks like CSV: give the profile.json that `profile fit` writes"
+    return "was the file cut? Fit the profile again"
 
 
 def decode(document: Any, *, source: str = "profile") -> Profile:

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from logging_lib._util.errors import LoggingLibError
+from logging_lib._util.formatting import format_count
 from logging_lib.profile.coerce import format_epoch, to_epoch
 from logging_lib.profile.distances import Distances, keep_rises, measure_bins, measure_rates
 from logging_lib.profile.encoding import Array
@@ -147,8 +148,8 @@ def learn(
     found = f"from {format_epoch(timeline.first)} to {format_epoch(timeline.last)}"
     if days < MIN_DAYS:
         raise LearningError(
-            f"{len(seconds)} predictions {found}, {MIN_EVENTS} or more on {days} days: at least {MIN_DAYS} days "
-            "are needed; learn later, or from further back (--days, --max-rows)"
+            f"{format_count(len(seconds), 'prediction')} {found}, {MIN_EVENTS} or more on {days} days: "
+            f"at least {MIN_DAYS} days are needed; learn later, or from further back (--since, --max-rows)"
         )
     measured: dict[tuple[bool, str, str], ByWindow] = {}
     noises: dict[tuple[str, str, str], float] = {}

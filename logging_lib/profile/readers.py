@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 import pandas as pd
 
+from logging_lib._util.suggestions import suggest_file
 from logging_lib.profile.coerce import parse_scalar
 from logging_lib.profile.encoding import is_number_dtype
 from logging_lib.profile.io import ProfileError
@@ -70,7 +71,7 @@ def read_table(path: Path, *, na_values: Sequence[str], texts: Collection[str] =
         if suffixes[-1:] in ([".jsonl"], [".ndjson"], [".json"]):
             return _read_json_lines(path)
     except FileNotFoundError:
-        raise ProfileError(f"{path}: no such file") from None
+        raise ProfileError(f"{path}: no such file{suggest_file(path)}") from None
     except pd.errors.EmptyDataError:
         raise ProfileError(f"{path}: the file is empty: a profile needs the rows of training") from None
     except (OSError, ValueError) as error:

@@ -9,6 +9,8 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from logging_lib._util.formatting import join_names
+from logging_lib._util.suggestions import suggest
 from logging_lib.profile.calibration import ClassifierColumns, read_answers, to_classes
 from logging_lib.profile.classifier import CONFIDENCE, Classifier, Source
 from logging_lib.profile.io import ProfileError
@@ -31,7 +33,8 @@ def parse_scores(scores: Sequence[str], columns: Sequence[str]) -> dict[str, str
             name, column = CONFIDENCE, text
         if column not in columns:
             raise ProfileError(
-                f"the score column {column!r} is not in the data; columns: {', '.join(columns[:20])}"
+                f"the score column {column!r} is not in the data"
+                f"{suggest(column, columns) or '; columns: ' + join_names(columns, 20)}"
             )
         if name in parsed:
             raise ProfileError(f"the class {name!r} has two score columns" if name else _ALONE)

@@ -98,7 +98,7 @@ def subject_of(
         if ends is None:
             raise NothingToReport(
                 f"the store holds no predictions, so there is no period to report on for {shorten(model)!r}; "
-                "give one with --start and --end"
+                "give one with --since and --until"
             )
         # Milliseconds are rounded down in the answer: the last event is to be within.
         start, end = start or ends[0], end or ends[1] + EARLY

@@ -16,6 +16,7 @@ import orjson
 from elastic_transport import BaseNode, NodePool
 
 from logging_lib._util.elasticsearch_node import BoundedNode
+from logging_lib._util.network_errors import explain_network_error
 from logging_lib.logger.event import format_timestamp
 from logging_lib.schema import DATASETS, data_stream
 from logging_lib.ship.receivers import ReceiverAnswer, ReceiverRefusedError, RetryError, tls_context
@@ -130,10 +131,7 @@ class ElasticsearchReceiver:
         except elasticsearch.ApiError as error:
             raise self._failed(error.meta.status, error.body) from None
         except (elasticsearch.TransportError, ValueError) as error:  # urllib3 refuses a host name, say
-            description = error.message if isinstance(error, elasticsearch.TransportError) else str(error)
-            raise RetryError(
-                f"{self._target}: {_to_one_line(description or type(error).__name__)}"
-            ) from error
+            raise RetryError(f"{self._target}: {explain_network_error(error)}") from error
         try:
             items = list(_read_items(answer.body))
         except (AttributeError, LookupError, OverflowError, TypeError, ValueError):

@@ -18,6 +18,7 @@ import requests
 from logstash_async.transport import TcpTransport
 
 from logging_lib._util.answers import read_beginning
+from logging_lib._util.network_errors import explain_network_error
 from logging_lib._util.text import one_line
 from logging_lib.ship.target import API_KEY, Target, require_client
 
@@ -174,10 +175,10 @@ class BeatsReceiver:
             raise
         except (ConnectionResetError, BrokenPipeError) as error:
             self.close()
-            raise ConnectionClosedError(f"{self._target}: {_describe_error(error)}") from error
+            raise ConnectionClosedError(f"{self._target}: {explain_network_error(error)}") from error
         except OSError as error:
             self.close()
-            raise RetryError(f"{self._target}: {_describe_error(error)}") from error
+            raise RetryError(f"{self._target}: {explain_network_error(error)}") from error
 
     def close(self) -> None:
         client, self._client = self._client, None
@@ -212,7 +213,7 @@ class TcpReceiver(TcpTransport):  # type: ignore[misc]
             return ALL_ACCEPTED
         except OSError as error:
             self.close()
-            raise RetryError(f"{self._target}: {_describe_error(error)}") from error
+            raise RetryError(f"{self._target}: {explain_network_error(error)}") from error
 
     def _gone(self) -> bool:
         return (
@@ -254,7 +255,7 @@ class HttpReceiver:
             ) as answer:
                 text = read_beginning(answer.raw, _MAX_ANSWER).decode("utf-8", "replace")
         except (OSError, requests.RequestException) as error:
-            raise RetryError(f"{self._target}: {_describe_error(error)}") from error
+            raise RetryError(f"{self._target}: {explain_network_error(error)}") from error
         if 200 <= answer.status_code < 300:
             return ALL_ACCEPTED
         description = one_line(f"{answer.status_code} {answer.reason}: {text}".rstrip(": \r\n"))
@@ -278,14 +279,10 @@ class StdoutReceiver:
             self._stream.flush()
             return ALL_ACCEPTED
         except OSError as error:
-            raise RetryError(f"stdout: {_describe_error(error)}") from error
+            raise RetryError(f"stdout: {explain_network_error(error)}") from error
 
     def close(self) -> None:
         """Do nothing: the standard output stays open."""
-
-
-def _describe_error(error: BaseException) -> str:
-    return str(error) or type(error).__name__
 
 
 def create_receiver(target: Target, *, timeout: float = 30.0) -> Receiver:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import orjson
 
+from logging_lib._util.formatting import format_count, format_seconds
 from logging_lib._util.text import one_line
 from logging_lib.logger.health import build_health_event
 from logging_lib.logger.reporter import disk_usage
@@ -34,6 +35,8 @@ GRACE = 2.0
 _POLL, _POLL_LOCK = 0.2, 1.0
 _FIRST_WAIT, _MAX_WAIT_CLOSED, _MAX_WAIT = 0.5, 2.0, 30.0
 _HEALTH_SECONDS, _PROGRESS_SECONDS, _RATE_SECONDS = 60.0, 10.0, 60.0
+_REMINDER_SECONDS = 600.0
+"""Time between two lines of the log that say the same: so many events shipped, still no answer."""
 _MAX_CLOSED = 3
 
 
@@ -82,6 +85,9 @@ class Shipper:
         self._closed_count = 0
         self._shipped: deque[tuple[float, int]] = deque()
         self._reported_at = self._progress_at = monotonic()
+        self._is_connected = False
+        self._failing_since = self._reminded_at = 0.0
+        self._count_said, self._count_at = 0, monotonic() + _PROGRESS_SECONDS
         self._reported = (0, 0, 0, 0)
 
     # ── running ──────────────────────────────────────────────────────────────────────────────────────────
@@ -127,6 +133,8 @@ class Shipper:
             return not self._wait(_POLL_LOCK)
         try:
             acknowledged = self.ship_batch()
+            if acknowledged:
+                self._say_answers()
             self._report()
         except Exception as error:  # noqa: BLE001 - whatever it is, the events stay in the spool and are tried again
             self._record_failure(error)
@@ -147,8 +155,14 @@ class Shipper:
     def _record_failure(self, error: Exception) -> None:
         reason = one_line(str(error) or type(error).__name__)
         self.failures += 1
+        now = self._monotonic()
         if self.failures == 1:
-            _log.warning("%s; what is in the spool stays there and is tried again", reason)
+            self._failing_since = self._reminded_at = now
+            _log.warning("%s; the events stay in the spool and are sent again", reason)
+        elif now - self._reminded_at >= _REMINDER_SECONDS:
+            self._reminded_at = now
+            lasted = format_seconds(now - self._failing_since)
+            _log.warning("%s; still so after %s and %d attempts", reason, lasted, self.failures)
         state = self.reader.state
         state.retries += 1
         state.last_error, state.last_error_at = reason, self._clock()
@@ -227,8 +241,8 @@ class Shipper:
         if refused_again := [reason for n, reason in refused.items() if items[n].is_dead_letter]:
             path = self.reader.directory / DEAD_LETTERS
             _log.warning(
-                "%d dead letters are refused, too, and stay in %s: %s",
-                len(refused_again),
+                "%s refused again, still in %s: %s",
+                format_count(len(refused_again), "dead letter"),
                 path,
                 refused_again[0],
             )
@@ -252,14 +266,30 @@ class Shipper:
 
     # ── reports ──────────────────────────────────────────────────────────────────────────────────────────
 
+    def _say_answers(self) -> None:
+        """Log the first answer, and the first one after an outage."""
+        name = self._name or "the receiver"
+        if self.failures and self._is_connected:
+            lasted = format_seconds(self._monotonic() - self._failing_since)
+            _log.info(
+                "%s answers again after %s and %s", name, lasted, format_count(self.failures, "attempt")
+            )
+        elif not self._is_connected:
+            _log.info("connected to %s", name)
+        self._is_connected = True
+
     def _report(self) -> None:
-        now = self._monotonic()
+        now, shipped = self._monotonic(), self.reader.state.shipped
+        if now >= self._count_at and shipped != self._count_said:
+            self._count_said, self._count_at = shipped, now + _REMINDER_SECONDS
+            _log.info("%s shipped from this spool so far", format_count(shipped, "event"))
         if len(self._shipped) > 1 and now - self._progress_at >= _PROGRESS_SECONDS:
             self._progress_at = now
             events, size, _ = self.reader.measure_backlog()
             if events > BATCH_EVENTS:
                 rate = self.reader.state.rate
-                _log.info("%d events, %.1f MB to go, %.0f events/s", events, size / 1e6, rate)
+                waiting = format_count(events, "event")
+                _log.info("%s waiting (%.1f MB), %.0f shipped per second", waiting, size / 1e6, rate)
         if self._health is not None and now - self._reported_at >= _HEALTH_SECONDS:
             interval = round(now - self._reported_at)
             self._reported_at = now

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from logging_lib._util.suggestions import find_similar
 from logging_lib.schema import DEFAULT_NAMESPACE, validate_namespace
 
 _PORTS = {"beats": 5044, "tcp": 5000, "http": 8080, "https": 8080, "es": 9200}
@@ -71,16 +72,16 @@ def parse_target(
     scheme, _, layer = parts.scheme.partition("+")
     if scheme == "stdout":
         return Target("stdout")
-    quoted = repr(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
+    quoted = _quote(url)
     tls = "https" in (scheme, layer) or layer == "tls"
     if layer not in _LAYERS.get(scheme, ()):
-        raise ValueError(f"{quoted}: expected {_EXPECTED}")
+        raise ValueError(f"{quoted}: {_suggest_scheme(url) or f'expected {_EXPECTED}'}")
     try:
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise ValueError(f"{quoted}: {error}") from None
     if not host:
-        raise ValueError(f"{quoted}: names no host")
+        raise ValueError(f"{quoted}: the URL has no host")
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     namespace = query.pop("namespace", DEFAULT_NAMESPACE) if scheme == "es" else DEFAULT_NAMESPACE
     try:
@@ -111,6 +112,23 @@ def parse_target(
         **files,
         namespace=namespace,
     )
+
+
+def _quote(url: str) -> str:
+    """Return a URL as it was typed, without what may be secret: user, password, path and query."""
+    scheme, separator, rest = url.rpartition("://")
+    host = rest.partition("?")[0].partition("/")[0].rpartition("@")[2]
+    return f"{scheme}{separator}{host:.200}"
+
+
+def _suggest_scheme(url: str) -> str:
+    """Return what was probably meant by a URL without a scheme, or with an unknown one."""
+    scheme, separator, host = _quote(url).rpartition("://")
+    if not separator:
+        return f"a URL needs its scheme; did you mean beats://{host}?"
+    schemes = [f"{kind}+{layer}" if layer else kind for kind, layers in _LAYERS.items() for layer in layers]
+    similar = find_similar(scheme, schemes)
+    return f"unknown scheme; did you mean {similar}://{host}?" if similar else ""
 
 
 def require_client(target: Target) -> None:

@@ -22,6 +22,7 @@ from elastic_transport import ConnectionError as TransportConnectionError
 from elastic_transport import ConnectionTimeout, TlsError, Transport, TransportError
 
 from logging_lib._util.elasticsearch_node import BoundedNode
+from logging_lib._util.network_errors import explain_network_error
 from logging_lib._util.text import printable
 from logging_lib.store.port import StoreError
 
@@ -91,6 +92,7 @@ def read_settings(
     environment: Mapping[str, str] = os.environ,
     *,
     url: str | None = None,
+    url_name: str = "",
     prefix: str = PREFIX,
     example: str = "https://localhost:9200",
 ) -> ConnectionSettings:
@@ -99,6 +101,7 @@ def read_settings(
     Args:
         environment: the variables.
         url: overrides the variable ``_URL``.
+        url_name: what errors call it, such as ``--elasticsearch``. Default: the variable ``_URL``.
         prefix: the prefix of the variables' names; Kibana's have another one.
         example: a URL for error messages.
 
@@ -112,16 +115,21 @@ def read_settings(
     url = url or get("URL")
     if url is None:
         raise StoreError(f"no server is named: set {prefix}URL, such as {example}")
-    try:
-        parts = urlsplit(url)
-        known = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        known = False
-    if not known:
-        raise StoreError(f"{prefix}URL: {_without_credentials(url)!r} is no URL such as {example}")
+    shown = (
+        f"{url_name} {_without_credentials(url)}" if url_name else f"{prefix}URL={_without_credentials(url)}"
+    )
+    if not _is_url(url):
+        scheme = example.partition("://")[0]
+        hint = (
+            f"; did you mean {scheme}://{url}, or http://{url} without TLS?"
+            if _is_url(f"http://{url}")
+            else ""
+        )
+        raise StoreError(f"{shown:.300}: not a URL such as {example}{hint if '@' not in url else ''}")
+    parts = urlsplit(url)
     if parts.username or parts.password:
         raise StoreError(
-            f"{prefix}URL: leave user and password out of it; set {prefix}API_KEY, or {prefix}USER and "
+            f"{shown:.300}: leave user and password out of the URL; set {prefix}API_KEY, or {prefix}USER and "
             f"{prefix}PASSWORD"
         )
     settings = ConnectionSettings(url.rstrip("/"), get("API_KEY"), get("USER"), get("PASSWORD"), get("CA"))
@@ -130,6 +138,14 @@ def read_settings(
     if settings.api_key and settings.user:
         raise StoreError(f"set either {prefix}API_KEY or {prefix}USER, not both")
     return settings
+
+
+def _is_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        return False
 
 
 class _PlainTransport(Transport):
@@ -276,7 +292,7 @@ class Connection:
             remedy = "is it running, and does it speak http or https?"
         else:
             remedy = "is that an Elasticsearch?"
-        return ElasticsearchError(f"{self.url}: no answer: {cause:.300}; {remedy}")
+        return ElasticsearchError(f"{self.url}: no answer: {explain_network_error(error):.300}; {remedy}")
 
 
 def _deepest_reason(error: Mapping[str, Any]) -> str:

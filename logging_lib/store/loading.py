@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -23,6 +23,7 @@ from logging_lib.store.duckdb.files import OWN_FILE
 from logging_lib.store.port import IndexResult
 
 _BATCH = 10_000
+_PROGRESS_LINES = 1000
 _FIRST_LINES = 200
 _ENOUGH_LINES = 5
 """Of fewer lines one that was damaged may be all."""
@@ -124,6 +125,7 @@ def load(
     profiles: Iterable[profile.Profile] = (),
     keep_refused: bool = False,
     namespace: str = DEFAULT_NAMESPACE,
+    progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> LoadSummary:
     """Load the events of JSON-lines files into a store.
 
@@ -133,6 +135,7 @@ def load(
         profiles: events of other loggers about their models are checked against them.
         keep_refused: also store refused lines, in the dead-letter stream.
         namespace: of the data streams.
+        progress: is called with the bytes that were read and those of all files.
 
     Raises:
         FileNotFoundError: naming the path that holds no events.
@@ -143,7 +146,7 @@ def load(
     dead_letters = data_stream("ml.deadletter", namespace) if keep_refused else None
     present = datetime.now(UTC)
     for document, arrived in _normalize_files(
-        paths, now, present, lambda model, version: checkers.get((model, version))
+        paths, now, present, lambda model, version: checkers.get((model, version)), progress
     ):
         if isinstance(document, DeadLetter):
             loaded.refused[document.reason] += 1
@@ -165,11 +168,19 @@ def load(
 
 
 def _normalize_files(
-    paths: Iterable[Path], now: datetime | None, present: datetime, checks: Checks
+    paths: Iterable[Path],
+    now: datetime | None,
+    present: datetime,
+    checks: Checks,
+    progress: Callable[[int, int], object],
 ) -> Iterator[tuple[dict[str, Any] | DeadLetter, datetime]]:
     """Yield each line's event or dead letter, and the time of its arrival."""
-    for file in jsonlines.find_files(paths):
-        for line in join_lines(jsonlines.read_lines(file)):
+    files = jsonlines.find_files(paths)
+    sizes = [file.stat().st_size for file in files]
+    for number, file in enumerate(files):
+        for count, line in enumerate(join_lines(jsonlines.read_lines(file))):
+            if count % _PROGRESS_LINES == 0:
+                progress(sum(sizes[:number]) + line.offset, sum(sizes))
             normalized = normalize_line(line, now=now, checks=checks)
             if isinstance(normalized, DeadLetter):
                 yield normalized, now or present
@@ -195,7 +206,7 @@ def _arrival_time(document: Mapping[str, Any], line: Line, present: datetime) ->
         arrived = happened_at if ingested is None else parse_instant(ingested)
     except ValueError:
         return _refuse_line(
-            line, "ingested", f"event.ingested is {ingested!r:.80}, which is no ISO 8601 time"
+            line, "ingested", f"event.ingested is {ingested!r:.80}, which is not an ISO 8601 time"
         )
     if max(happened_at, arrived) > present + MAX_AHEAD:
         return _refuse_line(

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from logging_lib._util.formatting import format_count, format_seconds
 from logging_lib._util.times import format_instant
 from logging_lib.logger.health import build_health_event
 from logging_lib.logger.reporter import resident_bytes
@@ -36,6 +37,8 @@ SERVICE = "logging-lib-watch"
 _log = logging.getLogger(__name__)
 _FORGET_EVERY = timedelta(hours=1)
 _CLOCK_TOLERANCE = timedelta(minutes=1)
+_SUMMARY_SECONDS = 600.0
+"""Time between two lines of the log that say what was run."""
 
 
 def utc_now() -> datetime:
@@ -185,6 +188,9 @@ class Daemon:
         self._is_leading = False
         self._forgotten_at: datetime | None = None
         self._last_said = ""
+        self._failing_since: float | None = None
+        self._runs = self._failed = 0
+        self._summary_at = monotonic() + _SUMMARY_SECONDS
 
     @property
     def is_leading(self) -> bool:
@@ -208,7 +214,11 @@ class Daemon:
                 self._begin(now)
                 self._deliver()
         except (StateError, StoreError, LeaseLost) as error:
+            if self._failing_since is None:
+                self._failing_since = self._monotonic()
             self._say(logging.WARNING, str(error))
+        else:
+            self._say_works()
         if self._heartbeat is not None and self._heartbeat.is_due(now):
             self._beat(now)
 
@@ -241,6 +251,23 @@ class Daemon:
         elif not leads and leader is not None:
             self._say(logging.INFO, f"{self._elector.name} stands by: {leader.holder} leads")
         self._is_leading = leads
+
+    def _say_works(self) -> None:
+        """Log the first success after an outage, and from time to time what was run."""
+        now = self._monotonic()
+        if self._failing_since is not None:
+            lasted = format_seconds(now - self._failing_since)
+            self._failing_since = None
+            self._say(logging.INFO, f"the store answers again after {lasted}")
+        if now >= self._summary_at:
+            with self._lock:
+                runs, failed, self._runs, self._failed = self._runs, self._failed, 0, 0
+            self._summary_at = now + _SUMMARY_SECONDS
+            if self._is_leading:
+                period = format_seconds(_SUMMARY_SECONDS)
+                waiting = format_count(self._runner.queue.size, "notification")
+                count = format_count(runs, "run")
+                _log.info("%s in the last %s, %d failed; %s waiting", count, period, failed, waiting)
 
     def _say(self, level: int, text: str) -> None:
         """Into the log, but not the same again and again."""
@@ -289,6 +316,7 @@ class Daemon:
                 lag = (self._clock() - scheduled).total_seconds()
                 with self._lock:
                     self._finished_runs.append(run)
+                    self._runs, self._failed = self._runs + 1, self._failed + (run.error is not None)
                     if self._gather_until is None:
                         self._gather_until = self._monotonic() + self._pace.gather
                 if self._heartbeat is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import reduce
 
 from logging_lib._util.errors import LoggingLibError
@@ -14,12 +13,6 @@ from logging_lib.store.validators import child_path
 def json_path(*parts: str | int) -> str:
     """Write a path as JSON path: ``json_path("actions", 0, "a.b")`` is ``$.actions[0]['a.b']``."""
     return reduce(child_path, parts, "$")
-
-
-def suggest(name: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?`` for the known name most like a wrong one, or an empty text."""
-    close = get_close_matches(name, list(known), 1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 @dataclass(frozen=True, slots=True)

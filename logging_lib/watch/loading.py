@@ -10,10 +10,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from logging_lib._util.suggestions import explain_unreadable, suggest
 from logging_lib._util.text import find_half_characters
 from logging_lib.schema import fields
 from logging_lib.watch import model
-from logging_lib.watch.errors import WatchError, WatchProblem, json_path, suggest
+from logging_lib.watch.errors import WatchError, WatchProblem, json_path
 from logging_lib.watch.evaluate import default_scripts
 from logging_lib.watch.model import Watch
 from logging_lib.watch.notify.base import Channel, SettingsError
@@ -97,7 +98,7 @@ def load_watch(file: str | Path, *, scripts: Container[str] | None = None) -> Wa
     try:
         text = file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise WatchError([WatchProblem(str(file), "$", f"cannot be read: {error}")]) from error
+        raise WatchError([WatchProblem(str(file), "$", explain_unreadable(file, error))]) from error
     return parse_watch(
         text, id=file.stem, file=str(file), scripts=scripts, sources=read_user_scripts(file.parent)
     )
@@ -110,7 +111,7 @@ def read_user_scripts(folder: Path) -> dict[str, str]:
         try:
             sources[file.stem] = file.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise WatchError([WatchProblem(str(file), "$", f"cannot be read: {error}")]) from error
+            raise WatchError([WatchProblem(str(file), "$", explain_unreadable(file, error))]) from error
     return sources
 
 

@@ -8,6 +8,7 @@ from collections.abc import Container, Iterable
 from typing import Any
 
 from logging_lib._util.errors import LoggingLibError
+from logging_lib._util.suggestions import suggest
 from logging_lib.schema import fields
 from logging_lib.watch.errors import WatchError, WatchProblem, json_path
 from logging_lib.watch.evaluate import default_scripts
@@ -40,9 +41,12 @@ def apply_overrides(
         name, separator, value = setting.partition("=")
         matching_ids = [watch_id for watch_id in known if name.startswith(watch_id + ".")]
         if not separator or "." not in name:
-            raise OverrideError(f"{setting!r:.200}: write WATCH.KEY=VALUE, such as na-spike.min_effect=0.05")
+            raise OverrideError(
+                f"--set {setting:.200}: not WATCH.KEY=VALUE, such as na-spike.min_effect=0.05"
+            )
         if not matching_ids:
-            raise OverrideError(f"{setting!r:.200}: no watch has that id; there are {', '.join(known)}")
+            hint = suggest(name.partition(".")[0], known) or f"; there are {', '.join(known)}"
+            raise OverrideError(f"--set {setting:.200}: there is no watch with this id{hint}")
         watch = max(matching_ids, key=len)
         metadata = changed.setdefault(watch, copy.deepcopy(known[watch].metadata))
         _set_value(metadata, name[len(watch) + 1 :].split("."), value, setting)
@@ -80,7 +84,8 @@ def _get_child(node: Any, part: str, setting: str) -> Any:
         choices = ", ".join(node)
     else:
         choices = f"0 to {len(node) - 1}" if isinstance(node, list) else "nothing below it"
-    raise OverrideError(f"{setting!r:.200}: there is no {part!r:.80}; there are: {choices}")
+    hint = (suggest(part, node) if isinstance(node, dict) else "") or f"; there are: {choices}"
+    raise OverrideError(f"--set {setting:.200}: there is no {part!r:.80}{hint}")
 
 
 def _parse_value(text: str, before: Any, setting: str) -> Any:
@@ -92,7 +97,9 @@ def _parse_value(text: str, before: Any, setting: str) -> Any:
         value = text  # a text that looks like a number
     kind = _describe_type(before)
     if kind != _describe_type(value):
-        raise OverrideError(f"{setting!r:.200}: {text!r:.80} is no {kind}, such as {json.dumps(before)}")
+        raise OverrideError(
+            f"--set {setting:.200}: {text!r:.80} is not a {kind}, such as {json.dumps(before)}"
+        )
     return value
 
 

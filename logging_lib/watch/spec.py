@@ -7,7 +7,6 @@ become the watch's ``metadata``. ``logging_lib.watch.generate`` compiles specs t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -23,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from logging_lib._util.suggestions import explain_unreadable, suggest
 from logging_lib._util.times import parse_duration
 from logging_lib.watch.errors import WatchError, WatchProblem, json_path
 
@@ -414,7 +414,7 @@ def load_spec(file: Path) -> Spec:
     try:
         return parse_spec(file.read_text("utf-8"), id=file.stem, file=str(file))
     except (OSError, UnicodeDecodeError) as error:
-        raise WatchError([WatchProblem(str(file), "$", f"cannot be read: {error}")]) from error
+        raise WatchError([WatchProblem(str(file), "$", explain_unreadable(file, error))]) from error
 
 
 def parse_spec(text: str, *, id: str, file: str = "watch") -> Spec:  # noqa: A002 - Watcher's word
@@ -468,8 +468,7 @@ def _keys(location: tuple[str | int, ...]) -> list[str | int]:
 
 def _describe(entry: Any, model: type[Strict]) -> str:
     if entry["type"] == "extra_forbidden":
-        close = get_close_matches(str(entry["loc"][-1]), _list_keys(model), 1)
-        return "unknown key" + (f"; did you mean {close[0]!r}?" if close else "; remove it")
+        return "unknown key" + (suggest(entry["loc"][-1], _list_keys(model)) or "; remove it")
     if entry["type"] == "missing":
         return "is required and missing"
     return str(entry["msg"]).removeprefix("Value error, ")

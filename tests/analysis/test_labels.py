@@ -155,7 +155,7 @@ def test_what_is_wrong_with_a_row_is_reported(served: Served) -> None:
     done = ingest(served, rows)
     assert [reason.partition(";")[0] for _, reason in done.refused] == [
         "actual is empty",
-        "has no column 'actual'",
+        "there is no column 'actual'",
         "has neither 'request_id' nor 'event_id'",
         "timestamp: 'yesterday' is not a time",
         "actual is empty",
@@ -200,7 +200,7 @@ def test_quality_by_segment(served: Served) -> None:
     assert mae["2"] < mae["all"] < mae["1"]
     share = joins.share(served.store, Selection(), served.model, "1")
     assert share == {"predictions": 60, "labelled": 30, "share": 0.5}
-    with pytest.raises(StoreError, match="no joined label with model=nobody; ingest some"):
+    with pytest.raises(StoreError, match=r"no joined labels found \(selection: model=nobody\); ingest some"):
         joins.read(served.store, Selection(model="nobody"))
 
 
@@ -214,7 +214,7 @@ def test_live_against_shadow(served: Served) -> None:
     (after,) = joins.shadow(served.store, Selection(model=served.model))
     assert (after.better["winner"], after.better["labels"]) == ("shadow", 30)
     json.dumps(after.document(), allow_nan=False)
-    with pytest.raises(StoreError, match="no prediction with model=nobody role=shadow"):
+    with pytest.raises(StoreError, match=r"no predictions found \(selection: model=nobody role=shadow"):
         joins.shadow(served.store, Selection(model="nobody"))
 
 
@@ -252,7 +252,7 @@ def test_an_export_without_a_profile_takes_the_kinds_of_the_events(served: Serve
     done = export.export(served.store, selection, tmp_path / "a.parquet", now=NOW)
     assert done.rows == EVENTS
     assert pd.read_parquet(tmp_path / "a.parquet")["income"].tolist()[0] == 50000.0
-    with pytest.raises(StoreError, match="no prediction with model=nobody"):
+    with pytest.raises(StoreError, match=r"no predictions found \(selection: model=nobody"):
         export.export(served.store, Selection(model="nobody"), tmp_path / "b.parquet", now=NOW)
     with pytest.raises(ValueError, match="cannot leave out odd"):
         export.export(served.store, selection, tmp_path / "b.parquet", now=NOW, leave_out=["odd"])
@@ -272,7 +272,7 @@ def test_samples_are_selected_and_drawn(served: Served) -> None:
     assert samples.values_of(served.store, base, "home") == ["RENT", "Castle"]
     with pytest.raises(ValueError, match="'soon': write name=value"):
         Selection.parse("soon", now=NOW)
-    with pytest.raises(StoreError, match="no prediction with model=nobody"):
+    with pytest.raises(StoreError, match=r"no predictions found \(selection: model=nobody"):
         samples.read(served.store, Selection(model="nobody"))
 
 

@@ -208,7 +208,7 @@ def test_events_without_a_partner_are_a_join_miss(reference: pd.DataFrame) -> No
 
 def test_errors_name_the_columns(reference: pd.DataFrame) -> None:
     with pytest.raises(
-        ValueError, match=r"the recomputed features have no column 'id' to join by; there are @event.id"
+        ValueError, match=r"the recomputed features have no column 'id' to join on; there are @event.id"
     ):
         find_skew(reference, reference, key="@event.id", recomputed_key="id")
     with pytest.raises(

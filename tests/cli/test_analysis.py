@@ -65,7 +65,10 @@ def test_compare(call: Call) -> None:
     shadow = json.loads(call("compare", "--role", "shadow", *STORE, "--json", code=1).stdout)["shadow"][0]
     assert (shadow["requests"], shadow["difference"]["mean"]) == (300, -0.5)
     assert "no such file" in call("compare", "nothing.csv", "x", code=2).stderr
-    assert "no prediction with" in call("compare", "version=9", "version=1", *STORE, code=2).stderr
+    assert (
+        "no predictions found (selection: model="
+        in call("compare", "version=9", "version=1", *STORE, code=2).stderr
+    )
 
 
 def test_compare_without_rows_has_an_exit_code_of_its_own(
@@ -128,7 +131,7 @@ def test_compare_names_the_slice_in_which_a_shadow_differs(
 
 
 def test_skew(call: Call) -> None:
-    found = json.loads(call("skew", "again.parquet", *STORE, "--json", "--record", code=1).stdout)
+    found = json.loads(call("skew", "again.parquet", *STORE, "--json", "--save", code=1).stdout)
     worst = found["features"][0]
     assert (worst["name"], worst["cause"]["name"], found["ok"]) == ("income", "unit", False)
     assert "percent or cents" in call("skew", "again.parquet", *STORE, code=1).stdout
@@ -166,18 +169,18 @@ def test_labels(call: Call) -> None:
 
 def test_export_and_scorecard(call: Call) -> None:
     call("labels", "ingest", "labels.csv", *STORE)
-    done = json.loads(call("export", "--to", "out.parquet", *STORE, "--leave-out", "shadow", "--json").stdout)
+    done = json.loads(call("export", "--out", "out.parquet", *STORE, "--exclude", "shadow", "--json").stdout)
     assert (done["rows"], done["marks"]["shadow"]["share"]) == (300, 0.5)
     assert len(pd.read_parquet("out.parquet")) == 300
-    assert "give a file named" in call("export", "--to", "out.txt", *STORE, code=2).stderr
+    assert "give a file named" in call("export", "--out", "out.txt", *STORE, code=2).stderr
     state = Path("store/.watch-state/watches")
     state.mkdir(parents=True)
     for name in ("stale-model", "quality-regression"):
         (state / f"{name}.json").write_text(
             json.dumps({"last_scheduled": "2018-03-01T00:00:00Z", "incidents": []})
         )
-    as_of = ("--now", "2018-03-04T00:00:00Z", "--recent", "60d")
+    as_of = ("--now", "2018-03-04T00:00:00Z", "--since", "60d")
     made = json.loads(call("scorecard", *STORE, *as_of, "--json").stdout)
     assert [one["status"] for one in made["monitors"]][3] == "partly" or made["monitors"][3]["score"] == 1
     assert made["monitors"][6]["evidence"][0] == "quality-regression ran last at 2018-03-01 00:00 UTC"
-    assert call("scorecard", *STORE, *as_of, "--least", "7", code=1).stdout.count("→") > 5
+    assert call("scorecard", *STORE, *as_of, "--min-score", "7", code=1).stdout.count("→") > 5

@@ -144,13 +144,16 @@ def test_a_cluster_without_events_is_not_all_well(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["watch", "run", "--once", "--dry-run"], "--store FOLDER, or --elasticsearch URL"),
+        (["watch", "run", "--once", "--dry-run"], "--store PATH, or --elasticsearch URL"),
         (["watch", "run", "--once", "--store", ".", "--elasticsearch", "http://h"], "not both"),
-        (["watch", "backtest"], "--store FOLDER, or --elasticsearch URL"),
+        (["watch", "backtest"], "--store PATH, or --elasticsearch URL"),
         (["watch", "backtest", "x", "--elasticsearch", "http://h"], "either files or a store"),
         (["index", "x", "--store", "s", "--elasticsearch", "http://h"], "not both"),
-        (["index", "x"], "--store FOLDER, or --elasticsearch URL"),
-        (["index", "x", "--elasticsearch", "h:9200"], "no URL such as"),
+        (["index", "x"], "--store PATH, or --elasticsearch URL"),
+        (
+            ["index", "x", "--elasticsearch", "h:9200"],
+            "--elasticsearch h:9200: not a URL",
+        ),
         (["watch", "backtest", "--elasticsearch", "http://127.0.0.1:9"], "no answer"),
     ],
 )

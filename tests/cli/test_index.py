@@ -70,7 +70,7 @@ def test_foreign_events_are_checked_and_refused_ones_are_kept(desk: Path, inputs
     [
         ("index nowhere --store store", "nowhere: no such file"),
         ("index empty --store store", "a folder without *.jsonl"),
-        ("index events.jsonl --store store --profile nope.json", "nope.json: cannot be read"),
+        ("index events.jsonl --store store --profile nope.json", "nope.json: no such file"),
         ("watch run --once --store nowhere", "nowhere: no such folder"),
     ],
 )
@@ -132,14 +132,14 @@ LABELS = "id{0}outcome\n" + "r{0}1\n" * 300
         (
             LABELS.format(","),
             "",
-            "has no column 'actual'; columns: id, outcome; say which it is with --actual",
+            "there is no column 'actual'; columns: id, outcome; name that of the actual values with --actual",
         ),
         (
             LABELS.format(";"),
             "--actual outcome",
             "has neither 'request_id' nor 'event_id'; columns: id, outcome",
         ),
-        ("<html>\n" * 40, "", "has no column 'actual'; columns: <html>"),
+        ("<html>\n" * 40, "", "there is no column 'actual'; columns: <html>"),
     ],
 )
 def test_a_file_that_holds_no_labels_is_refused_at_once(

@@ -92,15 +92,15 @@ def test_it_is_shown_published_and_undone(folder: Path, profile: profiles.Profil
     arguments = ("--model", profile.model, "--store", str(folder))
     before = variation_of(folder, profile)
     shown = invoke(*arguments, "-o", str(tmp_path / "p.json"))
-    assert "nothing is published" in shown.output
-    assert "no incident is left out" in shown.output
+    assert "nothing was published" in shown.output
+    assert "no incident is excluded" in shown.output
     assert "shift" in shown.output
     assert variation_of(folder, profile) == before
     written = profiles.load(tmp_path / "p.json")
     assert written.variation is not None
     assert written.variation.source == "learned"
     assert written.id != profile.id
-    assert "published\n" in invoke(*arguments, "--publish", "--by", "ada").output
+    assert "published\n" in invoke(*arguments, "--publish", "--user", "ada").output
     after = variation_of(folder, profile)
     assert after["source"] == "learned"
     with EmbeddedStore(folder, read_only=True) as store:
@@ -135,7 +135,7 @@ def test_incidents_of_the_state_are_left_out(folder: Path, profile: profiles.Pro
     output = invoke("--model", profile.model, "--store", str(folder)).output
     assert "x: 28% of the time is left out" in output
     assert "home: " not in output
-    assert "no incident is left out" not in output
+    assert "no incident is excluded" not in output
 
 
 def test_too_little_and_no_profile(tmp_path: Path, profile: profiles.Profile) -> None:
@@ -146,7 +146,7 @@ def test_too_little_and_no_profile(tmp_path: Path, profile: profiles.Profile) ->
     profiles.save(profile, tmp_path / "p.json")
     with_file = (*arguments, "--profile", str(tmp_path / "p.json"))
     assert "at least 7 days" in invoke(*with_file, code=2).output
-    assert "is not published here" in invoke(*with_file, "--publish", code=2).output
+    assert "no profile of this version is published here" in invoke(*with_file, "--publish", code=2).output
 
 
 def test_a_backtest_uses_what_was_known_at_the_tick(folder: Path, profile: profiles.Profile) -> None:
@@ -190,7 +190,7 @@ def test_a_file_of_what_was_learned_later_falls_back_to_the_default(
 
 def test_the_runner_says_for_which_models_it_is_careful(folder: Path, profile: profiles.Profile) -> None:
     command = ["watch", "run", "--once", "--dry-run", "--store", str(folder), "--now", NOW.isoformat()]
-    careful = f"`logging-lib profile learn` knows better: {profile.model} 1"
+    careful = f"`logging-lib profile learn` runs: {profile.model} 1"
     assert careful in CliRunner().invoke(app, command).stderr
     invoke("--model", profile.model, "--store", str(folder), "--publish")
     assert "still careful" not in CliRunner().invoke(app, command).stderr

@@ -42,7 +42,7 @@ def test_build_writes_what_kibana_imports(server: fake_kibana.Server, profile: P
     said = call("build", "--profile", "profile.json", "-o", "out").stdout
     files = sorted(Path("out").iterdir())
     assert [file.name.rpartition("-")[0] for file in files] == ["logging-lib-model-loans-1", "logging"]
-    assert f"{files[0]}: 1 dashboards, {5 + 2 + 2 * len(profile.features)} panels" in said
+    assert f"{files[0]}: 1 dashboard, {5 + 2 + 2 * len(profile.features)} panels" in said
     assert validate.check_ndjson(files[1].read_text()) == []
     assert "profile.json" in call("build", "--profile", "nothing/profile.json", code=2).stderr
 
@@ -53,7 +53,7 @@ def test_own_specs_make_own_dashboards(server: fake_kibana.Server) -> None:
         "title: Mine\npanels:\n- {title: All, chart: metric, metric: count}\n- {title: Newest, chart: events, "
         "columns: ['@timestamp', ml.model.name]}\n"
     )
-    assert "1 dashboards, 2 panels" in call("build", "--specs", "specs").stdout
+    assert "1 dashboard, 2 panels" in call("build", "--specs", "specs").stdout
     assert "4 of 4 objects imported" in call("import", "--specs", "specs").stdout
     assert ("dashboard", "logging-lib-mine") in server.spaces["default"]
     Path("specs/mine.yml").write_text("title: Mine\npanels:\n- {title: All, chart: metric, metric: cuont}\n")
@@ -86,30 +86,32 @@ def test_an_edited_dashboard_is_refused_and_shown(server: fake_kibana.Server) ->
     assert "\x1b" not in said
     call("import", "--space", "team-a", "--new-copies")
     assert fleet in server.spaces["team-a"].values()
-    call("import", "--space", "team-a", "--overwrite")
+    call("import", "--space", "team-a", "--force")
     call("diff", "--space", "team-a")
 
 
 def test_what_was_exported_can_be_imported_elsewhere(server: fake_kibana.Server) -> None:
-    assert "nothing of ours in this space" in call("export", "all.ndjson", code=2).stderr
+    assert (
+        "this space has no dashboards of logging_lib" in call("export", "--out", "all.ndjson", code=2).stderr
+    )
     call("import")
-    assert "all.ndjson: 15 objects" in call("export", "all.ndjson").stdout
-    call("export", "one.ndjson", "--id", "logging-lib-inputs")
-    assert "not.there" in call("export", "x.ndjson", "--id", "not.there", code=2).stderr
+    assert "all.ndjson: 15 objects" in call("export", "--out", "all.ndjson").stdout
+    call("export", "-o", "one.ndjson", "--id", "logging-lib-inputs")
+    assert "not.there" in call("export", "-o", "x.ndjson", "--id", "not.there", code=2).stderr
     assert "15 of 15 objects imported" in call("import", "all.ndjson", "--space", "team-a").stdout
     said = call("import", "all.ndjson", "--space", "team-a", code=1).stderr
     assert (
         "not imported: dashboard logging-lib-fleet (ML 1 · Fleet: every model at a glance): is there already"
         in said
     )
-    assert "15 of 15" in call("import", "all.ndjson", "--space", "team-a", "--overwrite").stdout
+    assert "15 of 15" in call("import", "all.ndjson", "--space", "team-a", "--force").stdout
 
 
 def test_a_file_that_kibana_would_not_take_is_refused(server: fake_kibana.Server) -> None:
     for text, says in (
-        ("", "holds no saved objects"),
-        ("{", "bad.ndjson:1: is no JSON"),
-        ("\n[1]", "bad.ndjson:2: is no saved object"),
+        ("", "this file has no saved objects"),
+        ("{", "bad.ndjson:1: not JSON"),
+        ("\n[1]", "bad.ndjson:2: not a saved object"),
         ('{"type": "tag", "id": "x", "attributes": {}, "references": [], "coreMigrationVersion": "10.2.0"}',
          "tag x was exported by a Kibana of 10.2.0 or later, this Kibana is 9.1.2: upgrade it"),
         ('{"type": "tag", "id": "x", "attributes": {}, "references": [], "typeMigrationVersion": "11.0.0"}',
@@ -117,7 +119,7 @@ def test_a_file_that_kibana_would_not_take_is_refused(server: fake_kibana.Server
     ):  # fmt: skip
         Path("bad.ndjson").write_text(text)
         assert says in call("import", "bad.ndjson", code=2).stderr
-    assert "not both" in call("import", "--overwrite", "--new-copies", code=2).stderr
+    assert "not both" in call("import", "--force", "--new-copies", code=2).stderr
     assert not server.spaces["default"]
 
 
@@ -138,5 +140,5 @@ def test_without_a_kibana_the_message_names_what_to_set(monkeypatch: pytest.Monk
     monkeypatch.delenv(f"{PREFIX}URL", raising=False)
     assert "LOGGING_LIB_KIBANA_URL, such as https://localhost:5601" in call("list", code=2).stderr
     said = call("import", "--kibana", "https://me:secret@kibana", code=2).stderr
-    assert "leave user and password out of it" in said
+    assert "leave user and password out of the URL" in said
     assert "secret" not in said

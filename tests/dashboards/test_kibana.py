@@ -57,7 +57,7 @@ def test_a_space_is_part_of_the_address(server: fake_kibana.Server, wanted: list
         pytest.raises(KibanaError, match="such a space"),
     ):
         client.import_objects(wanted)
-    with pytest.raises(StoreError, match="no id of a space"):
+    with pytest.raises(StoreError, match="not the id of a space"):
         Kibana(ConnectionSettings(server.url), space="../other")
 
 
@@ -68,7 +68,7 @@ def test_a_conflict_is_explained_and_nothing_is_touched(
     before = dict(server.spaces["default"])
     made = client.import_objects(wanted)
     assert (made.taken, made.conflicts) == (0, len(wanted))
-    assert "is there already; --overwrite replaces it, --new-copies adds another" in made.refused[0]
+    assert "is there already; --force replaces it, --new-copies adds another" in made.refused[0]
     assert server.spaces["default"] == before
     assert client.import_objects(wanted, new_copies=True).taken == len(wanted)
     assert len(server.spaces["default"]) == 2 * len(wanted)
@@ -118,7 +118,7 @@ def test_an_export_has_all_that_is_referred_to(client: Kibana, wanted: list[Any]
         ((429, {}, b"{}"), "429 .*too busy"),
         ((500, {}, b'{"message": "An internal server error occurred"}'), "500 An internal.*Kibana's log"),
         ((503, {}, b"Kibana server is not ready yet"), "503 Kibana server is not ready yet; .*in a minute"),
-        ((200, {}, b"<html><body>Welcome</body></html>"), "no JSON but '<html>.*is that a Kibana"),
+        ((200, {}, b"<html><body>Welcome</body></html>"), "not JSON but '<html>.*is that a Kibana"),
         ((200, {}, b'"ok"'), "the import was answered with 'ok'"),
         ((302, {"location": "/login?next=%2F"}, b""), "leads to /login: a login page"),
         ((500, {}, b'{"message": "a\\u001b[31mb"}'), "500 a\N{REPLACEMENT CHARACTER}"),
@@ -139,7 +139,7 @@ def test_no_kibana_at_all() -> None:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         with (
             Kibana(ConnectionSettings(url)) as client,
-            pytest.raises(KibanaError, match="no answer: is it running"),
+            pytest.raises(KibanaError, match="no answer: Connection refused; is it running"),
         ):
             client.version()
 

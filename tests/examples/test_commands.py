@@ -46,7 +46,7 @@ def test_the_batch_job_logs_one_event_a_row(
     assert missing == loans["annual_income"].isna().tolist()
     assert any(missing)
     status = CliRunner().invoke(app, ["ship", str(spool), "--status"])
-    assert "waiting   503 events" in status.output  # with the start and the last health of process and model
+    assert "waiting    503 events" in status.output  # with the start and the last health of process and model
 
 
 def test_a_sampled_batch_keeps_the_total_and_samples_what_usually_fails(
@@ -109,4 +109,4 @@ def test_the_readme_s_commands_run_in_order(tmp_path: Path, monkeypatch: pytest.
     reader.follow(first)
     reader.follow(Block("examples/README.md", 0, "sh", documented("batch_job")))
     reader.follow(second)
-    assert "waiting   503 events" in reader.output
+    assert "waiting    503 events" in reader.output

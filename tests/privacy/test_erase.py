@@ -78,7 +78,7 @@ def test_a_dry_run_changes_nothing(run: Run, profile: profiles.Profile, inputs: 
     before = {file: file.read_bytes() for file in Path("spool").iterdir()}
     said = run("erase", "spool", "--subject", PERSON).output
     assert "5 events would be erased" in said
-    assert "say --yes" in said
+    assert "give --yes" in said
     assert {file: file.read_bytes() for file in Path("spool").iterdir()} == before
     assert not Path("erasures").exists()
 
@@ -92,7 +92,7 @@ def test_events_labels_and_shadows_go_and_others_stay(
     assert [event["ml"]["request"]["id"] for event in left] == ["req-1", "req-1"]
     log.prediction(inputs, prediction=9.0, request_id="req-3")  # the writer's open file is still its own
     assert events(Path("spool"))[-1]["ml"]["request"]["id"] == "req-3"
-    assert "nothing of this subject" in run("erase", "spool", "--subject", PERSON, "--yes").output
+    assert "nothing of this person" in run("erase", "spool", "--subject", PERSON, "--yes").output
 
 
 def test_the_shipper_goes_on_where_it_was(
@@ -143,7 +143,7 @@ def test_the_record_has_the_hash_and_no_text(
     # A label that comes a month later names the event by id and nobody by name: the record still knows it.
     late = {"event": {"dataset": "ml.label", "id": "l"}, "ml": {"prediction": {"id": record["events"][0]}}}
     Path("late.jsonl").write_text(json.dumps(late) + "\n")
-    assert "1 events erased" in run("erase", "late.jsonl", "--subject", PERSON, "--yes").output
+    assert "1 event erased" in run("erase", "late.jsonl", "--subject", PERSON, "--yes").output
     run("erase", "late.jsonl", "--subject", "someone", "--record", str(file), code=2)
 
 
@@ -263,7 +263,7 @@ def test_a_run_that_was_stopped_within_a_line_is_finished(
 
 def test_wrong_input_is_said_with_its_remedy(run: Run) -> None:
     assert "--subject" in run("erase", "spool", code=2).output
-    assert "say where" in run("erase", "--subject", PERSON, code=2).output
+    assert "say where to erase" in run("erase", "--subject", PERSON, code=2).output
     assert "no such file" in run("erase", "nowhere", "--subject", PERSON, code=2).output
     Path("x.json").write_text("{}")
     assert "no record" in run("erase", ".", "--subject", PERSON, "--record", "x.json", code=2).output
@@ -491,7 +491,7 @@ def test_an_export_loses_the_rows_as_parquet_does(run: Run, inputs: dict[str, An
     for number, subject in enumerate((PERSON, "customer-77")):
         log.prediction({**inputs, "iban": f"IBAN-{number}"}, 1.0, event_id=f"event-{number}", subject=subject)
     run("index", "spool", "--store", "store")
-    run("export", "--store", "store", "--model", "loans", "--to", "rows.csv")
+    run("export", "--store", "store", "--model", "loans", "--out", "rows.csv")
     assert "IBAN-0" in Path("rows.csv").read_text()
     run("erase", "spool", "rows.csv", "--subject", PERSON, "--yes")
     left = Path("rows.csv").read_text()

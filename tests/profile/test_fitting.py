@@ -139,7 +139,7 @@ def test_data_without_a_feature_are_refused() -> None:
 
 
 def test_a_named_column_that_is_not_there_is_refused_with_its_neighbors() -> None:
-    with pytest.raises(profiles.ProfileError, match="target column 'z' is not in the data; columns: x, y"):
+    with pytest.raises(profiles.ProfileError, match="target column 'z' is not in the data; columns: x and y"):
         profiles.fit(pd.DataFrame({"x": [1], "y": [2]}), model="m", version="1", target="z")
 
 

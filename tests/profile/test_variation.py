@@ -398,7 +398,7 @@ def fit_by_command(folder: Path, frame: pd.DataFrame, *options: str) -> tuple[in
 def test_a_time_zone_that_is_none_is_named_with_the_likely_one(tmp_path: Path) -> None:
     code, said = fit_by_command(tmp_path, make_frame(2), "--time", "at", "--timezone", "Europe/Berln")
     assert code == 2
-    assert "--timezone: 'Europe/Berln' is no time zone; did you mean Europe/Berlin?" in said
+    assert "--timezone: 'Europe/Berln' is not a time zone; did you mean 'Europe/Berlin'?" in said
     with pytest.raises(profiles.ProfileError, match="did you mean Europe/Berlin"):
         fit(make_frame(2), timezone="Europe/Berln")
 

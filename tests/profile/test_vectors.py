@@ -327,7 +327,7 @@ def test_moved_embeddings_are_found_by_the_watches(served: Path) -> None:
     assert compared.exit_code == 1
     assert {"embedding:norm", "embedding:cosine"} <= set(json.loads(compared.stdout)["differing"])
     for name in ("log.parquet", "log.csv"):
-        exported = CliRunner().invoke(app, ["export", "last=3650d", "--to", name, "--store", "store"])
+        exported = CliRunner().invoke(app, ["export", "last=3650d", "--out", name, "--store", "store"])
         assert exported.exit_code == 0, exported.output
     refitted = profiles.fit(
         pd.read_parquet("log.parquet")[["embedding", "embedding:norm"]], model="m", version="2"

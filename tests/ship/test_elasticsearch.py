@@ -197,7 +197,7 @@ def test_a_dead_letter_that_is_refused_too_ends_there(
     assert ["strict_dynamic_mapping_exception" in letter["error"]["message"] for letter in letters] == [
         True
     ] * 3
-    assert caplog.messages[0].startswith("3 dead letters are refused, too, and stay in ")
+    assert caplog.messages[0].startswith("3 dead letters refused again, still in ")
     state = load_state(spool.directory)
     assert (state.shipped, state.dead_lettered) == (0, 3)
 
@@ -213,7 +213,7 @@ def test_what_was_refused_is_sent_again_after_the_mapping_is_fixed(
     arguments = ["ship", str(spool.directory), "--replay-dead-letters", "--to", streams.url, "--once"]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
-    assert "3 events are back in the spool" in done.output
+    assert "3 events put back into the spool" in done.output
     assert "3 events shipped" in done.output
     assert streams.ids() == ids
 

@@ -262,15 +262,15 @@ def test_ship_once_and_status(tmp_path: Path, beats: BeatsSink) -> None:
     assert "3 events shipped" in result.output
     assert len(beats.lines) == 3
     text = run(app, ["ship", str(spool.directory), "--status"]).output
-    assert "waiting   0 events, 0.0 MB" in text
-    assert "shipped   3 events" in text
+    assert "waiting    0 events, 0.0 MB" in text
+    assert "shipped    3 events" in text
     spool.close()
 
 
 @pytest.mark.parametrize(
     ("arguments", "said", "code"),
     [
-        (["--to", "ftp://x"], "expected beats://", 2),
+        (["--to", "ftp://x"], "--to ftp://x: unknown scheme; did you mean tcp://x?", 2),
         ([], "--to is missing", 2),
         (["--to", "beats+tls://x", "--ca", "/nowhere.pem"], "No such file", 2),
         (["--to", "beats://127.0.0.1:1", "--once"], "Connection refused", 1),
@@ -299,6 +299,6 @@ def test_a_second_shipper_with_once_says_so(tmp_path: Path, beats: BeatsSink) ->
     os.kill(process.pid, signal.SIGTERM)
     process.wait(300)
     assert result.exit_code == 1
-    assert "another shipper is at work" in result.output
+    assert "another shipper is running on this spool" in result.output
     assert running
     spool.close()

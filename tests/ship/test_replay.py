@@ -221,14 +221,14 @@ def test_the_command(spool: Spool, ship: Make) -> None:
         assert len(dead_letters(spool.directory)) == 3
         result = run(app, ["ship", folder, "--replay-dead-letters"])
         assert result.exit_code == 0
-        assert "2 events are back in the spool" in result.output
+        assert "2 events put back into the spool" in result.output
         assert "dead-letters.jsonl.replayed-" in result.output
-        assert "1 dead letters stay there alone" in result.output
+        assert "1 dead letter not put back" in result.output
         shipper = ship(spool, f"http://127.0.0.1:{sink.port}")
         assert drain(shipper) == 2
         busy = run(app, ["ship", folder, "--replay-dead-letters"])
         assert busy.exit_code == 1
-        assert "another shipper is at work; stop it" in busy.output
+        assert "another shipper is running on this spool; stop it" in busy.output
     missing = run(app, ["ship", f"{folder}/none", "--replay-dead-letters"])
     assert missing.exit_code == 2
     assert "no such folder" in missing.output

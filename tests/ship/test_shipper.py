@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -420,8 +421,9 @@ def test_a_deleted_folder_is_survived(spool: Spool, beats: BeatsSink, ship: Make
 
 @pytest.mark.parametrize(
     ("url", "said"),
-    [("ftp://h", "expected beats://"), ("beats://", "names no host"), ("es://h:9200", "expected beats://"),
-     ("http+tls://h", "expected beats://"), ("es+http://[h", "cannot be read"),
+    [("ftp://h", "ftp://h: unknown scheme; did you mean tcp://h"),
+     ("beats://", "the URL has no host"), ("es://h:9200", "expected beats://"),
+     ("http+tls://h", "did you mean tcp\\+tls://h"), ("es+http://[h", "cannot be read"),
      ("es+https://h?namespace=Prod", "must be in lower case"), ("es+https://h?namespace=", "not empty"),
      ("es+https://h?api_key=x", "LOGGING_LIB_ELASTICSEARCH_API_KEY"),
      ("beats://h?namespace=x", "known are ca, cert and key$"),
@@ -548,3 +550,31 @@ def test_a_folder_that_is_moved_away_is_shipped_no_longer_and_its_successor_is(
     another = ship(spool, f"beats://127.0.0.1:{beats.port}")
     assert not another.reader.lock()
     assert beats.ids() == ["e-0", "e-1", "e-2"]
+
+
+def test_signs_of_life_are_logged_once(
+    spool: Spool, beats: BeatsSink, ship: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Connected, how much was shipped, and that it answers again after an outage: not with each batch."""
+    caplog.set_level(logging.INFO, logger="logging_lib.ship")
+    answers = iter(["ack", "hang_up", *["ack"] * 10])
+    beats.behaviour = lambda lines: next(answers)
+    seconds, waits = 0.0, 0
+
+    def wait(pause: float) -> bool:
+        nonlocal seconds, waits
+        waits, seconds = waits + 1, seconds + 20
+        if waits in (1, 5):
+            fill(spool, 1, first=10 + waits)
+        return waits == 8
+
+    fill(spool, 3)
+    url = f"beats://127.0.0.1:{beats.port}"
+    ship(spool, url, name="beats://h", wait=wait, uniform=lambda: 0.5, monotonic=lambda: seconds).run()
+    texts = [record.message for record in caplog.records]
+    assert texts == [
+        "connected to beats://h",
+        "the receiver closed the connection without acknowledging; the events stay in the spool and are sent again",
+        "beats://h answers again after 20 s and 1 attempt",
+        "4 events shipped from this spool so far",
+    ]

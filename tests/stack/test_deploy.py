@@ -122,7 +122,7 @@ def test_destroy_leaves_what_data_needs_and_what_is_not_ours(deployed: Call, roo
     root.call("PUT", "/_scripts/not-ours", {"script": {"lang": "painless", "source": "return 1"}})
     edit(root, refresh_interval="77s")
     said = deployed("stack", "destroy")
-    assert "nothing was removed; say --yes" in said.stdout
+    assert "nothing was removed; give --yes" in said.stdout
     removed = done(deployed("stack", "destroy", "--yes", "--json"))
     assert removed["index template logs-ml.start"] == "left as it is"
     assert removed["ingest pipeline logs-ml@final"] == "left as it is"

@@ -99,7 +99,7 @@ def test_a_tuned_watch_is_not_overwritten(run: Call, cluster: Cluster) -> None:
 def test_on_basic_watcher_is_left_out_and_that_is_said(run: Call, cluster: Cluster) -> None:
     cluster.license = "basic"
     said = run("stack", "deploy").stdout
-    assert "left out: Watcher: the basic license leaves it out; `logging-lib watch run` does its work" in said
+    assert "skipped: Watcher: the basic license leaves it out; `logging-lib watch run` does its work" in said
     assert cluster.watches() == {}
     assert "match_only_text" in json.dumps(cluster.objects["_component_template", "logs-ml.label@mappings"])
 

@@ -138,9 +138,9 @@ def test_the_command_reports_what_it_did_and_what_is_left(
     assert own.model not in left
     assert left[own.model + "-unknown"] >= 10
     again = call("annotate").stdout
-    assert "0 events have their checks now" in again
-    assert f"events of {own.model}-unknown 1: no profile is published" in again
-    assert "'soon' is no duration" in call("annotate", "--every", "soon", code=2).stderr
+    assert "0 events checked" in again
+    assert f"events of {own.model}-unknown 1 left unchecked: no profile is published" in again
+    assert "--every soon: not a duration" in call("annotate", "--every", "soon", code=2).stderr
 
 
 @pytest.mark.elasticsearch
@@ -172,5 +172,5 @@ def test_following_takes_what_arrives(
     monkeypatch.setattr(command.time, "sleep", sleep)
     said = call("annotate", "--follow", "--every", "5s").stdout
     assert waits == [5.0, 5.0, 5.0]
-    assert said.count("1 events have their checks now") == 2
+    assert said.count("1 event checked") == 2
     assert count(store, stream, {"term": {"ml.check.unseen": "home"}}) == 32

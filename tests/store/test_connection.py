@@ -35,11 +35,14 @@ def test_settings_come_from_the_environment() -> None:
     ("values", "message"),
     [
         ({}, "set LOGGING_LIB_ELASTICSEARCH_URL"),
-        ({"URL": "localhost:9200"}, "'localhost:9200' is no URL such as"),
-        ({"URL": "https://"}, "is no URL"),
-        ({"URL": "https://h:port"}, "is no URL"),
+        (
+            {"URL": "localhost:9200"},
+            "URL=localhost:9200: not a URL such as https.*; did you mean https://localhost",
+        ),
+        ({"URL": "https://"}, "not a URL"),
+        ({"URL": "https://h:port"}, "not a URL"),
         ({"URL": "https://me:secret@h:9200"}, "leave user and password out"),
-        ({"URL": "ftp://me:secret@h"}, "is no URL"),
+        ({"URL": "ftp://me:secret@h"}, "not a URL"),
         ({"URL": URL, "USER": "u"}, "go together"),
         ({"URL": URL, "USER": "u", "PASSWORD": "p", "API_KEY": "k"}, "not both"),
     ],

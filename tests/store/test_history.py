@@ -108,8 +108,8 @@ def test_a_profile_from_history_is_close_to_that_of_training(
         documents.append(normalized.document)
     assert store.index(elastic.new_stream(), documents).failed == ()
     store.refresh()
-    said = call("profile", "fit", "--from-elasticsearch", "--days", "30", "--model", model, "--version", "1")
-    assert "2000 rows, 6 features" in said.stdout
+    said = call("profile", "fit", "--since", "30d", "--model", model, "--version", "1")
+    assert "2,000 rows, 6 features" in said.stdout
     fitted = profiles.load(Path("profile.json"))
     for name, feature in own.features.items():
         assert fitted.features[name].kind == feature.kind, name
@@ -123,9 +123,13 @@ def test_a_profile_from_history_is_close_to_that_of_training(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give either a file or --from-elasticsearch"),
-        (["x.csv", "--from-elasticsearch"], "give either a file or --from-elasticsearch"),
-        (["--from-elasticsearch", "--elasticsearch", "h"], "no URL such as"),
+        ([], "say where the events are"),
+        (["x.csv", "--elasticsearch", "http://h"], "give either a file or --elasticsearch, not both"),
+        (
+            ["--elasticsearch", "h"],
+            "--elasticsearch h: not a URL such as https://localhost:9200; did you mean",
+        ),
+        (["--since", "soon"], "--since soon: neither a time such as"),
     ],
 )
 def test_wrong_options_are_named(arguments: list[str], message: str) -> None:

@@ -84,4 +84,4 @@ def test_the_command_says_what_it_did(call: Call, own: profiles.Profile) -> None
     second = call("profile", "publish", "eight.json").stdout
     assert f"{own.model} 7: not flagged as deployed any more" in second
     assert "not deployed" in call("profile", "publish", "eight.json", "--not-deployed").stdout
-    assert "nope.json: cannot be read" in call("profile", "publish", "nope.json", code=2).stderr
+    assert "nope.json: no such file" in call("profile", "publish", "nope.json", code=2).stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -287,6 +288,7 @@ def test_what_a_killed_runner_left_is_delivered_by_its_successor(opened: Callabl
 
 def test_a_state_that_is_away_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
     """The runner stands by, and works again when it is back; it says so once."""
+    caplog.set_level(logging.INFO, logger="logging_lib.watch")
     from logging_lib.store.port import StoreError
 
     class Away(MemoryState):
@@ -305,6 +307,7 @@ def test_a_state_that_is_away_ends_nothing(caplog: pytest.LogCaptureFixture) -> 
     state.away = False
     settled(one, lambda: bool(outbox.subjects))
     assert outbox.subjects == ["loans: 1 income"]
+    assert sum("the store answers again after " in record.message for record in caplog.records) == 1
 
 
 def test_one_watchs_damaged_state_silences_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -105,7 +105,7 @@ def test_list_and_show(call: Callable[..., Result]) -> None:
     assert row["every"] == "5m"
     assert row["windows"] == ["15m", "1h", "6h", "24h"]
     assert row["false_alarms"] == pytest.approx(1 / BUDGETED, abs=1e-6)
-    assert "at most once in 1d an incident" in call("show", "na-spike").stdout
+    assert "at most once per 1d per incident" in call("show", "na-spike").stdout
     assert json.loads(call("show", "na-spike", "--json").stdout)["metadata"]["title"] == "NA spike"
 
 
@@ -116,11 +116,11 @@ def test_list_says_how_many_false_alarms_there_may_be(call: Callable[..., Result
         watch = json.loads((shipped / f"{name}.json").read_text("utf-8"))
         (tmp_path / f"{own}.json").write_text(json.dumps(watch))
     table = " ".join(call("list").stdout.split())
-    assert "of the shipped watches together: 1 No budget" in table
+    assert "all shipped watches together: 1 No budget" in table
     assert "a limit is passed: dead-letters, dependency-change, model-version, no-traffic" in table
     table = " ".join(call("list", "--watches", tmp_path).stdout.split())
     share = f"{1 / BUDGETED:.3g} Your own watches add: mine {1 / BUDGETED:.6f}"
-    assert f"of the shipped watches together: {share} No budget" in table
+    assert f"all shipped watches together: {share} No budget" in table
     assert "a limit is passed: uptime" in table
 
 
@@ -139,7 +139,7 @@ def test_a_backtest_finds_the_incident_and_is_silent_before(
     assert ONSET < datetime.fromisoformat(alert["time"]) <= ONSET + timedelta(minutes=45)
     only = ("backtest", spool, "--profile", fitted, "--watch", "na-spike", "--every", "30m")
     table = call(*only)
-    assert "1 alert in 11 ticks over 600 events" in table.stdout
+    assert "1 alert, 11 ticks, 600 events" in table.stdout
     assert "not used: 1 not_json, 1 torn" in table.stderr
     quiet = call(*only, "--until", ONSET.isoformat())
     assert "0 alerts" in quiet.stdout
@@ -245,8 +245,8 @@ def test_an_accepted_change_is_expected_until_that_is_undone(
     assert f"{name}  high" in call("incidents", "--store", stored).stdout
     wrong = call("accept", "na-spike/loans/1/other", "--store", stored, "--now", later, code=2)
     assert "give --now" in wrong.output
-    assert "write WATCH/MODEL" in call("accept", "na-spike", "--store", stored, code=2).output
-    more = ("--now", later, "--by", "ada", "--comment", "a new form")
+    assert "not WATCH/MODEL" in call("accept", "na-spike", "--store", stored, code=2).output
+    more = ("--now", later, "--user", "ada", "--comment", "a new form")
     entry = json.loads(call("accept", name, "--store", stored, *more, "--json").stdout)
     listed = json.loads(call("incidents", "--store", stored, "--json").stdout)
     assert listed == {"open": [], "accepted": [entry]}
@@ -255,7 +255,8 @@ def test_an_accepted_change_is_expected_until_that_is_undone(
     assert found("2018-02-01T13:55:00Z") == 0
     mails = len(mail_server.mails)
     assert (
-        "no longer accepted" in call("accept", "--undo", entry["id"], "--store", stored, "--by", "eve").stdout
+        "no longer accepted"
+        in call("accept", "--undo", entry["id"], "--store", stored, "--user", "eve").stdout
     )
     assert found("2018-02-01T13:58:00Z") == 1
     assert len(mail_server.mails) == mails  # the throttle outlives it
@@ -312,27 +313,30 @@ def test_a_failing_watch_ends_with_1(call: Callable[..., Result], stored: Path, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "--store", "STORE", "--dry-run"], "--dry-run, --now and --json are for --once"),
+        (["run", "--store", "STORE", "--dry-run"], "--dry-run, --now and --json need --once"),
         (["run", "--once", "--store", "nowhere", "--dry-run"], "nowhere: no such folder"),
         (["run", "--once", "--store", "STORE"], "no notification channel is configured"),
         (
             ["run", "--once", "--store", "STORE", "--now", "today", "--dry-run"],
-            "--now: 'today' is not an ISO 8601 time",
+            "--now today: not an ISO 8601 time",
         ),
-        (["run", "--once", "--store", "STORE", "--dry-run", "--watch", "x"], "no watch 'x'; there are"),
+        (
+            ["run", "--once", "--store", "STORE", "--dry-run", "--watch", "x"],
+            "x: there is no watch with this id",
+        ),
         (
             ["run", "--once", "--store", "STORE", "--smtp-url", "ftp://x"],
             "LOGGING_LIB_SMTP_URL: write one of",
         ),
         (["run", "--once", "--store", "STORE", "--dry-run", "--state", "SPOOL/a.jsonl"], "is no state"),
         (["run", "--once", "--store", "STORE", "--dry-run", "--profile", "SPOOL/a.jsonl"], "a.jsonl"),
-        (["show", "nope"], "no watch 'nope'; there are"),
+        (["show", "nope"], "nope: there is no watch with this id; there are"),
         (["list", "--watches", "SPOOL"], "there is no *.json"),
         (["list", "--watches", "SPOOL/a.jsonl"], "is not JSON"),
         (["backtest", "nowhere"], "nowhere: no such file"),
-        (["backtest", "SPOOL", "--every", "5"], "--every: '5' is no duration"),
-        (["backtest", "SPOOL", "--every", "1ms"], "--every: must be at least 1s"),
-        (["backtest", "SPOOL", "--since", "x"], "--since: 'x' is not an ISO 8601 time"),
+        (["backtest", "SPOOL", "--every", "5"], "--every 5: not a duration"),
+        (["backtest", "SPOOL", "--every", "1ms"], "--every 1ms: must be at least 1s"),
+        (["backtest", "SPOOL", "--since", "x"], "--since x: neither a time such as"),
         (["backtest", "EMPTY"], "no event was read"),
     ],
 )

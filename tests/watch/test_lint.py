@@ -208,7 +208,7 @@ def test_the_command(tmp_path: Path) -> None:
         json.dumps({**GOOD, "metadata": {**GOOD["metadata"], "token": "abc"}})
     )
     result = run.invoke(app, ["watch", "lint", str(tmp_path)])
-    assert (result.exit_code, result.output.splitlines()[-1]) == (0, "0 errors, 1 warnings")
+    assert (result.exit_code, result.output.splitlines()[-1]) == (0, "0 errors, 1 warning")
     (tmp_path / "bad.json").write_text('{"trigger": {}}')
     result = run.invoke(app, ["watch", "lint", str(tmp_path), "--json"])
     assert result.exit_code == 1

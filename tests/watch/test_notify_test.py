@@ -36,14 +36,14 @@ def call(monkeypatch: pytest.MonkeyPatch) -> Call:
 
 def test_a_mail(call: Call, mail_server: MailServer) -> None:
     """The server's own words come back."""
-    result = call("--to", "email", "--recipient", "Team <a@x.org>, b@x.org", SMTP_URL=mail_server.url)
+    result = call("--channel", "email", "--recipient", "Team <a@x.org>, b@x.org", SMTP_URL=mail_server.url)
     assert result.stdout == "email: delivered; the server answered: 250 OK\n"
     (mail,) = mail_server.mails
     assert mail["Subject"] == SUBJECT
     assert mail_server.envelopes == [["a@x.org", "b@x.org"]]
     assert "logging-lib watch notify-test" in mail_server.bodies()[0]
     mail_server.refuse = {"a@x.org"}
-    refused = call("--to", "email", "--recipient", "a@x.org", code=1)
+    refused = call("--channel", "email", "--recipient", "a@x.org", code=1)
     assert "email: not delivered: the mail server refused a@x.org: 550 no such user" in refused.stderr
 
 
@@ -63,14 +63,14 @@ def test_channels_over_http(call: Call, receiver: Receiver) -> None:
         ("pagerduty", [], '202: {"status":"success"}'),
         ("webhook", ["--recipient", f"{place}/hook?key=1"], "200: ok"),
     ):
-        result = call("--to", channel, *more, **settings)
+        result = call("--channel", channel, *more, **settings)
         assert result.stdout == f"{channel}: delivered; the server answered: {answer}\n"
         assert "[Test] logging-lib" in receiver.requests[-1].body
     assert json.loads(receiver.requests[0].body)["channel"] == "#ml"
     event = json.loads(receiver.requests[2].body)
     assert (event["dedup_key"], event["payload"]["severity"]) == ("logging-lib-notify-test", "info")
     receiver.answers["/slack"] = (404, {}, b"no_service")
-    result = call("--to", "slack", "--json", code=1)
+    result = call("--channel", "slack", "--json", code=1)
     assert json.loads(result.stdout) == {
         "channel": "slack",
         "delivered": False,
@@ -80,11 +80,11 @@ def test_channels_over_http(call: Call, receiver: Receiver) -> None:
 
 def test_the_log_and_the_store(call: Call, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A line, a document."""
-    assert "logging: delivered" in call("--to", "logging").stdout
+    assert "logging: delivered" in call("--channel", "logging").stdout
     assert SUBJECT in caplog.text
     with EmbeddedStore(tmp_path) as store:
         store.index("logs-ml.prediction-default", list(events())[:1])
-    result = call("--to", "index", "--recipient", "ml-notes", "--store", tmp_path)
+    result = call("--channel", "index", "--recipient", "ml-notes", "--store", tmp_path)
     assert "stored 1 document to ml-notes" in result.stdout
     with EmbeddedStore(tmp_path) as store:
         (hit,) = store.search("ml-notes", {"size": 5})["hits"]["hits"]
@@ -94,14 +94,22 @@ def test_the_log_and_the_store(call: Call, tmp_path: Path, caplog: pytest.LogCap
 @pytest.mark.parametrize(
     ("words", "environ", "message"),
     [
-        (["--to", "pigeon"], {}, "--to: 'pigeon': write one of email, slack, teams, pagerduty, webhook"),
-        (["--to", "email"], {}, "the channel email is not configured: set LOGGING_LIB_SMTP_URL"),
-        (["--to", "pagerduty"], {}, "the channel pagerduty is not configured: set LOGGING_LIB_PAGERDUTY_KEY"),
-        (["--to", "index"], {}, "set --store or --elasticsearch"),
-        (["--to", "email"], {"SMTP_URL": "smtp://127.0.0.1:1"}, "name a mail address"),
-        (["--to", "email", "--recipient", "x"], {"SMTP_URL": "smtp://127.0.0.1:1"}, "is no mail address"),
-        (["--to", "email"], {"SMTP_URL": "mail"}, "LOGGING_LIB_SMTP_URL: write one of"),
-        (["--to", "webhook"], {}, "name an address"),
+        (["--channel", "pigeon"], {}, "--channel pigeon: not one of email, slack, teams, pagerduty"),
+        (["--channel", "email"], {}, "the channel email is not configured: set LOGGING_LIB_SMTP_URL"),
+        (
+            ["--channel", "pagerduty"],
+            {},
+            "the channel pagerduty is not configured: set LOGGING_LIB_PAGERDUTY_KEY",
+        ),
+        (["--channel", "index"], {}, "set --store or --elasticsearch"),
+        (["--channel", "email"], {"SMTP_URL": "smtp://127.0.0.1:1"}, "name a mail address"),
+        (
+            ["--channel", "email", "--recipient", "x"],
+            {"SMTP_URL": "smtp://127.0.0.1:1"},
+            "is no mail address",
+        ),
+        (["--channel", "email"], {"SMTP_URL": "mail"}, "LOGGING_LIB_SMTP_URL: write one of"),
+        (["--channel", "webhook"], {}, "name an address"),
     ],
 )
 def test_wrong_input_ends_with_2(call: Call, words: list[str], environ: dict[str, str], message: str) -> None:

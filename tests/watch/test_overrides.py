@@ -50,16 +50,16 @@ def by_id(name: str) -> object:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("na-spike", "write WATCH.KEY=VALUE"),
-        ("na-spike.min_effect", "write WATCH.KEY=VALUE"),
-        ("na.min_effect=1", "no watch has that id; there are dead-letters"),
-        ("na-spike.min_efect=1", "there is no 'min_efect'; there are: title"),
+        ("na-spike", "not WATCH.KEY=VALUE"),
+        ("na-spike.min_effect", "not WATCH.KEY=VALUE"),
+        ("na.min_effect=1", "there is no watch with this id"),
+        ("na-spike.min_efect=1", "there is no 'min_efect'; did you mean 'min_effect'?"),
         ("na-spike.windows.9=1h", "there is no '9'; there are: 0 to 3"),
         ("na-spike.min_effect.x=1", "there is no 'x'; there are: nothing below it"),
-        ("na-spike.min_effect=much", "'much' is no number, such as 0.02"),
-        ("na-spike.min_effect=NaN", "'NaN' is no number"),
-        ("na-spike.min_effect=true", "'true' is no number"),
-        ("na-spike.windows=1h", "'1h' is no list"),
+        ("na-spike.min_effect=much", "'much' is not a number, such as 0.02"),
+        ("na-spike.min_effect=NaN", "'NaN' is not a number"),
+        ("na-spike.min_effect=true", "'true' is not a number"),
+        ("na-spike.windows=1h", "'1h' is not a list"),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused(setting: str, message: str) -> None:

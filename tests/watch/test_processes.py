@@ -127,7 +127,8 @@ def test_killed_between_delivery_and_record(place: list[str], tmp_path: Path) ->
         words = ["run", *map(str, options), "--lease", "1s"]
         # Until the dead one's lease has run out.
         until(
-            lambda: "another run holds" not in CliRunner().invoke(app, words).output, "its lease does not end"
+            lambda: "another runner has" not in CliRunner().invoke(app, words).output,
+            "its lease does not end",
         )
         assert len(server.mails) == 2
         assert CliRunner().invoke(app, words).exit_code == 0
@@ -145,7 +146,7 @@ def test_two_runners_send_once_and_one_takes_over(
     """Within the lease's time of the first one's death."""
     watches = watch_file(tmp_path / "w", throttle="1s")
     options = [*place, "--watches", watches, "--smtp-url", mail_server.url, "--lease", "3s"]
-    options += ["--heartbeat", "", "--digest-over", "0"]
+    options += ["--no-heartbeat", "--digest-over", "0"]
     with running(*options) as first:
         until(lambda: len(mail_server.mails) >= 2, "the first one sends nothing")
         with running(*options) as second:
@@ -177,7 +178,7 @@ def test_a_second_run_on_a_state_that_is_held_is_refused(
         watch_file(tmp_path / "w"),
         "--smtp-url",
         mail_server.url,
-        "--heartbeat",
+        "--namespace",
         "",
     ]
     with running(*options, "--lease", "60s") as first:
@@ -185,7 +186,7 @@ def test_a_second_run_on_a_state_that_is_held_is_refused(
         with running(*options, "--once") as second:
             output, _ = second.communicate(timeout=WAIT_SECONDS)
         assert second.returncode == 2
-        assert "another run holds this state" in output
+        assert "another runner has this state" in output
         first.terminate()
         assert first.wait(WAIT_SECONDS) == 0
         with running(*options, "--once") as third:
@@ -201,7 +202,7 @@ def test_sigterm_ends_it_in_time_though_a_server_hangs(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"smtp://127.0.0.1:{silent.getsockname()[1]}"
         options = ["--store", tmp_path / "store", "--watches", watch_file(tmp_path / "w"), "--smtp-url", url]
-        with running(*options, "--grace", "1") as process:
+        with running(*options, "--grace", "1s") as process:
             silent.settimeout(WAIT_SECONDS)
             connection, _ = silent.accept()
             process.terminate()

@@ -47,7 +47,7 @@ def test_a_store_without_events_is_refused(call: Call, tmp_path: Path, fitted: P
     folder = tmp_path / "made"
     (folder / "ml-profiles").mkdir(parents=True)
     result = call("run", "--once", "--store", folder, "--dry-run", code=2)
-    wanted = f"{folder}: holds no events; index some with: logging-lib index SPOOL --store {folder}"
+    wanted = f"{folder}: this folder has no events; index some: logging-lib index SPOOL --store {folder}"
     assert wanted in result.stderr.replace("\n", " ")
 
 
@@ -141,7 +141,7 @@ def test_busy_ticks_are_ticks_near_arrivals() -> None:
 def test_a_start_after_the_end_is_refused(call: Call, spool: Path) -> None:
     """Instead of one tick at the start."""
     result = call("backtest", spool, "--since", "2018-02-02", "--until", "2018-02-01", code=2)
-    assert "the start 2018-02-02T00:00:00.000Z is after the end" in result.stderr.replace("\n", " ")
+    assert "the start, 2018-02-02 00:00:00 UTC, is after the end" in result.stderr.replace("\n", " ")
 
 
 def test_what_overflows_is_no_time() -> None:
@@ -253,7 +253,7 @@ def test_unwritable_alerts_are_refused_before_anything_is_sent(
     arguments = ("run", "--once", "--store", stored, "--now", AT, "--profile", fitted)
     for place in (tmp_path, tmp_path / "file" / "alerts.jsonl"):
         result = call(*arguments, "--smtp-url", mail_server.url, "--alerts", place, code=2)
-        assert f"--alerts: {place} cannot be written" in result.stderr.replace("\n", " ")
+        assert f"--alerts {place}: cannot be written" in result.stderr.replace("\n", " ")
     assert not mail_server.mails
 
 

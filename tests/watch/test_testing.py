@@ -64,7 +64,7 @@ def test_cases_run_on_elasticsearch_and_leave_nothing_behind(
 
     before = indices()
     right = write(tmp_path)
-    assert "1 cases passed, 0 failed" in call(right, "--elasticsearch", elasticsearch_url, code=0)
+    assert "1 case passed, 0 failed" in call(right, "--elasticsearch", elasticsearch_url, code=0)
     wrong = write(tmp_path, cases=case())
     assert call(wrong, "--elasticsearch", elasticsearch_url, code=1) == call(wrong, code=1)
     assert indices() <= before
@@ -127,7 +127,7 @@ def call(*arguments: object, code: int) -> str:
 
 
 def test_a_case_that_holds_ends_with_0(tmp_path: Path) -> None:
-    assert "1 cases passed, 0 failed" in call(write(tmp_path), code=0)
+    assert "1 case passed, 0 failed" in call(write(tmp_path), code=0)
 
 
 def test_a_finding_that_was_not_expected_is_shown_with_its_line(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_message_that_lacks_a_text_is_shown(tmp_path: Path) -> None:
 
 def test_metadata_of_a_case_replace_those_of_the_watch(tmp_path: Path) -> None:
     changed = case(metadata={"min_effect": 0.9})
-    assert "1 cases passed" in call(write(tmp_path, cases=changed), code=0)
+    assert "1 case passed" in call(write(tmp_path, cases=changed), code=0)
     assert "has no 'min_efect'" in call(write(tmp_path, cases=case(metadata={"min_efect": 1})), code=2)
 
 

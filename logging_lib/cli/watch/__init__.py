@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import typer
-
+from logging_lib.cli.command_line import App
 from logging_lib.cli.watch import accept, backtest, files, incidents, notify_test, run
 
-app = typer.Typer(help="Evaluate watches and alert, without a license.", no_args_is_help=True)
+app = App(help="Evaluate watches and alert, without a license.", no_args_is_help=True)
 app.command("list")(files.list_)
 app.command()(files.show)
 app.command()(run.run)

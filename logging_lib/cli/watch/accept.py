@@ -14,7 +14,7 @@ from logging_lib.cli import options, output
 from logging_lib.cli.options import UsageError, instant
 from logging_lib.cli.output import console, safe
 from logging_lib.cli.watch import watch_options
-from logging_lib.cli.watch.watch_options import JsonOption, WatchesOption, lines_safe, print_json, user
+from logging_lib.cli.watch.watch_options import JsonOption, lines_safe, print_json
 from logging_lib.store.port import Store
 from logging_lib.store.profiles import find_document, list_accepted, write_document
 from logging_lib.watch import acceptances
@@ -23,16 +23,14 @@ from logging_lib.watch.evaluate import evaluate, run_dependencies
 from logging_lib.watch.incidents import Key
 from logging_lib.watch.state.base import WatchState, manual_record
 
-NowOption = Annotated[str | None, typer.Option(help="As of this ISO time. Default: now.")]
-
 
 def list_incidents(
     store: options.StoreOption = None,
     elasticsearch: options.ElasticsearchOption = None,
-    state: watch_options.StateOption = None,
+    state: options.StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the open incidents, each by the name that `accept` takes, and the changes that were accepted.
+    """List the open incidents, each by the name that `watch accept` takes, and the changes that were accepted.
 
     Example: logging-lib watch incidents --store build/store
     """
@@ -75,23 +73,28 @@ def list_incidents(
 def accept(
     incident: Annotated[
         str,
-        typer.Argument(metavar="INCIDENT", help="As `incidents` shows it; with --undo the acceptance's id."),
+        typer.Argument(
+            metavar="INCIDENT",
+            help="Name of the incident, as `watch incidents` prints it; with --undo the acceptance's id.",
+        ),
     ],
-    undo: Annotated[bool, typer.Option("--undo", help="Expect again what was expected before.")] = False,
-    comment: Annotated[str, typer.Option(help="Why; kept beside it.")] = "",
-    by: Annotated[str | None, typer.Option(help="Who accepts it. Default: you.")] = None,
-    watches: WatchesOption = None,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Undo the acceptance: expect again what was expected before.")
+    ] = False,
+    comment: Annotated[str, typer.Option(metavar="TEXT", help="Reason, for the history.")] = "",
+    user: options.UserOption = None,
+    watches: options.WatchesOption = None,
     store: options.StoreOption = None,
     elasticsearch: options.ElasticsearchOption = None,
-    state: watch_options.StateOption = None,
-    now: NowOption = None,
+    state: options.StateOption = None,
+    now: options.NowOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Accept a change: what the watch finds now is expected from now on, and a further change is found.
+    """Accept a change: what the watch finds now is expected from now on, and only a further change is found.
 
-    The rates and shares of now take the place of training's in the profile's document, beside who accepted them and
-    when. The incident is resolved, and nobody is notified of that. --undo puts the old ones back. Exit code 2: the
-    watch does not find it, it compares with no profile, or there is no such acceptance.
+    The present rates and shares replace those of training in the profile's document, with who accepted them and
+    when. The incident is resolved without a notification. --undo restores the old ones. Exit code 2: the watch does
+    not find it, it does not compare with a profile, or there is no such acceptance.
 
     Example: logging-lib watch accept input-drift/loans/3/homeownership --store build/store
     """
@@ -100,7 +103,7 @@ def accept(
         opened = options.choose(store, elasticsearch, read_only=False)
         stack.callback(opened.close)
         states = watch_options.open_state(store, elasticsearch, state)
-        who = by or user()
+        who = user or watch_options.user()
         if undo:
             entry = _undo(opened, incident)
         else:
@@ -146,7 +149,7 @@ def _parse(name: str) -> tuple[str, Key]:
     parts = [part.replace("%2F", "/") for part in name.split("/")]
     if len(parts) != 4:
         raise UsageError(
-            f"{name!r:.200}: write WATCH/MODEL/VERSION/FEATURE, as `logging-lib watch incidents` does"
+            f"{name:.200}: not WATCH/MODEL/VERSION/FEATURE, as `logging-lib watch incidents` prints it"
         )
     return parts[0], Key(*parts[1:])
 
@@ -160,5 +163,5 @@ def _undo(store: Store, acceptance_id: str) -> dict[str, Any]:
                 write_document(store, changed)
             return entry
     raise acceptances.AcceptanceError(
-        f"{acceptance_id}: no such acceptance; `logging-lib watch incidents` lists them"
+        f"{acceptance_id}: there is no such acceptance; `logging-lib watch incidents` lists them"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import sys
+import os
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,12 +17,10 @@ from logging_lib import profile
 from logging_lib._util.formatting import format_count
 from logging_lib._util.times import format_instant
 from logging_lib.cli import options, output
-from logging_lib.cli.options import UsageError, duration, instant
+from logging_lib.cli.options import UsageError, duration
 from logging_lib.cli.output import console, safe
 from logging_lib.cli.watch.watch_options import (
     JsonOption,
-    ProfilesOption,
-    WatchesOption,
     format_skipped,
     load,
     pick,
@@ -39,43 +37,48 @@ from logging_lib.watch.backtest.history import EventHistory, list_event_indices
 from logging_lib.watch.backtest.page import Changes, render_page
 from logging_lib.watch.model import Watch
 from logging_lib.watch.overrides import apply_overrides, compare_metadata
-from logging_lib.watch.templating import Medium
 
 
 def backtest_(
     events: Annotated[
         list[Path] | None,
-        typer.Argument(help="Files or folders of JSON lines (spools); or none, with a store."),
+        typer.Argument(
+            metavar="EVENTS",
+            help="Spools, or other files and folders of JSON lines. Default: the events of the store.",
+            show_default=False,
+        ),
     ] = None,
-    store: Annotated[Path | None, typer.Option(help="Replay the events of this embedded store.")] = None,
+    store: options.StoreOption = None,
     elasticsearch: options.ElasticsearchOption = None,
-    watches: WatchesOption = None,
-    profiles: ProfilesOption = None,
-    every: Annotated[str, typer.Option(help="The time between ticks.")] = "5m",
-    only: Annotated[list[str] | None, typer.Option("--watch", help="Only this watch id; repeatable.")] = None,
-    start: Annotated[
-        str | None,
-        typer.Option("--since", "--start", help="From this ISO time on. Default: the first prediction."),
+    watches: options.WatchesOption = None,
+    profiles: options.ProfilesOption = None,
+    every: Annotated[
+        str, typer.Option(metavar="DURATION", help="Time between two replayed runs of the watches.")
+    ] = "5m",
+    only: Annotated[
+        list[str] | None, typer.Option("--watch", metavar="WATCH", help="Replay only this watch; repeatable.")
     ] = None,
-    end: Annotated[
-        str | None,
-        typer.Option("--until", "--end", help="Until this ISO time. Default: the last prediction."),
-    ] = None,
+    start: options.SinceOption = None,
+    end: options.UntilOption = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="What if: WATCH.KEY=VALUE, such as na-spike.min_effect=0.05; repeatable."),
+        typer.Option(
+            "--set",
+            metavar="WATCH.KEY=VALUE",
+            help="Also replay with this setting, such as na-spike.min_effect=0.05; repeatable.",
+        ),
     ] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a page with the timeline to this file.")] = None,
+    html: options.HtmlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Replay history on the events' own clock and print what would have fired.
+    """Replay history on the events' own clock, and print the alerts that the watches would have raised.
 
-    With --set the watches that it changes run a second time, and both results are shown.
-    Exit code 1: a watch failed, or nothing could be evaluated; 2: wrong input.
+    With --set, the watches that it changes are replayed a second time, and both results are printed. Exit code 1: a
+    watch failed, or nothing could be evaluated; 2: wrong input.
 
     Example: logging-lib watch backtest spool --profile profile.json --every 5m
     """
-    with output.handle_errors():
+    with output.handle_errors(), output.progress("Replaying"):
         selected_watches = load(watches)
         if only:
             selected_watches = pick(selected_watches, only)
@@ -96,12 +99,12 @@ def backtest_(
             if arrivals.first is None or arrivals.last is None:
                 where = ", ".join(map(str, events)) if events else "the store"
                 raise UsageError(f"no event was read from {where}{_list_refused(load_summary)}")
-            begin = instant(start, "--since") if start else arrivals.first
-            until = instant(end, "--until") if end else arrivals.last
+            begin = options.past(start, "--since", datetime.now(UTC)) if start else arrivals.first
+            until = options.past(end, "--until", datetime.now(UTC)) if end else arrivals.last
             if begin > until:
                 raise UsageError(
-                    f"nothing to replay: the start {format_instant(begin)} is after the end "
-                    f"{format_instant(until)}; see --since and --until"
+                    f"nothing to replay: the start, {begin:%Y-%m-%d %H:%M:%S} UTC, is after the end, "
+                    f"{until:%Y-%m-%d %H:%M:%S} UTC; see --since and --until"
                 )
 
             def run(watches: list[Watch]) -> Backtest:
@@ -147,7 +150,7 @@ def backtest_(
     else:
         _print_timeline(result, load_summary)
         for note in notes:
-            print(note)
+            output.note(note)
         if what_if is not None:
             _print_what_if(result, what_if, metadata_changes)
     raise typer.Exit(0 if result.ok and (what_if is None or what_if.ok) else 1)
@@ -161,7 +164,8 @@ def _open_history(
     stack: contextlib.ExitStack,
 ) -> tuple[Store, loading.LoadSummary | None]:
     """What a backtest replays: files, normalized into a store of its own, or a store as it is."""
-    if events and (directory is not None or url is not None):
+    is_typed = directory is not None and str(directory) != os.environ.get("LOGGING_LIB_STORE")
+    if events and (is_typed or url is not None):
         raise UsageError("give either files or a store, not both")
     if not events:
         replay_store = options.choose(directory, url, read_only=True)
@@ -195,7 +199,7 @@ def _write_page(file: Path, text: str) -> None:
     try:
         file.write_text(text, "utf-8")
     except OSError as error:
-        raise UsageError(f"--html: {file}: cannot be written: {error.strerror or error}") from None
+        raise UsageError(f"--html {file}: cannot be written: {error.strerror or error}") from None
 
 
 def _print_timeline(result: Backtest, load_summary: loading.LoadSummary) -> None:
@@ -207,22 +211,22 @@ def _print_timeline(result: Backtest, load_summary: loading.LoadSummary) -> None
     if result.alerts:
         out.print(table)
         out.print(_daily_table(result))
-        out.print(f"a day: of {result.days_with_traffic:.1f} days with predictions")
-    span = f"{format_instant(result.start)} to {format_instant(result.end)}"
+        out.print(f"per day: of {result.days_with_traffic:.1f} days with predictions")
+    span = f"{result.start:%Y-%m-%d %H:%M:%S} to {result.end:%Y-%m-%d %H:%M:%S} UTC"
     print(
-        f"{format_count(len(result.alerts), 'alert')} in {format_count(result.ticks, 'tick')} "
-        f"over {format_count(load_summary.events, 'event')}, {span}"
+        f"{format_count(len(result.alerts), 'alert')}, {format_count(result.ticks, 'tick')}, "
+        f"{format_count(load_summary.events, 'event')}, {span}"
     )
     if load_summary.refused:
-        print(f"not used{_list_refused(load_summary)}", file=sys.stderr)
+        output.warn(f"not used{_list_refused(load_summary)}")
     for skip in result.skipped:
-        print(Medium.HEADER.escape(format_skipped(*skip)), file=sys.stderr)
+        output.warn(format_skipped(*skip))
     for (watch, error), runs in result.failures.items():
-        print(Medium.HEADER.escape(f"{watch}: {runs} runs failed: {error}"), file=sys.stderr)
+        output.warn(f"{watch}: {format_count(runs, 'run')} failed: {error}")
 
 
 def _daily_table(result: Backtest) -> Table:
-    table = Table("watch", "alerts", "a day", "busiest day", box=None, pad_edge=False)
+    table = Table("watch", "alerts", "per day", "busiest day", box=None, pad_edge=False)
     for watch in result.watches:
         days = result.alerts_a_day(watch)
         if any(days):
@@ -239,16 +243,16 @@ def _print_what_if(result: Backtest, what_if: Backtest, metadata_changes: Change
         table.add_row(watch, "alerts", *map(str, counts))
         table.add_row(
             watch,
-            "alerts a day",
+            "alerts per day",
             *(f"{backtest_result.mean_a_day(watch):.2f}" for backtest_result in (result, what_if)),
         )
     out = console()
     out.print("\nWhat if:")
     out.print(table)
     for (watch, error), runs in what_if.failures.items():
-        print(Medium.HEADER.escape(f"{watch}, what if: {runs} runs failed: {error}"), file=sys.stderr)
+        output.warn(f"{watch}, what if: {format_count(runs, 'run')} failed: {error}")
 
 
 def _list_refused(load_summary: loading.LoadSummary) -> str:
-    reasons = ", ".join(f"{count} {reason}" for reason, count in load_summary.refused.most_common())
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in load_summary.refused.most_common())
     return f": {reasons}" if reasons else ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,13 +14,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from logging_lib._util import content
+from logging_lib._util.formatting import format_count
 from logging_lib._util.times import format_duration, format_instant
 from logging_lib.cli import options, output
 from logging_lib.cli.output import console
 from logging_lib.cli.watch import watch_options
 from logging_lib.cli.watch.watch_options import (
     JsonOption,
-    WatchesOption,
     lines_safe,
     load,
     load_accepted,
@@ -44,19 +43,18 @@ if TYPE_CHECKING:
 
 
 def list_(
-    watches: WatchesOption = None,
+    watches: options.WatchesOption = None,
     as_json: JsonOption = False,
     store: options.StoreOption = None,
     elasticsearch: options.ElasticsearchOption = None,
-    state: watch_options.StateOption = None,
+    state: options.StateOption = None,
 ) -> None:
-    """List the watches: what each looks for, how often, whom it notifies, and how many false alarms it may raise.
+    """List the watches: what each looks for, how often, whom it notifies, and its budget of false alarms.
 
-    All shipped watches together raise one false alarm for each model and month. One without a budget has a limit,
-    and alarms whenever that is passed.
-
-    Where a state is named, also what the runner knows of each: open incidents, which of them are acknowledged or
-    muted, notifications that wait. Exit code 1: a file is refused; the other watches are listed all the same.
+    All shipped watches together raise one false alarm per model and month. A watch without a budget has a limit,
+    and alerts whenever it is passed. With --store, --elasticsearch or --state, also the runner's state of each:
+    open incidents, how many are acknowledged or muted, and notifications that wait. Exit code 1: a file is refused;
+    the other watches are listed.
 
     Example: logging-lib watch list
     """
@@ -90,7 +88,7 @@ def list_(
     for line in _sum_budgets(rows):
         console().print(escape(line))
     for problem in refused:
-        print(Medium.HEADER.escape(f"refused: {problem}"), file=sys.stderr)
+        output.warn(f"refused: {problem}")
     raise typer.Exit(1 if refused else 0)
 
 
@@ -133,11 +131,13 @@ def _describe_state(
 
 
 def show(
-    watch_id: Annotated[str, typer.Argument(metavar="ID", help="The file's name without .json.")],
-    watches: WatchesOption = None,
+    watch_id: Annotated[
+        str, typer.Argument(metavar="WATCH", help="Id of the watch, as `watch list` prints it.")
+    ],
+    watches: options.WatchesOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one watch: its concern, settings and actions; with --json the whole file.
+    """Print one watch: its concern, settings and actions; with --json the whole file.
 
     Example: logging-lib watch show na-spike
     """
@@ -158,7 +158,7 @@ def show(
     for name, action in watch.actions.items():
         period = format_duration(watch.throttle_period(name))
         table.add_row(
-            f"action {escape(name)}", f"{channel_of(action).name}, at most once in {period} an incident"
+            f"action {escape(name)}", f"{channel_of(action).name}, at most once per {period} per incident"
         )
     out.print(table)
 
@@ -184,31 +184,35 @@ def _sum_budgets(rows: list[dict[str, Any]]) -> list[str]:
     shipped = {file.stem for file in content.path("watchers").glob("*.json")}
     budgets = {row["id"]: row["false_alarms"] for row in rows if isinstance(row["false_alarms"], int | float)}
     together = sum(budget for watch_id, budget in budgets.items() if watch_id in shipped)
-    lines = [f"False alarms for each model and month, of the shipped watches together: {together:.3g}"]
+    lines = [f"False alarms per model and month, all shipped watches together: {together:.3g}"]
     added = [f"{watch_id} {budget:g}" for watch_id, budget in budgets.items() if watch_id not in shipped]
     if added:
         lines.append(f"Your own watches add: {', '.join(added)}")
     limits = [row["id"] for row in rows if row["id"] not in budgets]
     if limits:
-        lines.append(f"No budget, as they alarm whenever a limit is passed: {', '.join(limits)}")
+        lines.append(f"No budget, because they alert whenever a limit is passed: {', '.join(limits)}")
     return lines
 
 
 def lint_(
     paths: Annotated[
         list[Path] | None,
-        typer.Argument(help="Watch files, or folders of *.json. Default: the shipped ones."),
+        typer.Argument(
+            metavar="PATH",
+            help="Watch files, or folders of *.json. Default: the shipped watches.",
+            show_default=False,
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find what is wrong with watches before they run: what is refused, and what Watcher would take without a word.
+    """Check watches before they run: for what the runner refuses, and for what Watcher accepts but ignores.
 
-    Exit code 1: there are errors; 2: a path holds no watch. Warnings alone end with 0.
+    Exit code 1: there are errors; 2: a path has no watch. Warnings alone give 0.
 
     Example: logging-lib watch lint watchers
     """
     paths = paths or [content.path("watchers")]
-    with output.handle_errors():
+    with output.handle_errors(), output.progress("Checking"):
         findings = lint.lint_files(paths, now=datetime.now(UTC))
     errors = sum(finding.severity == "error" for finding in findings)
     if as_json:
@@ -218,7 +222,8 @@ def lint_(
             typer.echo(Medium.HEADER.escape(str(finding)))
         for text in _list_direct_searches(paths):
             typer.echo(Medium.HEADER.escape(text))
-        typer.echo(f"{errors} errors, {len(findings) - errors} warnings")
+        warnings = len(findings) - errors
+        typer.echo(f"{format_count(errors, 'error')}, {format_count(warnings, 'warning')}")
     raise typer.Exit(1 if errors else 0)
 
 
@@ -232,28 +237,28 @@ def _list_direct_searches(paths: list[Path]) -> Iterator[str]:
 
 
 def unit_test(
-    paths: Annotated[list[Path], typer.Argument(help="Files of cases, or folders of *.yml.")],
-    watches: WatchesOption = None,
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files of cases, or folders of *.yml.")],
+    watches: options.WatchesOption = None,
     elasticsearch: Annotated[
         str | None,
         typer.Option(
             "--elasticsearch",
             metavar="URL",
-            help="Run them on this Elasticsearch, in indices watch-test-* that are deleted at once. "
-            "Default: on the embedded store.",
+            help="Run the cases on this Elasticsearch, in temporary indices watch-test-*. Default: on the embedded "
+            "store.",
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run unit tests of watches: what each finds at given times of described events.
+    """Run unit tests of watches: what each finds at given times in described events.
 
-    Exit code 1: a watch found something else than the cases say; 2: wrong input.
+    Exit code 1: a watch found something other than the cases say; 2: wrong input.
 
     Example: logging-lib watch test watchers/cases
     """
     failed = passed = 0
     failure_texts: list[str] = []
-    with output.handle_errors(), contextlib.ExitStack() as stack:
+    with output.handle_errors(), output.progress("Testing"), contextlib.ExitStack() as stack:
         new_store = _new_store(elasticsearch, stack)
         watches_by_id = {watch.id: watch for watch in load(watches)}
         for loaded in [cases.load_case_file(file) for file in cases.find_case_files(paths)]:
@@ -265,7 +270,7 @@ def unit_test(
     else:
         for failure in failure_texts:
             typer.echo(lines_safe(failure))
-        typer.echo(f"{passed} cases passed, {failed} failed")
+        typer.echo(f"{format_count(passed, 'case')} passed, {failed:,} failed")
     raise typer.Exit(1 if failed else 0)
 
 

@@ -9,49 +9,55 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from logging_lib._util.times import format_instant, parse_duration
+from logging_lib._util import content
+from logging_lib._util.suggestions import suggest
+from logging_lib._util.times import format_instant
 from logging_lib.cli import options, output
 from logging_lib.cli.options import UsageError, instant
 from logging_lib.cli.output import console, safe
 from logging_lib.cli.watch import watch_options
-from logging_lib.cli.watch.watch_options import JsonOption, lines_safe, print_json, user
+from logging_lib.cli.watch.watch_options import JsonOption, lines_safe, print_json
 from logging_lib.watch import incidents as inc
 from logging_lib.watch.incidents import Key, Mute, active_mutes, matches
 from logging_lib.watch.state.base import HISTORY_LIMIT, KINDS, HistoryQuery, Record, WatchState, manual_record
 
-ModelOption = Annotated[str | None, typer.Option("--model", help="Only of this model; * is a wildcard.")]
-VersionOption = Annotated[str | None, typer.Option("--version", help="Only of this version.")]
-FeatureOption = Annotated[str | None, typer.Option("--feature", help="Only of this feature.")]
-NowOption = Annotated[str | None, typer.Option(help="As of this ISO time. Default: now.")]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", metavar="MODEL", help="Only this model; * is a wildcard.")
+]
+VersionOption = Annotated[str | None, typer.Option("--version", metavar="VERSION", help="Only this version.")]
+FeatureOption = Annotated[str | None, typer.Option("--feature", metavar="FEATURE", help="Only this feature.")]
 
 
 def ack(
-    watch_id: Annotated[str, typer.Argument(metavar="WATCH", help="The watch's id.")],
+    watch_id: Annotated[str, typer.Argument(metavar="WATCH", help="Id of the watch.")],
     model: ModelOption = None,
     version: VersionOption = None,
     feature: FeatureOption = None,
     action: Annotated[
         list[str] | None,
-        typer.Option("--action", help="Only this action of the watch; the others go on. Repeatable."),
+        typer.Option(
+            "--action", metavar="ACTION", help="Only this action of the watch; repeatable. Default: all."
+        ),
     ] = None,
-    by: Annotated[str | None, typer.Option(help="Who is working on it. Default: you.")] = None,
+    user: options.UserOption = None,
     store: options.StoreOption = None,
     elasticsearch: options.ElasticsearchOption = None,
-    state: watch_options.StateOption = None,
-    now: NowOption = None,
+    state: options.StateOption = None,
+    now: options.NowOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Acknowledge open incidents: no more notifications of them until they are resolved.
+    """Acknowledge open incidents: no more notifications about them until they are resolved.
 
-    Other models, versions and features notify as before, and so does this incident when it returns. Works while a
-    runner runs. Exit code 1: no such incident is open, or none of which the action notified; 2: wrong input.
+    Other models, versions and features notify as before, and so does this incident when it returns. A runner that
+    is running takes it up. Exit code 1: no such incident is open, or none of which the action notified; 2: wrong
+    input.
 
     Example: logging-lib watch ack na-spike --model loans --store build/store
     """
     with output.handle_errors():
         moment = datetime.now(UTC) if now is None else instant(now, "--now")
         opened = watch_options.open_state(store, elasticsearch, state)
-        who = by or user()
+        who = user or watch_options.user()
         chosen: list[Key] = []
 
         def is_chosen(key: Key) -> bool:
@@ -83,12 +89,16 @@ def ack(
     for key in () if as_json else chosen:
         typer.echo(lines_safe("acknowledged: " + " ".join([watch_id, *(part for part in key if part)])))
     if not chosen:
+        ids = {*opened.watch_ids(), *(file.stem for file in content.path("watchers").glob("*.json"))}
+        known = "" if watch_id in ids else suggest(watch_id, ids)
         of_action = f" of which {' and '.join(action)} notified" if action else ""
-        typer.echo(lines_safe(f"{watch_id}: no such incident is open{of_action}"), err=True)
+        typer.echo(lines_safe(f"{watch_id}: no such incident is open{of_action}{known}"), err=True)
         raise typer.Exit(1)
 
 
-WatchOption = Annotated[str | None, typer.Option("--watch", help="Only of this watch; * is a wildcard.")]
+WatchOption = Annotated[
+    str | None, typer.Option("--watch", metavar="WATCH", help="Only this watch; * is a wildcard.")
+]
 
 
 def mute(
@@ -96,20 +106,24 @@ def mute(
     model: ModelOption = None,
     version: VersionOption = None,
     feature: FeatureOption = None,
-    lasts: Annotated[str | None, typer.Option("--for", help="How long: 30m, 4h, 2d.")] = None,
-    until: Annotated[str | None, typer.Option(help="Or until this ISO time.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All of all watches.")] = False,
-    comment: Annotated[str, typer.Option(help="Why; shown beside it.")] = "",
-    by: Annotated[str | None, typer.Option(help="Who mutes. Default: you.")] = None,
+    lasts: Annotated[
+        str | None, typer.Option("--for", metavar="DURATION", help="How long, such as 30m, 4h or 2d.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Instead of --for: until this ISO 8601 time.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Mute all watches.")] = False,
+    comment: Annotated[str, typer.Option(metavar="TEXT", help="Reason, for the list of mutes.")] = "",
+    user: options.UserOption = None,
     store: options.StoreOption = None,
     elasticsearch: options.ElasticsearchOption = None,
-    state: watch_options.StateOption = None,
-    now: NowOption = None,
+    state: options.StateOption = None,
+    now: options.NowOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Mute a watch, model, version or feature for a while; without options show what is muted.
+    """Mute a watch, model, version or feature for a while; without options list what is muted.
 
-    What is still wrong afterwards notifies then.
+    What is still wrong when the mute ends notifies then.
 
     Example: logging-lib watch mute --model loans --for 2h --store build/store
     """
@@ -132,7 +146,7 @@ def mute(
             model=model,
             version=version,
             feature=feature,
-            by=by or user(),
+            by=user or watch_options.user(),
             comment=comment,
         )
         opened.update_mutes(
@@ -149,7 +163,9 @@ def mute(
 
 
 def unmute(
-    mute_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="As `mute` shows it.")] = None,
+    mute_id: Annotated[
+        str | None, typer.Argument(metavar="ID", help="Id of the mute, as `watch mute` prints it.")
+    ] = None,
     watch: WatchOption = None,
     model: ModelOption = None,
     version: VersionOption = None,
@@ -157,8 +173,8 @@ def unmute(
     everything: Annotated[bool, typer.Option("--all", help="End all mutes.")] = False,
     store: options.StoreOption = None,
     elasticsearch: options.ElasticsearchOption = None,
-    state: watch_options.StateOption = None,
-    now: NowOption = None,
+    state: options.StateOption = None,
+    now: options.NowOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """End mutes: one by its id, or those that were made with exactly these options.
@@ -171,7 +187,7 @@ def unmute(
         moment = datetime.now(UTC) if now is None else instant(now, "--now")
         parts = (watch, model, version, feature)
         if not (mute_id or any(parts) or everything):
-            raise UsageError("say which: an ID, --watch, --model, --version, --feature or --all")
+            raise UsageError("say which mute to end: an ID, --watch, --model, --version, --feature or --all")
         opened = watch_options.open_state(store, elasticsearch, state)
         ended: list[Mute] = []
 
@@ -191,7 +207,14 @@ def unmute(
 
         opened.update_mutes(change)
         opened.record(
-            manual_record("unmute", moment, ended_mute.watch, ended_mute.model, id=ended_mute.id, by=user())
+            manual_record(
+                "unmute",
+                moment,
+                ended_mute.watch,
+                ended_mute.model,
+                id=ended_mute.id,
+                by=watch_options.user(),
+            )
             for ended_mute in ended
         )
     if as_json:
@@ -199,19 +222,19 @@ def unmute(
     for ended_mute in () if as_json else ended:
         typer.echo(lines_safe(f"{ended_mute.id}: {ended_mute.where or 'everything'} is no longer muted"))
     if not ended:
-        typer.echo("no such mute", err=True)
+        output.warn("there is no such mute; `logging-lib watch mute` lists them")
         raise typer.Exit(1)
 
 
 def _end(lasts: str | None, until: str | None, now: datetime) -> datetime:
     if (lasts is None) == (until is None):
-        raise UsageError("say how long: --for 2h, or --until 2026-01-31T08:00:00Z")
+        raise UsageError("say how long to mute: --for 2h, or --until 2026-01-31T08:00:00Z")
     try:
-        end = now + parse_duration(lasts) if lasts is not None else instant(until or "", "--until")
-    except (ValueError, OverflowError) as error:
-        raise UsageError(f"--for: {error}") from None
+        end = now + options.duration(lasts, "--for") if lasts is not None else instant(until or "", "--until")
+    except OverflowError:
+        raise options.reject("--for", lasts, "longer than there are dates") from None
     if end <= now:
-        raise UsageError("that is over already: give a time to come")
+        raise options.reject("--until", until, "must be in the future")
     return end
 
 
@@ -241,34 +264,41 @@ _SHOWN = ("time", "kind", "watch", "model", "version", "status")
 def history(
     watch: WatchOption = None,
     model: ModelOption = None,
-    since: Annotated[str | None, typer.Option(help="Since this ISO time, or for so long: 2h, 7d.")] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Only since then: an ISO 8601 time, or a duration ago such as 2h or 7d."
+        ),
+    ] = None,
     kind: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"Only of {', '.join(KINDS)}; repeatable. Default: all but quiet, the runs that found nothing."
+            metavar="KIND",
+            help=f"Only this kind: {', '.join(KINDS)}; repeatable. Default: all but quiet, which are the runs that "
+            "found nothing.",
         ),
     ] = None,
-    most: Annotated[
-        int, typer.Option(min=1, max=10_000, help="Show at most this many, the latest.")
+    limit: Annotated[
+        int, typer.Option(metavar="N", min=1, max=10_000, help="Print at most the N latest records.")
     ] = HISTORY_LIMIT,
     store: options.StoreOption = None,
     elasticsearch: options.ElasticsearchOption = None,
-    state: watch_options.StateOption = None,
-    now: NowOption = None,
+    state: options.StateOption = None,
+    now: options.NowOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what the runner did: runs, alerts, deliveries, and what people acknowledged and muted.
+    """Print what the runner did: runs, alerts and deliveries, and what people acknowledged, muted and accepted.
 
     Example: logging-lib watch history --store build/store
     """
     with output.handle_errors():
         moment = datetime.now(UTC) if now is None else instant(now, "--now")
-        unknown = [name for name in kind or () if name not in KINDS]
-        if unknown:
-            raise UsageError(f"--kind: {unknown[0]!r}: write one of {', '.join(KINDS)}")
+        for name in kind or ():
+            options.choice(name, "--kind", KINDS)
+        begin = None if since is None else options.past(since, "--since", moment)
         opened = watch_options.open_state(store, elasticsearch, state)
         kinds = tuple(kind or (name for name in KINDS if name != "quiet"))
-        records = opened.history(HistoryQuery(watch, model, _since(since, moment), kinds, most))
+        records = opened.history(HistoryQuery(watch, model, begin, kinds, limit))
     if as_json:
         print_json(records)
         return
@@ -279,17 +309,6 @@ def history(
         console().print(table)
     else:
         typer.echo("no matching history records")
-
-
-def _since(text: str | None, now: datetime) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        return now - parse_duration(text)
-    except ValueError:
-        return instant(text, "--since")
-    except OverflowError:
-        raise UsageError(f"--since: {text!r} is too long ago") from None
 
 
 def _about(record: Record) -> str:

@@ -21,43 +21,45 @@ SUBJECT = "[Test] logging-lib: a test notification, nothing is wrong"
 
 
 def notify_test(
-    to: Annotated[str, typer.Option(help=f"The channel: {', '.join(CHANNELS)}.")],
+    name: Annotated[
+        str, typer.Option("--channel", metavar="CHANNEL", help=f"Channel: {', '.join(CHANNELS)}.")
+    ],
     recipient: Annotated[
         str,
         typer.Option(
-            help="Who gets it: a mail address, Slack channel, PagerDuty account, webhook's address or index. "
-            "Default: the channel's own."
+            metavar="RECIPIENT",
+            help="Mail address, Slack channel, PagerDuty account, webhook URL or index to send to. Default: the "
+            "channel's own.",
         ),
     ] = "",
     store: options.StoreOption = None,
     elasticsearch: options.ElasticsearchOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Send one test notification by a channel, and say what its server answered.
+    """Send one test notification through a channel, and print what its server answered.
 
-    The channel is configured as for `watch run`, by the environment. Exit code 1: it was not delivered; 2: wrong
-    input, or the channel is not configured.
+    The channel is configured by environment variables, as for `watch run`. Exit code 1: it was not delivered; 2:
+    wrong input, or the channel is not configured.
 
-    Example: logging-lib watch notify-test --to email --recipient team@example.org
+    Example: logging-lib watch notify-test --channel email --recipient team@example.org
     """
     with output.handle_errors(), contextlib.ExitStack() as stack:
-        if to not in CHANNELS:
-            raise UsageError(f"--to: {to!r}: write one of {', '.join(CHANNELS)}")
+        options.choice(name, "--channel", tuple(CHANNELS))
         opened = None
-        if CHANNELS[to].needs_store and (store is not None or elasticsearch is not None):
+        if CHANNELS[name].needs_store and (store is not None or elasticsearch is not None):
             opened = options.choose(store, elasticsearch, read_only=False)
             stack.callback(opened.close)
-        channel = configure_channels(os.environ, store=opened).get(to)
+        channel = configure_channels(os.environ, store=opened).get(name)
         if channel is None:
-            needed = CHANNELS[to].setting or "--store or --elasticsearch"
-            raise UsageError(f"the channel {to} is not configured: set {needed}")
+            needed = CHANNELS[name].setting or "--store or --elasticsearch"
+            raise UsageError(f"the channel {name} is not configured: set {needed}")
         now = datetime.now(UTC)
         draft = Notification(
-            id=hash_id("notify-test", now.isoformat()), watch="notify-test", action=to, created_at=now
+            id=hash_id("notify-test", now.isoformat()), watch="notify-test", action=name, created_at=now
         )
         text = f"Sent by `logging-lib watch notify-test` on {socket.gethostname()} at {format_instant(now)}."
         try:
-            notification = CHANNELS[to].test(draft, recipient, SUBJECT, text)
+            notification = CHANNELS[name].test(draft, recipient, SUBJECT, text)
         except RenderError as error:
             raise UsageError(str(error)) from None
         try:
@@ -65,9 +67,9 @@ def notify_test(
         except DeliveryError as error:
             answer, is_delivered = str(error), False
     if as_json:
-        print_json({"channel": to, "delivered": is_delivered, "answer": answer})
+        print_json({"channel": name, "delivered": is_delivered, "answer": answer})
     elif is_delivered:
-        typer.echo(lines_safe(f"{to}: delivered; the server answered: {answer}"))
+        typer.echo(lines_safe(f"{name}: delivered; the server answered: {answer}"))
     else:
-        typer.echo(lines_safe(f"{to}: not delivered: {answer}"), err=True)
+        typer.echo(lines_safe(f"{name}: not delivered: {answer}"), err=True)
     raise typer.Exit(0 if is_delivered else 1)

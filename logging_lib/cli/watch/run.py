@@ -6,10 +6,9 @@ import contextlib
 import logging
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +16,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from logging_lib._util.times import format_duration, format_instant
+from logging_lib._util.formatting import format_count
+from logging_lib._util.suggestions import suggest
+from logging_lib._util.times import format_duration
 from logging_lib.cli import options as store_options
 from logging_lib.cli import output
 from logging_lib.cli.options import UsageError, duration, instant
@@ -25,8 +26,6 @@ from logging_lib.cli.output import console, safe
 from logging_lib.cli.watch import watch_options
 from logging_lib.cli.watch.watch_options import (
     JsonOption,
-    ProfilesOption,
-    WatchesOption,
     format_skipped,
     load_accepted,
     pick,
@@ -63,79 +62,104 @@ def run(
         bool,
         typer.Option("--once", help="Run every watch once and exit. Default: run as a daemon."),
     ] = False,
-    watches: WatchesOption = None,
-    only: Annotated[list[str] | None, typer.Option("--watch", help="Only this watch id; repeatable.")] = None,
-    profiles: ProfilesOption = None,
+    watches: store_options.WatchesOption = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--watch", metavar="WATCH", help="Run only this watch; repeatable.")
+    ] = None,
+    profiles: store_options.ProfilesOption = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="With --once: print what would be sent; send and remember nothing."),
+        typer.Option("--dry-run", help="With --once: print what would be sent; send and save nothing."),
     ] = False,
-    now: Annotated[str | None, typer.Option(help="With --once: as of this ISO time. Default: now.")] = None,
-    state: watch_options.StateOption = None,
-    alerts: Annotated[Path | None, typer.Option(help="Append each alert to this JSON-lines file.")] = None,
+    now: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="With --once: act as of this ISO 8601 time. Default: the present."),
+    ] = None,
+    state: store_options.StateOption = None,
+    alerts: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Append each alert to this JSON lines file.")
+    ] = None,
     smtp_url: Annotated[
         str | None,
-        typer.Option(help="smtp://, smtp+starttls:// or smtps://host:port. [LOGGING_LIB_SMTP_URL]"),
+        typer.Option(
+            metavar="URL",
+            help="Mail server: smtp://, smtp+starttls:// or smtps://HOST:PORT. Default: $LOGGING_LIB_SMTP_URL.",
+        ),
     ] = None,
-    mail_from: Annotated[str | None, typer.Option(help="The mails' sender. [LOGGING_LIB_MAIL_FROM]")] = None,
+    mail_from: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Sender of mails. Default: $LOGGING_LIB_MAIL_FROM."),
+    ] = None,
     catch_up: Annotated[
         bool,
-        typer.Option("--catch-up", help="Run every scheduled run that was missed. Default: only the latest."),
+        typer.Option("--catch-up", help="Run every missed scheduled run. Default: only the most recent."),
     ] = False,
-    recover_after: Annotated[
+    resolve_after: Annotated[
         int,
         typer.Option(
+            metavar="N",
             min=1,
-            help="Consecutive runs without a finding that names no window before its incident is resolved.",
+            help="Consecutive clean runs before an incident is resolved, for watches without a window.",
         ),
     ] = ResolvePolicy().runs,
     digest_over: Annotated[
         int,
         typer.Option(
-            min=0, help="Send a digest when a recipient would get more notifications than this; 0: never."
+            metavar="N",
+            min=0,
+            help="Send a digest when a recipient would get more than N notifications at once; 0: never.",
         ),
     ] = DeliveryPolicy().digest_over,
     fallback: Annotated[
         list[str] | None,
         typer.Option(
             metavar="CHANNEL=RECIPIENT",
-            help="Where notifications go that their own channel does not deliver: email=oncall@example.org; "
-            "repeatable.",
+            help="Where to send notifications that their own channel does not deliver, such as "
+            "email=oncall@example.org; repeatable.",
         ),
     ] = None,
     fallback_after: Annotated[
-        int, typer.Option(min=1, help="Failed attempts before a notification goes to its fallback.")
+        int, typer.Option(metavar="N", min=1, help="Failed attempts before the fallback is used.")
     ] = DeliveryPolicy().fallback_after,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Watches run at once.")] = Pace().workers,
+    workers: Annotated[
+        int, typer.Option(metavar="N", min=1, max=64, help="Watches to run at the same time.")
+    ] = Pace().workers,
     lease: Annotated[
-        str, typer.Option(help="Another runner takes over when this one was not heard of for this long.")
+        str,
+        typer.Option(metavar="DURATION", help="How long after its last sign another runner takes over."),
     ] = format_duration(LEASE),
+    namespace: store_options.NamespaceOption = DEFAULT_NAMESPACE,
     heartbeat: Annotated[
-        str | None,
-        typer.Option(help="Namespace of the health stream for the runner's own events; '' for none."),
-    ] = DEFAULT_NAMESPACE,
-    grace: Annotated[float, typer.Option(min=0, help="Grace period after SIGTERM, in seconds.")] = 10.0,
+        bool,
+        typer.Option("--heartbeat/--no-heartbeat", help="Write the runner's own health events to the store."),
+    ] = True,
+    grace: Annotated[
+        str, typer.Option(metavar="DURATION", help="How long to continue after SIGTERM or Ctrl-C.")
+    ] = "10s",
     as_json: JsonOption = False,
 ) -> None:
-    """Evaluate the watches over a store and perform their actions: as a daemon, or with --once one time.
+    """Evaluate the watches over a store and send notifications: as a daemon, or once with --once.
 
-    Several may run over one state: one works, the others stand by. Channels are configured by the environment:
-    LOGGING_LIB_SMTP_URL, LOGGING_LIB_SLACK_WEBHOOK and others, see docs/notifications.md. A file that is refused
-    stops no other watch. Exit code with --once, 1: a watch or a delivery failed, a file was refused, or nothing
-    could be evaluated; always, 2: wrong input.
+    Several runners may share one state: one works, the others stand by. Channels are configured by environment
+    variables such as LOGGING_LIB_SMTP_URL and LOGGING_LIB_SLACK_WEBHOOK, see docs/notifications.md. A watch file
+    that is refused does not stop the other watches. Exit code 1, with --once: a watch or a delivery failed, a file
+    was refused, or nothing could be evaluated; 2: wrong input.
 
     Example: logging-lib watch run --elasticsearch https://localhost:9200
     """
     with output.handle_errors(), contextlib.ExitStack() as stack:
         if not once and (dry_run or now or as_json):
-            raise UsageError("--dry-run, --now and --json are for --once")
+            raise UsageError("--dry-run, --now and --json need --once")
         chosen, refused = load_accepted(watches)
         if only:
             chosen = pick(chosen, only)
         for line in _name_what_is_not_run(chosen, refused):
-            print(Medium.HEADER.escape(line), file=sys.stderr)
+            output.warn(line)
         lease_duration = duration(lease, "--lease")
-        beats = bool(heartbeat) and not once
+        grace_seconds = duration(grace, "--grace", least=timedelta(0)).total_seconds()
+        beats = heartbeat and not once
+        if not once:
+            output.log_to_stderr()
         indexes = any(channel_of(action).needs_store for watch in chosen for action in watch.actions.values())
         if store is None and not once:
             opened = store_options.open_elasticsearch(elasticsearch)  # the first event may be still to come
@@ -151,14 +175,15 @@ def run(
             index_profiles(opened, profiles or ())
         options = Options(
             delivery=DeliveryPolicy(digest_over=digest_over, fallback_after=fallback_after),
-            resolve=ResolvePolicy(runs=recover_after),
+            resolve=ResolvePolicy(runs=resolve_after),
             fallback=dict(map(_fallback, fallback or ())),
             catch_up=catch_up,
         )
         opened_state = watch_options.open_state(store, elasticsearch, state)
         if dry_run:
             moment = datetime.now(UTC) if now is None else instant(now, "--now")
-            report, previews = _dry_run(opened, chosen, opened_state, options, moment)
+            with output.progress("Evaluating"):
+                report, previews = _dry_run(opened, chosen, opened_state, options, moment)
         else:
             channels = _channels(chosen, opened, smtp_url, mail_from)
             if alerts:
@@ -176,13 +201,20 @@ def run(
                 prepare=prepare_missed_runs(opened),
             )
             if not once:
+                where = store or elasticsearch or os.environ.get("LOGGING_LIB_ELASTICSEARCH_URL", "")
+                output.note(f"connected to {where}; {format_count(len(chosen), 'watch')}")
                 _run_daemon(
-                    runner, elector, opened, heartbeat if beats else None, Pace(workers=workers), grace
+                    runner,
+                    elector,
+                    opened,
+                    namespace if beats else None,
+                    Pace(workers=workers),
+                    grace_seconds,
                 )
                 return
             moment = datetime.now(UTC) if now is None else instant(now, "--now")
             previews = []
-            with _leading(elector):
+            with _leading(elector), output.progress("Evaluating"):
                 report = runner.run_once(moment)
     if as_json:
         print_json(
@@ -203,7 +235,7 @@ def run(
 def _name_what_is_not_run(watches: list[Watch], refused: list[WatchProblem]) -> Iterator[str]:
     """Name the files that are refused, which stop no other, and the keys that have no effect here."""
     for problem in refused:
-        yield f"refused, and not run: {problem}"
+        yield f"refused and skipped: {problem}"
     for watch in watches:
         for path, message in watch.ignored:
             yield f"{watch.file}: {json_path(*path)}: warning: {message}"
@@ -231,8 +263,8 @@ def _leading(elector: LeaderElector) -> Iterator[None]:
         leader = elector.leader
         assert leader is not None
         raise StateError(
-            f"another run holds this state: {leader.holder}, until {format_instant(leader.until)} unless it renews "
-            "that; let it end, or give another --state"
+            f"another runner has this state: {leader.holder}, until {leader.until:%Y-%m-%d %H:%M:%S} UTC unless it "
+            "renews its lease; stop it, or give another --state"
         )
     ended = threading.Event()
 
@@ -257,8 +289,6 @@ def _leading(elector: LeaderElector) -> Iterator[None]:
 def _run_daemon(
     runner: Runner, elector: LeaderElector, opened: Store, namespace: str | None, pace: Pace, grace: float
 ) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    logging.getLogger("elastic_transport").setLevel(logging.ERROR)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -291,7 +321,7 @@ def _writable(alerts: Path) -> None:
     try:
         append(alerts, "")
     except OSError as error:
-        raise UsageError(f"--alerts: {alerts} cannot be written: {error.strerror or error}") from None
+        raise UsageError(f"--alerts {alerts}: cannot be written: {error.strerror or error}") from None
 
 
 def _note_profiles(store: Store, watches: list[Watch]) -> None:
@@ -301,25 +331,24 @@ def _note_profiles(store: Store, watches: list[Watch]) -> None:
         pattern = watch.metadata["model"]
         body = {"size": 1, "_source": False, "query": {"wildcard": {"ml.model.name": {"value": pattern}}}}
         if not store.search("ml-profiles", body)["hits"]["hits"]:
-            note = f"{watch.id}: no published profile matches the model {pattern!r}; give --profile"
-            print(Medium.HEADER.escape(note), file=sys.stderr)
+            output.note(f"{watch.id}: no published profile matches the model {pattern!r}; give --profile")
     careful = list_careful(store)
     if careful:
         names = ", ".join(careful[:MAX_NAMED]) + (" and others" if len(careful) > MAX_NAMED else "")
-        note = (
-            f"still careful, by a default variation, until `logging-lib profile learn` knows better: {names}"
+        output.note(
+            f"only large changes are found, by a default variation, until `logging-lib profile learn` runs: {names}"
         )
-        print(Medium.HEADER.escape(note), file=sys.stderr)
     for name in list_outdated(store)[:MAX_NAMED]:
-        print(Medium.HEADER.escape(f"{name}: {OUTDATED}"), file=sys.stderr)
+        output.note(f"{name}: {OUTDATED}")
 
 
 def _fallback(option: str) -> tuple[str, str]:
     name, _, recipient = option.partition("=")
     names = [channel.name for channel in CHANNELS.values() if channel.takes_text]
     if name not in names or not recipient:
+        hint = suggest(name, names) if name not in names else ""
         raise UsageError(
-            f"--fallback: {option!r}: write CHANNEL=RECIPIENT, CHANNEL one of {', '.join(names)}"
+            f"--fallback {option}: not CHANNEL=RECIPIENT with a CHANNEL of {', '.join(names)}{hint}"
         )
     return name, recipient
 
@@ -364,7 +393,7 @@ def _print_report(report: RunReport) -> None:
         )
     out.print(table)
     for line in _notes(report):
-        print(Medium.HEADER.escape(line), file=sys.stderr)
+        output.warn(line)
 
 
 def _notes(report: RunReport) -> Iterator[str]:

@@ -6,11 +6,12 @@ import getpass
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from logging_lib._util import content
+from logging_lib._util.suggestions import suggest
 from logging_lib.cli import options, output
 from logging_lib.cli.options import UsageError
 from logging_lib.watch import loading
@@ -21,14 +22,6 @@ from logging_lib.watch.state.base import StateStore
 from logging_lib.watch.state.file import FOLDER, FileState
 from logging_lib.watch.templating import Medium
 
-WatchesOption = Annotated[
-    Path | None,
-    typer.Option("--watches", help="Folder of watch files, or one file. Default: the shipped ones."),
-]
-ProfilesOption = Annotated[
-    list[Path] | None,
-    typer.Option("--profile", help="profile.json to compare with; may be given several times."),
-]
 JsonOption = output.JsonOption
 
 
@@ -47,7 +40,8 @@ def pick(watches: list[Watch], ids: list[str]) -> list[Watch]:
     by_id = {watch.id: watch for watch in watches}
     unknown = [watch_id for watch_id in ids if watch_id not in by_id]
     if unknown:
-        raise UsageError(f"no watch {unknown[0]!r}; there are {', '.join(by_id)}")
+        known = suggest(unknown[0], by_id) or f"; there are {', '.join(by_id)}"
+        raise UsageError(f"{unknown[0]}: there is no watch with this id{known}")
     return [by_id[watch_id] for watch_id in ids]
 
 
@@ -74,17 +68,6 @@ def format_skipped(model: str = "", version: str = "", reason: str = "", **_: An
 
 TIMEOUT = 10.0
 
-StateOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--state",
-        help="Folder of what is remembered between runs. Default: .watch-state in the store or, with "
-        "--elasticsearch, the index ml-watch-state there.",
-        envvar="LOGGING_LIB_WATCH_STATE",
-        show_envvar=True,
-    ),
-]
-
 
 def is_named(store: Path | None, elasticsearch: str | None, state: Path | None) -> bool:
     from logging_lib.store.connection import PREFIX
@@ -101,14 +84,11 @@ def open_state(store: Path | None, elasticsearch: str | None, state: Path | None
     """
     if state is not None:
         return FileState(state)
-    if store is not None and elasticsearch is not None:
-        raise UsageError("give either --store or --elasticsearch, not both")
+    store = options.choose_place(store, elasticsearch)
     if store is not None:
         return FileState(options.existing_folder(store) / FOLDER)
     if not is_named(store, elasticsearch, state):
-        raise UsageError(
-            "say where the runner's state is: --store FOLDER, --elasticsearch URL or --state FOLDER"
-        )
+        raise UsageError("say where the runner's state is: --store PATH, --elasticsearch URL or --state PATH")
     from logging_lib.store.elasticsearch import ElasticsearchStore
     from logging_lib.watch.state.elasticsearch import ElasticsearchState
 

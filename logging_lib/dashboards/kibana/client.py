@@ -19,6 +19,7 @@ from urllib.parse import quote, urlsplit
 
 import requests
 
+from logging_lib._util.network_errors import explain_network_error
 from logging_lib._util.text import printable
 from logging_lib.dashboards.kibana.objects import TAG, ndjson
 from logging_lib.store.connection import PREFIX as ELASTICSEARCH
@@ -69,7 +70,10 @@ def settings_from(
         variables |= {PREFIX + name: variables.get(ELASTICSEARCH + name, "") for name in names}
     if not variables.get(PREFIX + "CA"):
         variables[PREFIX + "CA"] = variables.get(ELASTICSEARCH + "CA", "")
-    return _settings_from(variables, url=url, prefix=PREFIX, example="https://localhost:5601")
+    url_name = "--kibana" if url else ""
+    return _settings_from(
+        variables, url=url, url_name=url_name, prefix=PREFIX, example="https://localhost:5601"
+    )
 
 
 class Kibana:
@@ -89,7 +93,7 @@ class Kibana:
         """
         if not _SPACE.fullmatch(space):
             raise StoreError(
-                f"{space!r:.80} is no id of a space: it has lower-case letters, digits, '_' and '-'"
+                f"{space!r:.80} is not the id of a space: it has lower-case letters, digits, '_' and '-'"
             )
         if settings.ca is not None and not Path(settings.ca).is_file():
             raise StoreError(f"{PREFIX}CA: {settings.ca}: there is no such file")
@@ -243,7 +247,7 @@ class Kibana:
             return response.json()
         except ValueError as error:
             raise KibanaError(
-                f"{about}: the answer is no JSON but {printable(response.text[:60])!r}; is that a Kibana?",
+                f"{about}: the answer is not JSON but {printable(response.text[:60])!r}; is that a Kibana?",
                 status=response.status_code,
             ) from error
 
@@ -313,13 +317,13 @@ def _explain_cause(error: requests.RequestException) -> str:
             return "the certificate is for another host name; use the name that it is for in the URL"
         return (
             f"the certificate is not trusted; set {PREFIX}CA to the file of the authority that signed it "
-            f"({text:.120})"
+            f"({explain_network_error(error):.120})"
         )
     if isinstance(error, requests.exceptions.ConnectTimeout | requests.exceptions.ReadTimeout):
         return "it took too long; Kibana is overloaded, or something between drops packets"
     if isinstance(error, requests.exceptions.ConnectionError):
-        return f"is it running, and does it speak http or https? ({text:.160})"
-    return f"{text:.200}"
+        return f"{explain_network_error(error):.160}; is it running, and does it speak http or https?"
+    return f"{explain_network_error(error):.200}"
 
 
 def _explain_refusal(error: Mapping[str, Any]) -> str:
@@ -331,7 +335,7 @@ def _explain_refusal(error: Mapping[str, Any]) -> str:
     cause = error.get("error") or {}
     match cause.get("type"):
         case "conflict":
-            return f"{about}: is there already; --overwrite replaces it, --new-copies adds another"
+            return f"{about}: is there already; --force replaces it, --new-copies adds another"
         case "ambiguous_conflict":
             destinations = ", ".join(
                 str(destination.get("id")) for destination in cause.get("destinations", ())

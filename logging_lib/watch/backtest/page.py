@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from logging_lib._util.formatting import format_day, names_year
+from logging_lib._util.formatting import format_count, format_day, names_year
 from logging_lib.html.pages import render
 from logging_lib.watch.backtest.backtest import Backtest
 
@@ -118,8 +118,8 @@ def _rates(result: Backtest, what_if: Backtest | None) -> Iterable[dict[str, Any
 
 def _notes(result: Backtest) -> Iterable[str]:
     for (watch, error), runs in result.failures.items():
-        yield f"{watch}: {runs:,} runs failed: {error}"
+        yield f"{watch}: {format_count(runs, 'run')} failed: {error}"
     for (model, version, reason), runs in result.skipped.items():
-        yield f"not evaluated: {model} {version}: {reason} ({runs:,} runs)"
+        yield f"not evaluated: {model} {version}: {reason} ({format_count(runs, 'run')})"
     for name, reason in result.slow.items():
         yield f"{name}: asked at each tick: {reason}"

@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import PydanticCustomError
 
 from logging_lib._util.errors import LoggingLibError
+from logging_lib._util.suggestions import explain_unreadable
 from logging_lib._util.times import parse_duration
 from logging_lib.profile.model import Kind
 
@@ -279,7 +280,7 @@ def load_case_file(file: Path) -> LoadedCaseFile:
         node = yaml.compose(text)
         document = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise CaseError(f"{file}: cannot be read: {error}") from error
+        raise CaseError(f"{file}: {explain_unreadable(file, error)}") from error
     if not isinstance(document, dict):
         raise CaseError(f"{file}: expected an object with watch, profile and cases")
     try:

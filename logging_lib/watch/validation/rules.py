@@ -6,10 +6,10 @@ from collections.abc import Container, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from logging_lib._util.suggestions import suggest
 from logging_lib._util.times import resolve_date_math
 from logging_lib.schema.fields import Schema
 from logging_lib.watch.conditions import DATE_MATH, REFERENCE
-from logging_lib.watch.errors import suggest
 from logging_lib.watch.evaluate import KEYS, TRIGGER_KEYS
 from logging_lib.watch.http import render_call
 from logging_lib.watch.model import (

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
+from logging_lib._util.suggestions import suggest
 from logging_lib._util.times import resolve_date_math
 from logging_lib.schema.fields import Field, Schema
-from logging_lib.watch.errors import suggest
 from logging_lib.watch.templating import Placeholder
 
 Path = tuple[str | int, ...]
