@@ -230,8 +230,9 @@ def doctor(
         str | None,
         typer.Option(
             metavar="URL",
-            help="API of a Logstash, such as http://localhost:9600. Credentials are read from LOGGING_LIB_LOGSTASH_USER "
-            "and _PASSWORD, and the CA file from _CA. Default: $LOGGING_LIB_LOGSTASH_URL.",
+            help="API of a Logstash, such as http://localhost:9600. Credentials are read from "
+            "LOGGING_LIB_LOGSTASH_USER and _PASSWORD, and the CA file from _CA. "
+            "Default: $LOGGING_LIB_LOGSTASH_URL.",
         ),
     ] = None,
     as_json: output.JsonOption = False,
