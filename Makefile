@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; 
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo pictures servers slow-servers test test-all coverage check generate dist docs bench bench-detection clean
+.PHONY: help demo pictures servers slow-servers test test-all soak coverage check generate dist docs bench bench-detection clean
 
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -51,6 +51,9 @@ test: servers ## the tests that every change must pass
 
 test-all: slow-servers ## all tests, the long ones too, with more random examples each
 	$(BIN)/python -m pytest --hypothesis-profile full -n $(WORKERS) --dist loadfile --junitxml build/test/results.xml
+
+soak: servers ## all parts for an hour, killed and out of disk at random, and an account of each event; leaves build/soak/account.json
+	$(BIN)/python -m tools.soak
 
 coverage: servers ## the same tests with the share of lines and branches that they run; leaves build/coverage/
 	$(BIN)/python -m pytest -m 'not slow' -n $(WORKERS) --dist loadfile --cov --cov-report=term --cov-report=html

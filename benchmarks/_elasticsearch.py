@@ -18,7 +18,9 @@ def deployed() -> Iterator[Connection | None]:
         url = os.environ.get("LOGGING_LIB_TEST_ES_URL")
         if url is None:
             try:
-                url = stack.enter_context(elasticsearch_server.running())
+                url = stack.enter_context(
+                    elasticsearch_server.running(java_options=elasticsearch_server.LONG_LIVED)
+                )
             except elasticsearch_server.Unavailable as reason:
                 print(f"  not run on Elasticsearch: {reason}")
                 yield None

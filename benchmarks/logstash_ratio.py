@@ -34,7 +34,7 @@ def run() -> Iterator[Result]:
     try:
         passed = _events_a_second(lines, _PASS_THROUGH)
         ours = _events_a_second(
-            lines, *(PIPELINES / name for name in ("11-input-tcp.conf", "30-normalize.conf"))
+            lines, *(PIPELINES / name for name in ("inputs/tls-false/11-input-tcp.conf", "30-normalize.conf"))
         )
     except Unavailable as reason:
         print(f"  not measured: {reason}")

@@ -27,7 +27,7 @@ from logging_lib.store.port import Store
 from logging_lib.watch.loading import load_watches
 from logging_lib.watch.runner import Runner
 
-EVENTS, TICKS = 1_000_000, 5
+EVENTS, TICKS = 1_000_000, 9
 MODELS, FEATURES, EVENTS_A_MODEL = 300, 50, 200
 DAY = timedelta(hours=24)
 STREAM = "logs-ml.prediction-default"
@@ -58,7 +58,7 @@ def _tick(store: Store) -> float:
     """Seconds of a tick of all watches."""
     taken = []
     for number in range(TICKS + 1):
-        now = _history.START + DAY - timedelta(minutes=60 * number)
+        now = _history.START + DAY - timedelta(minutes=5 * number)
         runner = Runner(store, load_watches(content.path("watchers")), channels={}, dry_run=True)
         start = time.perf_counter()
         report = runner.run_once(now)

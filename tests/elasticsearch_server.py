@@ -37,21 +37,26 @@ _SHA256 = "b7306f5ecfa6806753bc0eb0dc4ea11fe0ddd2c5a346592718814d6ec35b88cb"
 _BROKEN = ("x-pack-inference", "x-pack-geoip-enterprise-downloader", "x-pack-esql-core", "x-pack-migrate",
            "old-lucene-versions", "counted-keyword", "rank-vectors")  # fmt: skip
 _NOBODY = 65534
+SHORT_LIVED = "-Xms512m -Xmx512m -XX:TieredStopAtLevel=1"
+"""It lives for minutes: the better compiler would cost more than it brings."""
+LONG_LIVED = "-Xms1g -Xmx1g"
+"""As it is in production, for figures."""
 START_SECONDS = 1200
 """How long a start may take on a machine that has much else to do; one that fails ends at once."""
 
 
 @contextmanager
-def running(*, password: str | None = None) -> Iterator[str]:
+def running(*, password: str | None = None, java_options: str = SHORT_LIVED) -> Iterator[str]:
     """The URL of an Elasticsearch that lives as long as the block.
 
     Args:
         password: turns security on; the user ``elastic`` has it.
+        java_options: its memory, and how it is compiled.
 
     Raises:
         Unavailable: there is no JDK 21+, or the cache has no Elasticsearch.
     """
-    with Server(password=password) as server:
+    with Server(password=password, java_options=java_options) as server:
         yield server.url
 
 
@@ -65,7 +70,8 @@ class Server:
         Unavailable: there is no JDK 21+, or the cache has no Elasticsearch.
     """
 
-    def __init__(self, *, password: str | None = None) -> None:
+    def __init__(self, *, password: str | None = None, java_options: str = SHORT_LIVED) -> None:
+        self._java_options = java_options
         self._java, self._home = self.find()
         self._folder = Path(tempfile.mkdtemp(prefix="logging-lib-elasticsearch-"))
         self._password = password
@@ -97,7 +103,9 @@ class Server:
     def start(self) -> None:
         log = self._folder / "server.log"
         with log.open("ab") as output:
-            self._process = _started(self._java, self._home, self._folder, self._config, output)
+            self._process = _started(
+                self._java, self._home, self._folder, self._config, output, self._java_options
+            )
         try:
             _await(self.url, self._process, log, self._password)
         except BaseException:
@@ -123,7 +131,9 @@ class Server:
         self._process = None
 
 
-def _started(java: Path, home: Path, folder: Path, config: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:
+def _started(
+    java: Path, home: Path, folder: Path, config: Path, log: IO[bytes], java_options: str
+) -> subprocess.Popen[bytes]:
     user = {"user": _NOBODY, "group": _NOBODY, "extra_groups": ()} if os.getuid() == 0 else {}
     environment = {
         "PATH": os.environ["PATH"],
@@ -133,8 +143,7 @@ def _started(java: Path, home: Path, folder: Path, config: Path, log: IO[bytes])
         "JAVA_HOME": str(java),  # an old one looks there
         "ES_PATH_CONF": str(config),
         "ES_TMPDIR": str(folder / "tmp"),
-        # It lives for minutes: the better compiler would cost more than it brings.
-        "ES_JAVA_OPTS": "-Xms512m -Xmx512m -XX:TieredStopAtLevel=1",
+        "ES_JAVA_OPTS": java_options,
     }
     return subprocess.Popen(
         [str(home / "bin" / "elasticsearch")],

@@ -28,27 +28,13 @@ def running(
     Raises:
         Unavailable: there is no ``logstash`` on PATH.
     """
-    command = shutil.which("logstash")
-    if command is None:
-        raise Unavailable("no logstash on PATH")
-    settings = folder / "settings"
-    settings.mkdir(parents=True)
-    (settings / "logstash.yml").write_text((PIPELINES / "logstash.yml").read_text() + _OF_TESTS)
-    (settings / "pipelines.yml").write_text(yaml.safe_dump(pipelines))
+    command, variables = prepare(folder, pipelines, environment)
     log = folder / "logstash.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [command, "--path.settings", str(settings)],
-            env={
-                **os.environ,
-                "ML_PIPELINES": str(PIPELINES),
-                "ML_DATA": str(folder / "data"),
-                "ML_DEAD_LETTER_QUEUE": str(folder / "dlq"),
-                **environment,
-            },
-            stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True,
+            command, env={**os.environ, **variables}, stdout=out, stderr=out, stdin=subprocess.DEVNULL,
+            start_new_session=True,
         )  # fmt: skip
-    (folder / "data").mkdir(exist_ok=True)
     try:
         _await(process, log, len(pipelines))
         yield
@@ -59,6 +45,32 @@ def running(
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def prepare(
+    folder: Path, pipelines: list[dict[str, object]], environment: Mapping[str, str]
+) -> tuple[list[str], dict[str, str]]:
+    """Write the settings of a Logstash; return the command that starts it, and the variables that it needs.
+
+    Raises:
+        Unavailable: there is no ``logstash`` on PATH.
+    """
+    command = shutil.which("logstash")
+    if command is None:
+        raise Unavailable("no logstash on PATH")
+    settings = folder / "settings"
+    settings.mkdir(parents=True)
+    (settings / "logstash.yml").write_text(
+        f"{(PIPELINES / 'logstash.yml').read_text()}{_OF_TESTS}path.data: {folder}/data\n"
+    )
+    (settings / "pipelines.yml").write_text(yaml.safe_dump(pipelines))
+    (folder / "data").mkdir(exist_ok=True)
+    variables = {
+        "ML_PIPELINES": str(PIPELINES),
+        "ML_DEAD_LETTER_QUEUE": str(folder / "dlq"),
+        **environment,
+    }
+    return [command, "--path.settings", str(settings)], variables
 
 
 _OF_TESTS = "\napi.enabled: false\nallow_superuser: true\ndead_letter_queue.flush_interval: 1000\n"

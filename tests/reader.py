@@ -46,6 +46,7 @@ NOT_RUN = {
     "pip install": "tests/test_packaging.py installs the wheel; that the extra exists is looked up here",
     "docker compose": "there is no engine here; tests/test_compose.py validates the file and runs its commands",
     "python -m pytest": "is this run",
+    "curl -s http://127.0.0.1:9600": "Logstash itself answers there, and there is none here",
 }
 """Commands that are not run here, with the reason. That their target or extra exists is looked up."""
 

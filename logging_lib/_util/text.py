@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 MAX_NAME: Final = 80
 """Characters of a name that a page shows."""
@@ -21,6 +23,7 @@ BREAKS: Final = dict.fromkeys(map(ord, "\r\n\t\x85\u2028\u2029"), " ")
 
 _ONE_LINE: Final = {**dict.fromkeys(CONTROLS, ""), **BREAKS}
 _NO_XML: Final = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_HALF_CHARACTER: Final = re.compile("[\ud800-\udfff]")
 
 
 def one_line(text: object) -> str:
@@ -42,3 +45,34 @@ def printable(text: str) -> str:
 def valid_xml(text: str) -> str:
     """Replace the characters that XML lacks: the renderer of drawings ends the whole process at one of them."""
     return _NO_XML.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def find_half_characters(document: Any) -> list[tuple[tuple[str | int, ...], str]]:
+    """Find the texts of a JSON document that UTF-8 cannot hold, with one half of a surrogate pair.
+
+    Returns:
+        The path of each, a key's being that of its object, and what to do about it.
+    """
+    try:
+        json.dumps(document, ensure_ascii=False, default=str, skipkeys=True).encode()
+    except UnicodeEncodeError:
+        return [
+            (path, f"{text!a:.80} has half of a surrogate pair: write the whole character")
+            for path, text in _list_texts(document, ())
+            if _HALF_CHARACTER.search(text)
+        ]
+    except RecursionError:  # who reads so deep a document refuses it
+        return []
+    return []
+
+
+def _list_texts(node: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    if isinstance(node, str):
+        yield path, node
+    elif isinstance(node, Mapping):
+        for key, value in node.items():
+            yield path, str(key)
+            yield from _list_texts(value, path if _HALF_CHARACTER.search(str(key)) else (*path, key))
+    elif isinstance(node, (list, tuple)):
+        for index, value in enumerate(node):
+            yield from _list_texts(value, (*path, index))

@@ -285,7 +285,8 @@ def variables(root: Path) -> dict[str, str]:
 
 def _sources(root: Path) -> list[Path]:
     code = [file for file in sorted((root / "logging_lib").rglob("*.py")) if file.name != Path(__file__).name]
-    return [*code, *sorted((root / "pipelines").glob("*.conf"))]
+    pipelines = root / "pipelines"
+    return [*code, *sorted(pipelines.rglob("*.conf")), *sorted(pipelines.glob("*.yml"))]
 
 
 def _pages(root: Path) -> dict[str, str]:

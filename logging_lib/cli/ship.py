@@ -15,7 +15,7 @@ import typer
 from logging_lib._util.formatting import format_count, format_seconds
 from logging_lib._util.suggestions import suggest_file
 from logging_lib.cli import options, output
-from logging_lib.logger.segments import DEAD_LETTERS
+from logging_lib.logger.segments import DEAD_LETTERS, list_unnamed_files
 from logging_lib.logger.spool import Spool
 from logging_lib.ship.receivers import RetryError, create_receiver
 from logging_lib.ship.replay import replay_dead_letters
@@ -98,6 +98,7 @@ def ship(
         raise output.fail(f"--ca, --cert or --key: {error}") from None
     if replay_dead_letters:
         _replay(spool)
+    _warn_of_unnamed_files(spool)
     if once:
         _once(Shipper(spool, receiver, name=str(destination)), spool)
     else:
@@ -106,6 +107,15 @@ def ship(
             Shipper(spool, receiver, name=str(destination), health=Spool(spool)),
             str(destination),
             grace_seconds,
+        )
+
+
+def _warn_of_unnamed_files(spool: Path) -> None:
+    if names := [path.name for path in list_unnamed_files(spool)]:
+        typer.echo(
+            f"{spool}: {output.plain(', '.join(names[:5]))}{', ...' if len(names) > 5 else ''}: not shipped, because "
+            "the name is not <host>-<pid>-<start>-<number>.jsonl; `logging-lib index` reads such files",
+            err=True,
         )
 
 
@@ -196,6 +206,7 @@ def _status(spool: Path, as_json: bool) -> None:
         if state.last_error
         else None,
     }
+    _warn_of_unnamed_files(spool)
     if as_json:
         typer.echo(json.dumps(document, indent=1))
         return

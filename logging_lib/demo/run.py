@@ -37,7 +37,7 @@ from logging_lib.store.profiles import publish
 from logging_lib.watch.backtest.asof import AsOf
 from logging_lib.watch.backtest.backtest import find_runs
 from logging_lib.watch.backtest.history import EventHistory
-from logging_lib.watch.evaluate import RunDependencies, run_dependencies
+from logging_lib.watch.evaluate import DependenciesOf, Due, run_dependencies
 from logging_lib.watch.loading import load_watches, with_settings
 from logging_lib.watch.model import Watch
 from logging_lib.watch.notify.registry import configure_channels
@@ -174,8 +174,10 @@ def _run_watches(
     answers = dict(zip((watch.id for watch in watches), EventHistory(store).searches(runs), strict=True))
     past, state = AsOf(store), MemoryState()
 
-    def dependencies(watch: Watch, now: datetime) -> RunDependencies:
-        return replace(run_dependencies(past, now=now), search=answers[watch.id].search(now))
+    def prepare(due: Due, now: datetime) -> DependenciesOf:
+        return lambda watch, scheduled: replace(
+            run_dependencies(past, now=now), search=answers[watch.id].search(now)
+        )
 
     (out / "alerts.jsonl").touch()
     runner = Runner(
@@ -184,7 +186,7 @@ def _run_watches(
         channels=configure_channels(receivers.settings),
         state=state,
         alerts=out / "alerts.jsonl",
-        dependencies=dependencies,
+        prepare=prepare,
     )
     alerts: list[Alert] = []
     for now in moments:

@@ -105,6 +105,8 @@ class OutputEncoder:
         if isinstance(prediction, list):
             if all(isinstance(item, str | bool) for item in prediction):
                 return _place_labels(prediction, document)
+            if _place_ranking(prediction, document):
+                return _UNPLACED
             return _place_scores(prediction, document)
         if prediction is None:
             return _UNPLACED
@@ -167,6 +169,24 @@ def _place_labels(items: list[Any], document: dict[str, Any]) -> Any:
         return items
     document["labels"] = [category_text(item) for item in items]
     return _UNPLACED
+
+
+def _place_ranking(items: list[Any], document: dict[str, Any]) -> bool:
+    """Place all classes with their scores, ``[{"label": "a", "score": 0.9}, ...]``, as Hugging Face writes them."""
+    is_ranking = "scores" not in document and all(
+        isinstance(item, dict)
+        and item.keys() == {"label", "score"}
+        and isinstance(item["label"], str)
+        and is_number(item["score"])
+        for item in items
+    )
+    scores = {item["label"]: item["score"] for item in items} if is_ranking else {}
+    if not scores or len(scores) < len(items):
+        return False
+    document["scores"] = scores
+    document["label"] = label = max(scores, key=scores.__getitem__)
+    document.setdefault("score", scores[label])
+    return True
 
 
 def _place_scores(value: Any, document: dict[str, Any]) -> Any:

@@ -32,6 +32,18 @@ def list_segments(directory: Path) -> list[Path]:
     return [directory / match[0] for match in matches]
 
 
+def list_unnamed_files(directory: Path) -> list[Path]:
+    """List the files of JSON lines in a spool's folder that nobody ships, since their names are not a segment's."""
+    names = {path.name for path in list_segments(directory)} | {DEAD_LETTERS}
+    return sorted(
+        path for path in directory.glob("*.jsonl*") if path.name not in names and not _is_replayed(path)
+    )
+
+
+def _is_replayed(path: Path) -> bool:
+    return path.name.startswith(f"{DEAD_LETTERS}.replay")
+
+
 def has_writer(path: Path) -> bool:
     """Return whether a living process holds the segment: it may grow, and its last line may be incomplete.
 

@@ -152,11 +152,15 @@ class Spool:
             return self._refuse(line)
         try:
             if size <= self._room and self._clock() < self._check_at:
-                if os.write(self._fd, line) == size:
+                written_bytes = os.write(self._fd, line)
+                if written_bytes == size:
                     self._room -= size
                     self.written += 1
                     return True
-                self._has_torn_line = True
+                self._has_torn_line, self._room = True, -1  # the next line begins with a newline
+                if written_bytes == size - 1:  # and so ends this one, which is whole
+                    self.written += 1
+                    return True
         except OSError:
             pass  # reported below, where it fails again
         return self._write_checked(line)
@@ -186,7 +190,9 @@ class Spool:
                     while whole_lines < len(lines) and written_bytes >= len(lines[whole_lines]):
                         written_bytes -= len(lines[whole_lines])
                         whole_lines += 1
-                    self._has_torn_line = self._has_torn_line or written_bytes > 0
+                    if written_bytes:
+                        self._has_torn_line, self._room = True, -1
+                        whole_lines += written_bytes == len(lines[whole_lines]) - 1  # as in ``write``
                     self.written += whole_lines
             except OSError:
                 pass  # reported below, where it fails again
@@ -246,10 +252,11 @@ class Spool:
     def _append(self, line: bytes) -> None:
         # Not by the file's last byte, as ``append`` does: another thread may be in the middle of its line.
         text = b"\n" + line if self._has_torn_line else line
-        if (written := os.write(self._fd, text)) != len(text):
-            self._has_torn_line = self._has_torn_line or written > 0
+        written_bytes = os.write(self._fd, text)
+        if written_bytes < len(text) - 1:
+            self._has_torn_line = self._has_torn_line or written_bytes > 0
             raise OSError(errno.ENOSPC, "short write")
-        self._has_torn_line = False
+        self._has_torn_line = written_bytes < len(text)  # as in ``write``
 
     def _finish_write(self, now: float) -> None:
         """After a successful write, report the dropped events and sync the file where that is due."""

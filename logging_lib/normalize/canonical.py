@@ -6,18 +6,23 @@ from typing import Any
 
 from logging_lib.normalize.errors import NormalizeError, quote_value
 from logging_lib.normalize.foreign import MAX_INPUTS
+from logging_lib.normalize.parsing import is_filled
 from logging_lib.normalize.times import Arrival, TooFarAheadError, validate_time
 from logging_lib.schema import DATASETS, SCHEMA_VERSION
 
 _DATASETS = frozenset(DATASETS)
 _MANY = 5 * MAX_INPUTS
 """A shorter event, in bytes, cannot hold too many inputs."""
+_OF_LOGSTASH = ("@metadata", "@version")
+"""Fields that Logstash keeps for itself: no event that passed through it has them."""
 
 
 def validate(
     document: dict[str, Any], ml: dict[str, Any], size: int, arrival: Arrival | None
 ) -> dict[str, Any]:
     """Validate an event; set its time in canonical form, and ``event.ingested`` where the arrival is known.
+
+    What Logstash keeps for itself is removed.
 
     Raises:
         NormalizeError: ``schema_version``, ``no_id``, ``dataset``, ``no_model``, ``timestamp``, ``future`` or
@@ -32,7 +37,7 @@ def validate(
             f"ml.schema_version is {quote_value(version)}; this version of logging_lib reads 1 to {SCHEMA_VERSION}",
         )
     event = document.get("event")
-    if type(event) is not dict or not _is_filled(event.get("id")):
+    if type(event) is not dict or not _is_name(event.get("id")):
         raise NormalizeError("no_id", "event.id is missing")
     dataset = event.get("dataset")
     if type(dataset) is not str or dataset not in _DATASETS:
@@ -41,11 +46,7 @@ def validate(
         )
     if dataset == "ml.prediction":
         model = ml.get("model")
-        if (
-            type(model) is not dict
-            or not _is_filled(model.get("name"))
-            or not _is_filled(model.get("version"))
-        ):
+        if type(model) is not dict or not _is_name(model.get("name")) or not _is_name(model.get("version")):
             raise NormalizeError("no_model", "ml.model.name or ml.model.version is missing")
         if size > _MANY:
             _check_inputs(ml.get("input"))
@@ -59,13 +60,15 @@ def validate(
             "timestamp", f"@timestamp is {quote_value(timestamp)}, which is no ISO 8601 date with a zone"
         )
     document["@timestamp"] = time_text
+    for name in _OF_LOGSTASH:
+        document.pop(name, None)
     if arrival is not None:
         event["ingested"] = arrival.text
     return document
 
 
-def _is_filled(value: Any) -> bool:
-    return type(value) is str and value != ""
+def _is_name(value: Any) -> bool:
+    return type(value) is str and is_filled(value)
 
 
 def _check_inputs(inputs: Any) -> None:

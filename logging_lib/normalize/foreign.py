@@ -13,8 +13,8 @@ from logging_lib.logger.output import OutputEncoder
 from logging_lib.logger.values import cut_text, to_jsonable
 from logging_lib.normalize.errors import NormalizeError, quote_value, to_json_text
 from logging_lib.normalize.names import with_safe_names
-from logging_lib.normalize.parsing import SPACE
-from logging_lib.normalize.payloads import unpack_rows, unwrap
+from logging_lib.normalize.parsing import SPACE, is_filled
+from logging_lib.normalize.payloads import unpack_tensors, unwrap
 from logging_lib.normalize.times import Arrival, TooFarAheadError, normalize_time
 from logging_lib.profile.coerce import parse_scalar
 from logging_lib.schema import SCHEMA_VERSION
@@ -30,8 +30,8 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "model": ("model", "model_name", "ml_model", "modelName"),
     "version": ("model_version", "version", "modelVersion"),
     "inputs": ("inputs", "features", "input", "instance"),
-    "prediction": ("prediction", "output", "predicted", "result"),
-    "timestamp": ("@timestamp", "timestamp", "time", "ts", "date", "timestamp_ms", "request_time"),
+    "prediction": ("prediction", "outputs", "predictions", "output", "predicted", "result"),
+    "timestamp": ("@timestamp", "timestamp", "time", "ts", "timestamp_ms", "request_time", "date"),
     "id": ("event_id", "id", "uuid", "databricks_request_id"),
     "request": ("request_id", "requestId", "correlation_id", "client_request_id"),
     "duration": ("duration", "latency"),
@@ -40,13 +40,19 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "score": ("score", "probability", "confidence"),
     "scores": ("scores", "probabilities"),
     "sampling": ("sampling_fraction", "sample_rate"),
+    "error": ("error", "exception"),
+    "error_type": ("error_type", "error_code"),
 }
-"""Our name → its possible keys in foreign events; the first one in the event counts."""
+"""Our name → its possible keys in foreign events; the first one in the event that is filled counts."""
+STATUSES = ("status_code", "http_status", "status")
+"""Keys of a call's status, which stays a label: from 400 on, or one of ``FAILED``, the prediction failed."""
+FAILED = ("error", "failed", "failure")
 
 _NAME_OF_ALIAS = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
 _PLAIN_OUTPUT = OutputEncoder(None)
 _WITHOUT_CONTEXT = frozenset(("model", "version", "inputs", "prediction", "timestamp", "score", "scores"))
-_PLAIN_STARTS = frozenset(string.ascii_letters + "_") - frozenset("tTfF")
+_INFINITE = ("Infinity", "-Infinity")
+_PLAIN_STARTS = frozenset(string.ascii_letters + "_") - frozenset("ItTfF")
 """A text that begins with one of these is not blank and spells neither a number nor a boolean."""
 _SAFE = 2**63
 
@@ -69,12 +75,10 @@ def to_canonical(
     """
     fields, extra_fields = _split_known_keys(document)
     if type(fields.get("inputs")) is not dict:
-        fields, extra_fields = _split_known_keys(unwrap(document))
+        fields, extra_fields = _split_known_keys(unwrap(document, ALIASES["inputs"]))
     get = fields.get
     model, version = _read_model(fields, extra_fields)
     inputs = get("inputs")
-    if type(inputs) is not dict:
-        inputs = unpack_rows(inputs)
     if type(inputs) is not dict:
         raise NormalizeError(
             "no_inputs", f"no inputs: one of {', '.join(ALIASES['inputs'])} must hold an object"
@@ -117,8 +121,9 @@ def to_canonical(
     if checker is not None:
         _add_checks(result, ml)
     _add_output(fields, _PLAIN_OUTPUT if checker is None else checker.output, ml)
-    if not fields.keys() <= _WITHOUT_CONTEXT:
+    if extra_fields or not fields.keys() <= _WITHOUT_CONTEXT:
         _add_context(fields, extra_fields, event)
+        _add_failure(fields, extra_fields, na_values, event)
     if extra_fields:
         event["labels"] = {
             name: to_label(value, is_long) if type(value) is not str or is_long else value
@@ -148,8 +153,9 @@ def _split_known_keys(document: Mapping[str, Any]) -> tuple[dict[str, Any], dict
             extra_fields[key] = value
         elif name not in fields:
             fields[name] = value
-        else:  # two aliases of one name: the first one in the list counts
-            key, *others = (alias for alias in ALIASES[name] if alias in document)
+        else:  # two aliases of one name: the first one in the list that is filled counts
+            aliases = [alias for alias in ALIASES[name] if alias in document]
+            key, *others = sorted(aliases, key=lambda alias: not is_filled(document[alias]))
             fields[name] = document[key]
             extra_fields.update((other, document[other]) for other in others)
     return fields, extra_fields
@@ -176,6 +182,9 @@ def _type_inputs(inputs: Mapping[str, Any], na_values: frozenset[str], is_long: 
                 continue
             if value.isspace():
                 other[name] = None
+                continue
+            if value in _INFINITE:
+                other[name] = value
                 continue
             value = parse_scalar(value)
             kind = type(value)
@@ -209,7 +218,7 @@ def _add_output(fields: Mapping[str, Any], encode_output: OutputEncoder, ml: dic
     if type(output) is float and scores is None and score is None:  # the ordinary regression
         ml["prediction"] = encode_output(output, None, None)
         return
-    output = parse_scalar(encode_output.unwrap(output))
+    output = parse_scalar(encode_output.unwrap(unpack_tensors(output)))
     if output is not None or scores is not None or score is not None:
         output, score, scores = (
             to_jsonable(value, max_text=MAX_TEXT) for value in (output, parse_scalar(score), scores)
@@ -220,6 +229,45 @@ def _add_output(fields: Mapping[str, Any], encode_output: OutputEncoder, ml: dic
         ml["prediction"] = document
 
 
+def _add_failure(
+    fields: Mapping[str, Any], extra_fields: dict[str, Any], na_values: frozenset[str], event: dict[str, Any]
+) -> None:
+    """Set ``error.*`` and the outcome where the event says that the prediction failed."""
+    value, error_type = fields.get("error"), fields.get("error_type")
+    parts = value if type(value) is dict else {} if value is None else {"message": value}
+    texts = {"type": error_type, **parts}
+    error = {
+        name: cut_text(texts[name], MAX_TEXT)
+        for name in ("type", "message")
+        if _is_error_text(texts.get(name), na_values)
+    }
+    if error_type is not None and error.get("type") != error_type:
+        extra_fields["error_type"] = error_type
+    if value == {} or any(error.get(name) != part for name, part in parts.items()):
+        extra_fields["error"] = value
+    if error:
+        event["error"] = error
+    has_error = bool(error) or value is True or (type(value) in (dict, list) and bool(value))
+    if has_error or any(_is_failed(extra_fields.get(key)) for key in STATUSES):
+        event["event"]["outcome"] = "failure"
+
+
+def _is_error_text(value: Any, na_values: frozenset[str]) -> bool:
+    """Return whether a value describes an error: a text that spells neither a number nor a missing value."""
+    return (
+        type(value) is str
+        and is_filled(value)
+        and value not in na_values
+        and type(parse_scalar(value)) is str
+    )
+
+
+def _is_failed(status: Any) -> bool:
+    """Return whether a call's status is a number from 400 to 599, or a word for a failure."""
+    status = parse_scalar(status)
+    return 400 <= status < 600 if _is_number(status) else type(status) is str and status.lower() in FAILED
+
+
 def _is_number(value: Any) -> bool:
     return type(value) is float or type(value) is int
 
@@ -227,7 +275,7 @@ def _is_number(value: Any) -> bool:
 def _add_context(fields: Mapping[str, Any], extra_fields: dict[str, Any], event: dict[str, Any]) -> None:
     """Add id, request, duration, service and weight; a value that is not one becomes a label."""
     get, event_fields, ml = fields.get, event["event"], event["ml"]
-    if (event_id := get("id")) not in (None, ""):
+    if is_filled(event_id := get("id")):
         event_fields["id"] = to_label(event_id)
         if len(event_fields["id"].encode()) > MAX_ID:
             extra_fields["event_id"] = event_id
@@ -244,7 +292,7 @@ def _add_context(fields: Mapping[str, Any], extra_fields: dict[str, Any], event:
                 event_fields["duration"] = duration
     if (service := get("service")) is not None:
         service_name = service.get("name") if isinstance(service, dict) else service
-        if isinstance(service_name, str) and service_name:
+        if isinstance(service_name, str) and is_filled(service_name):
             event["service"] = {"name": cut_text(service_name, MAX_TEXT)}
         if not isinstance(service, str) and service != {"name": service_name}:
             extra_fields["service"] = service
@@ -261,13 +309,13 @@ def _read_model(fields: Mapping[str, Any], extra_fields: dict[str, Any]) -> tupl
     if type(model) is dict:
         if not model.keys() <= {"name", "version"}:
             extra_fields["model"] = model
-        version = model.get("version", version)
+        version = model["version"] if is_filled(model.get("version")) else version
         model = model.get("name")
-    if model in (None, ""):
+    if not is_filled(model):
         raise NormalizeError("no_model", f"no model: one of {', '.join(ALIASES['model'])} must name it")
     return (
         model if type(model) is str else to_label(model),
-        "unknown" if version in (None, "") else version if type(version) is str else to_label(version),
+        "unknown" if not is_filled(version) else version if type(version) is str else to_label(version),
     )
 
 

@@ -47,6 +47,14 @@ def parse(raw: bytes) -> tuple[dict[str, Any], bool]:
     Raises:
         NormalizeError: ``too_large``, ``too_deep``, ``not_json`` or ``not_an_object``.
     """
+    document, is_repaired = parse_value(raw)
+    if type(document) is not dict:
+        raise _parse_error("not_an_object", f"a JSON {_TYPE_NAMES[type(document)]}, not an object")
+    return document, is_repaired
+
+
+def parse_value(raw: bytes) -> tuple[Any, bool]:
+    """Parse any JSON value; the rest as ``parse``."""
     if len(raw) > MAX_BYTES:
         raise _parse_error("too_large", f"the event has {len(raw)} bytes; at most {MAX_BYTES} are taken")
     if raw[:3] == BOM:
@@ -60,9 +68,14 @@ def parse(raw: bytes) -> tuple[dict[str, Any], bool]:
         document, is_repaired = _parse_repaired(raw), True
         if document is None:
             raise _parse_error("not_json", "not JSON (RFC 8259, in UTF-8)") from error
-    if type(document) is not dict:
-        raise _parse_error("not_an_object", f"a JSON {_TYPE_NAMES[type(document)]}, not an object")
     return document, is_repaired
+
+
+def is_filled(value: Any) -> bool:
+    """Return whether a value of JSON holds anything: it is not null, blank, or empty."""
+    if type(value) is str:
+        return value != "" and not value.isspace()
+    return value is not None and value != [] and value != {}
 
 
 def _parse_error(reason: str, message: str) -> NormalizeError:

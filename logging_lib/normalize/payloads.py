@@ -2,116 +2,138 @@
 
 - CloudEvents (KServe's logger): ``specversion`` and ``data``, which holds the payload.
 - Inference tables of MLflow on Databricks: ``request`` and ``response``, objects or JSON text.
-- The payloads themselves: the Open Inference Protocol v2 (``inputs``, ``outputs`` as lists of tensors), v1
-  (``instances``, ``predictions``), MLflow's ``dataframe_records`` and ``dataframe_split``.
+- The payloads themselves: the Open Inference Protocol v2 (``inputs`` as a list of tensors), v1 (``instances``),
+  MLflow's ``inputs`` as a list of rows or as columns, ``dataframe_records`` and ``dataframe_split``.
 
 An event is one prediction, so a payload of several rows is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeGuard
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from logging_lib.normalize.errors import NormalizeError
-from logging_lib.normalize.parsing import parse
+from logging_lib.normalize.parsing import is_filled, parse_value
 
 _ENVELOPES = ("data", "request", "response", "request_metadata")
+_ROWS = ("dataframe_records", "instances")
+_OF_COLUMNS = ("specversion", "request_metadata", "databricks_request_id")
+"""Keys of the payload logs whose ``inputs`` may be columns: a list of the rows' values for each name."""
 
 
-def unwrap(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Flatten an event: the content of its envelopes, the inputs by name, and the prediction of the one row.
+def unwrap(document: Mapping[str, Any], keys_of_inputs: Sequence[str]) -> dict[str, Any]:
+    """Flatten an event: the content of its envelopes, and under ``inputs`` those of its one row, by name.
+
+    Args:
+        document: the event.
+        keys_of_inputs: the keys that its inputs may be under; the first one whose value can be read counts.
 
     Raises:
         NormalizeError: ``batch``, for several rows.
     """
     flat = dict(document)
-    cloud_event = "specversion" in flat
+    is_cloud_event, may_be_columns = "specversion" in flat, any(key in flat for key in _OF_COLUMNS)
     for name in _ENVELOPES:
-        if name != "data" or cloud_event:
+        if name != "data" or is_cloud_event:
             _open_envelope(flat, name)
-    if cloud_event:
-        if "inferenceservicename" in flat and "model_name" not in flat:
+    if is_cloud_event:
+        if "inferenceservicename" in flat and not is_filled(flat.get("model_name")):
             flat["model_name"] = flat.pop("inferenceservicename")
-        if "id" in flat:
-            flat.setdefault("request_id", flat["id"])
-    inputs = _read_inputs(flat)
-    if inputs is not None:
-        flat["inputs"] = inputs
-        _read_outputs(flat)
+        if "id" in flat and not is_filled(flat.get("request_id")):
+            flat["request_id"] = flat["id"]
+    for key in (*keys_of_inputs, *_ROWS, "dataframe_split"):
+        value = _parse_text(flat.get(key))
+        inputs = _read_inputs(key, value, may_be_columns) if is_filled(value) else None
+        if inputs is not None:
+            del flat[key]
+            if (unread := flat.get("inputs")) is not None:
+                flat[f"{key}.inputs"] = unread
+            flat["inputs"] = inputs
+            break
     return flat
 
 
 def _open_envelope(flat: dict[str, Any], name: str) -> None:
-    """Move the content of an envelope to the event; keys of the event itself take precedence."""
-    content = flat.get(name)
-    if isinstance(content, str) and content[:1] == "{":
-        try:
-            content, _ = parse(content.encode())
-        except NormalizeError:
-            return
+    """Move the content of an envelope to the event; keys of the event itself take precedence, unless null."""
+    content = _parse_text(flat.get(name))
     if isinstance(content, list) and name == "response":
         content = {"predictions": content}
     if not isinstance(content, dict):
         return
     del flat[name]
     for key, value in content.items():
-        flat[f"{name}.{key}" if key in flat else key] = value
+        flat[key if flat.get(key) is None else f"{name}.{key}"] = value
 
 
-def _read_inputs(flat: dict[str, Any]) -> dict[str, Any] | None:
-    """Read the inputs of the one row, by name; None where the event has no known payload."""
-    tensors = _find_tensors(flat.get("inputs"))
-    if tensors is not None:
-        return _read_tensors(tensors)
-    for key in ("dataframe_records", "instances"):
-        if _is_rows(rows := flat.get(key)):
-            del flat[key]
-            row = _expect_single_row(rows)
-            return row if isinstance(row, dict) else {str(i): v for i, v in enumerate(_flatten(row))}
-    split = flat.get("dataframe_split")
-    if isinstance(split, dict) and _is_rows(rows := split.get("data")):
-        row, columns = _expect_single_row(rows), split.get("columns")
-        if isinstance(row, list) and isinstance(columns, list) and len(row) == len(columns):
-            del flat["dataframe_split"]
-            return {
-                name if isinstance(name, str) else str(i): value
-                for i, (name, value) in enumerate(zip(columns, row, strict=True))
-            }
-    return None
+def _parse_text(value: Any) -> Any:
+    """Parse an object or a list that is written as JSON text; anything else is returned as it is."""
+    if not isinstance(value, str) or value[:1] not in ("{", "["):
+        return value
+    try:
+        return parse_value(value.encode())[0]
+    except NormalizeError:
+        return value
 
 
-def unpack_rows(inputs: Any) -> Any:
-    """Return the one row of a list of rows by name; anything else as it is.
+def _read_inputs(key: str, value: Any, may_be_columns: bool) -> dict[str, Any] | None:
+    """Read the inputs of the one row, by name; None where the value is not a known payload."""
+    if key == "dataframe_split":
+        return _read_split(value)
+    if isinstance(value, dict) and key not in _ROWS:
+        return _read_columns(value) if key == "inputs" and may_be_columns else value
+    if not isinstance(value, list):
+        return None
+    if key not in _ROWS:
+        if _are_tensors(value):
+            return _read_tensors(value) or None
+        if not any(all(isinstance(row, kind) for row in value) for kind in (dict, list)):
+            return None
+    row = _expect_single_row(value)
+    return row if isinstance(row, dict) else {str(i): v for i, v in enumerate(_flatten(row))} or None
+
+
+def _read_split(split: Any) -> dict[str, Any] | None:
+    """Read the one row of a pandas frame in the orientation ``split``."""
+    rows, columns = (split.get("data"), split.get("columns")) if isinstance(split, dict) else (None, None)
+    if not isinstance(rows, list) or not rows:
+        return None
+    row = _expect_single_row(rows)
+    if not isinstance(row, list) or not isinstance(columns, list) or len(row) != len(columns):
+        return None
+    return {
+        name if isinstance(name, str) else str(i): value
+        for i, (name, value) in enumerate(zip(columns, row, strict=True))
+    }
+
+
+def _read_columns(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Read the one row of columns, which are lists of the same length; anything else is returned as it is."""
+    lengths = {len(values) if isinstance(values, list) else 0 for values in inputs.values()}
+    if len(lengths) != 1 or 0 in lengths:
+        return inputs
+    return {name: _expect_single_row(values) for name, values in inputs.items()}
+
+
+def unpack_tensors(output: Any) -> Any:
+    """Return an output's tensors as values by name, or the one value; anything else as it is.
 
     Raises:
         NormalizeError: ``batch``, for several rows.
     """
-    are_rows = _is_rows(inputs) and all(isinstance(row, dict) for row in inputs)
-    return _expect_single_row(inputs) if are_rows else inputs
+    if not isinstance(output, list) or not _are_tensors(output):
+        return output
+    values = _read_tensors(output)
+    return next(iter(values.values())) if len(values) == 1 else values
 
 
-def _read_outputs(flat: dict[str, Any]) -> None:
-    tensors = _find_tensors(flat.get("outputs"))
-    if tensors is not None:
-        del flat["outputs"]
-        values = _read_tensors(tensors)
-        flat["prediction"] = next(iter(values.values())) if len(values) == 1 else values
-    elif _is_rows(rows := flat.get("predictions")):
-        flat["prediction"] = _expect_single_row(rows)
-        del flat["predictions"]
-
-
-def _find_tensors(value: Any) -> list[dict[str, Any]] | None:
-    if not isinstance(value, list) or not value:
-        return None
-    are_tensors = all(
+def _are_tensors(values: list[Any]) -> bool:
+    return bool(values) and all(
         isinstance(tensor, dict)
         and isinstance(tensor.get("name"), str)
         and isinstance(tensor.get("data"), list)
-        for tensor in value
+        for tensor in values
     )
-    return value if are_tensors else None
 
 
 def _read_tensors(tensors: list[dict[str, Any]]) -> dict[str, Any]:
@@ -134,10 +156,6 @@ def _flatten(value: Any) -> list[Any]:
     if not isinstance(value, list):
         return [value]
     return [element for item in value for element in _flatten(item)]
-
-
-def _is_rows(value: Any) -> TypeGuard[list[Any]]:
-    return isinstance(value, list) and bool(value)
 
 
 def _expect_single_row(rows: list[Any]) -> Any:

@@ -78,6 +78,7 @@ def tls_context(target: Target) -> ssl.SSLContext:
 
 
 _MAX_ANSWER = 2000
+_REPLACEMENT = "\ufffd".encode()
 _REFUSED_STATUSES = frozenset((400, 413, 422))
 
 
@@ -89,6 +90,21 @@ def _connect(target: Target, timeout: float) -> socket.socket:
     except BaseException:
         sock.close()
         raise
+
+
+def _read_pending(sock: socket.socket, timeout: float) -> bytes | None:
+    """Read what an idle connection holds, at most a byte: None for nothing, empty where it was closed."""
+    sock.settimeout(0)
+    try:
+        return sock.recv(
+            1, *(() if isinstance(sock, ssl.SSLSocket) else (socket.MSG_PEEK,))
+        )  # TLS cannot peek
+    except (ssl.SSLWantReadError, BlockingIOError):
+        return None
+    except OSError:
+        return b""
+    finally:
+        sock.settimeout(timeout)
 
 
 class _BeatsClient(pylogbeat.PyLogBeatClient):  # type: ignore[misc]
@@ -126,6 +142,10 @@ class _BeatsClient(pylogbeat.PyLogBeatClient):  # type: ignore[misc]
             raise RetryError(f"expected an acknowledgement, the receiver sent {frame!r}")
         self._last_ack = struct.unpack(">I", frame[2:])[0]
 
+    def is_usable(self) -> bool:
+        """Return whether the connection is open: Logstash closes idle ones. It says nothing unless asked."""
+        return self._socket is not None and _read_pending(self._socket, self._timeout) is None
+
     def close(self) -> None:
         if self._socket is not None:
             self._socket.close()
@@ -143,7 +163,8 @@ class BeatsReceiver:
     def send(self, lines: Sequence[bytes]) -> ReceiverAnswer:
         client = self._client
         try:
-            if client is None:
+            if client is None or not client.is_usable():
+                self.close()
                 client = self._make()
                 client.connect()
                 self._client = client
@@ -195,14 +216,9 @@ class TcpReceiver(TcpTransport):  # type: ignore[misc]
             raise RetryError(f"{self._target}: {explain_network_error(error)}") from error
 
     def _gone(self) -> bool:
-        self._sock.settimeout(0)
-        try:
-            # A TLS socket cannot peek; what a receiver of lines answers does not matter.
-            return not self._sock.recv(1, *(() if self._target.tls else (socket.MSG_PEEK,)))
-        except (ssl.SSLWantReadError, BlockingIOError):
-            return False
-        finally:
-            self._sock.settimeout(self._timeout)
+        return (
+            _read_pending(self._sock, self._timeout) == b""
+        )  # what a receiver of lines answers does not matter
 
     def close(self) -> None:
         sock, self._sock = self._sock, None
@@ -211,7 +227,11 @@ class TcpReceiver(TcpTransport):  # type: ignore[misc]
 
 
 class HttpReceiver:
-    """Send to Logstash's http input: a batch is one POST of a JSON array."""
+    """Send to Logstash's http input: a batch is one POST of a JSON array.
+
+    U+FFFD is sent as an escape: as a character, the pipelines take it for what that input puts in place of bytes
+    that are not UTF-8.
+    """
 
     def __init__(self, target: Target, *, timeout: float = 30.0) -> None:
         self._session = session = requests.Session()
@@ -228,7 +248,7 @@ class HttpReceiver:
         try:
             with self._session.post(
                 str(self._target),
-                data=b"[" + b",".join(lines) + b"]",
+                data=(b"[" + b",".join(lines) + b"]").replace(_REPLACEMENT, b"\\ufffd"),
                 timeout=self._timeout,
                 allow_redirects=False,
                 stream=True,

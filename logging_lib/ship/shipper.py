@@ -208,7 +208,7 @@ class Shipper:
     def _deliver(self, items: Sequence[SpoolItem]) -> None:
         sent = [n for n, item in enumerate(items) if not item.fault]
         try:
-            answer = self._send([items[n].data for n in sent]) if sent else ReceiverAnswer()
+            answer = self._send([items[n].line for n in sent]) if sent else ReceiverAnswer()
         except ReceiverRefusedError as error:
             if len(items) == 1:
                 self._acknowledge(items, {0: f"the receiver answered: {error}"})
@@ -257,7 +257,7 @@ class Shipper:
         next_items = self.reader.read(2, BATCH_BYTES)[1:]
         if self._closed_count < _MAX_CLOSED or not next_items or next_items[0].fault:
             raise error
-        self._send([next_items[0].data])  # it is sent once more later: at least once
+        self._send([next_items[0].line])  # it is sent once more later: at least once
         try:
             self._deliver(items)
         except ConnectionClosedError:

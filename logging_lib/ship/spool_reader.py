@@ -18,6 +18,8 @@ from logging_lib.logger.event import build_dead_letter
 from logging_lib.logger.jsonlines import MAX_LINE
 from logging_lib.logger.segments import DEAD_LETTERS, has_writer, list_segments
 from logging_lib.logger.spool import append_line
+from logging_lib.normalize.errors import NormalizeError
+from logging_lib.normalize.parsing import parse
 
 STATE, LOCK = ".ship.json", ".ship.lock"
 _CHUNK = 4 << 20
@@ -25,13 +27,22 @@ _MAX_NUMBER = 1e11  # events, or seconds since 1970: the year 5138
 
 
 class SpoolItem(NamedTuple):
-    """One line of a segment, from ``offset`` to ``end`` in bytes; ``fault`` says why it cannot be sent."""
+    """One line of a segment, from ``offset`` to ``end`` in bytes; ``fault`` says why it cannot be sent.
+
+    ``is_lax`` says that it is JSON only as the pipelines read it, ``NaN`` and the like.
+    """
 
     data: bytes
     segment: str
     offset: int
     end: int
     fault: str = ""
+    is_lax: bool = False
+
+    @property
+    def line(self) -> bytes:
+        """The line to send. What is not strictly JSON is sent as log shippers do, as the text of an object."""
+        return orjson.dumps({"message": self.data.decode()}) if self.is_lax else self.data
 
     @property
     def is_dead_letter(self) -> bool:
@@ -188,7 +199,8 @@ class SpoolReader:
                         if rest or closed
                         else []
                     )
-                return [SpoolItem(chunk, path.name, start, start + len(chunk), "torn")] if closed else []
+                fault = "torn" if _find_fault(chunk) else ""  # whole, but for its newline
+                return [SpoolItem(chunk, path.name, start, start + len(chunk), fault)] if closed else []
         items = list(_split_lines(chunk[:end_of_lines], path.name, start, events))
         if end_of_lines and not items:  # blank lines: nothing to acknowledge
             self.state.offsets[path.name] = start + end_of_lines
@@ -306,7 +318,9 @@ def _split_lines(chunk: bytes, segment: str, start: int, events: int) -> Iterato
     for data in chunk.split(b"\n")[:-1]:
         begin, end = end, end + len(data) + 1
         if data.strip():
-            yield SpoolItem(data, segment, begin, end, _find_fault(data))
+            fault = _find_fault(data)
+            is_lax = fault == "not_json" and _is_foreign(data)
+            yield SpoolItem(data, segment, begin, end, "" if is_lax else fault, is_lax)
             events -= 1
             if events <= 0:
                 return
@@ -319,6 +333,15 @@ def _find_fault(data: bytes) -> str:
         return "" if isinstance(orjson.loads(data), dict) else "not_json"
     except orjson.JSONDecodeError:
         return "not_json"
+
+
+def _is_foreign(data: bytes) -> bool:
+    """Return whether ``normalize`` reads a line that is not strictly JSON, an object of another logger."""
+    try:
+        ml = parse(data)[0].get("ml")
+    except NormalizeError:
+        return False
+    return not (isinstance(ml, dict) and "schema_version" in ml)
 
 
 def _read_time(chunk: bytes) -> float | None:

@@ -119,6 +119,11 @@ class CountPlan:
     tree: CountNode = field(default_factory=CountNode)
     renamed: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def documents(self) -> tuple[tuple[str, ...], str]:
+        """Of which documents it counts."""
+        return self.indices, self.query
+
     def name(self, field_name: str) -> str:
         """Return a field's name in the store."""
         return self.renamed.get(field_name, field_name)
@@ -244,13 +249,6 @@ def build_table(path: CountPath, columns: Mapping[str, Any], numbers: Sequence[N
             values = columns[f"k{place}"]
     named = {number: columns[f"m{place}"] for place, number in enumerate(numbers)}
     return CountTable(columns["s"], keys, times, values, columns["n"], named)
-
-
-def key_column(texts: Iterable[Any]) -> KeyColumn:
-    """Build a column of keys from one value for each row."""
-    numbered: dict[Any, int] = {}
-    codes = np.fromiter((numbered.setdefault(text, len(numbered)) for text in texts), np.int32)
-    return sorted_keys(codes, list(numbered))
 
 
 def sorted_keys(codes: NDArray[np.int32], values: list[Any]) -> KeyColumn:

@@ -69,14 +69,7 @@ def count_slots(
         raise CountError("its windows have no common slot of at least a minute")
     tables = _Tables()
     tables.create(plan.tree, ())
-    time = plan.name(ARRIVAL)
-    times = {"first": {"min": {"field": time}}, "last": {"max": {"field": time}}}
-    try:
-        found = _complete(ask, {"size": 0, "query": _query(plan, start, end), "aggs": times})
-    except _TooLargeError:
-        raise CountError("the time of the first event was not answered in time") from None
-    first, last = (found.get("aggregations", {}).get(name, {}).get("value") for name in times)
-    begin, until = (0, 0) if first is None else (_slot(first, grid), _slot(last, grid) + 1)
+    begin, until = _find_slots(ask, plan, grid, start, end)
     pages = _Pages(ask, plan, grid, tables)
     size = _FIRST_PAGE
     while begin < until:
@@ -91,8 +84,22 @@ def count_slots(
                 size //= 2
             continue
         begin += size
+        if not buckets:  # a wrong clock may be years away from all others
+            begin, until = _find_slots(ask, plan, grid, begin * grid.size + grid.origin, end)
         size = max(1, min(4 * size, _MOST_SLOTS, int(size * MAX_BUCKETS / 2 / (buckets + 1))))
     yield from tables.finish()
+
+
+def _find_slots(ask: Ask, plan: CountPlan, grid: Grid, start: int | None, end: int) -> tuple[int, int]:
+    """Return the first slot with documents and the one after the last."""
+    time = plan.name(ARRIVAL)
+    times = {"first": {"min": {"field": time}}, "last": {"max": {"field": time}}}
+    try:
+        found = _complete(ask, {"size": 0, "query": _query(plan, start, end), "aggs": times})
+    except _TooLargeError:
+        raise CountError("the time of the first event was not answered in time") from None
+    first, last = (found.get("aggregations", {}).get(name, {}).get("value") for name in times)
+    return (0, 0) if first is None else (_slot(first, grid), _slot(last, grid) + 1)
 
 
 def _complete(ask: Ask, body: Json) -> Json:
@@ -276,17 +283,19 @@ class _Tables:
             self.create(below, (*path, step))
 
     def finish(self) -> Iterator[tuple[CountPath, CountTable]]:
-        for path, rows in self.rows.items():
-            columns: Json = {"s": np.array(rows.slots, np.int64), "n": np.array(rows.counts, np.int64)}
+        """Yield the tables; what was read of one is dropped with it."""
+        for path in list(self.rows):
+            rows = self.rows.pop(path)
+            columns: Json = {"s": np.asarray(rows.slots), "n": np.asarray(rows.counts)}
             for place, column in enumerate(rows.columns):
-                columns[f"m{place}"] = np.array(column, np.float64)
+                columns[f"m{place}"] = np.asarray(column)
             counted = [place for place, step in enumerate(path) if not isinstance(step, Matching)]
             for place, codes in zip(counted, rows.keys, strict=True):
                 if isinstance(path[place], Terms):
                     values = list(self.codes[path[: place + 1]])
                     columns[f"k{place}"] = sorted_keys(np.array(codes, np.int32), values)
                 else:
-                    columns[f"k{place}"] = np.array(codes)
+                    columns[f"k{place}"] = np.asarray(codes)
             yield path, build_table(path, columns, rows.numbers)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from logging_lib.schema.fields import load
-from logging_lib.store.port import SearchError
+from logging_lib.store.port import SearchError, StoreError
 
 Json = dict[str, Any]
 Ask = Callable[[Json], Json]
@@ -38,6 +38,7 @@ class PagedSearch:
 
         Raises:
             SearchError: the server refuses it, also in pages.
+            StoreError: documents were deleted between two pages.
         """
         aggs: Mapping[str, Any] = body.get("aggs") or body.get("aggregations") or {}
         shape = _shape(aggs)
@@ -89,13 +90,17 @@ class PagedSearch:
             answer["_shards"]["failed"] += part["_shards"]["failed"]
             found = part.get("aggregations", {}).get(name, {}).get("buckets", [])
             buckets |= {bucket["key"]: bucket for bucket in found}
+            if lacking := [key for key in page if key not in buckets]:
+                raise StoreError(
+                    f"{lacking[0]!r:.80} was deleted while it was searched in pages: search again"
+                )
             place += len(page)
         return {
             **({"meta": agg["meta"]} if "meta" in agg else {}),
             **bare,
             "sum_other_doc_count": bare["sum_other_doc_count"]
             + sum(bucket["doc_count"] for bucket in bare["buckets"][size:]),
-            "buckets": [buckets[key] for key in keys if key in buckets],
+            "buckets": [buckets[key] for key in keys],
         }
 
 

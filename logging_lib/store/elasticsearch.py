@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import quote
@@ -192,7 +193,8 @@ class ElasticsearchStore:
         try:
             yield from count_slots(ask, plan, grid, start, end)
         finally:
-            self._connection.call("DELETE", "/_pit", {"id": pit["id"]})
+            with suppress(ElasticsearchError):  # it ends by itself
+                self._connection.call("DELETE", "/_pit", {"id": pit["id"]})
 
     def execute_painless(self, source: str, params: Mapping[str, Any]) -> str:
         """Run a script; see the port. This needs the privilege ``cluster:admin/scripts/painless/execute``."""

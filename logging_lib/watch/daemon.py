@@ -13,17 +13,19 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from logging_lib._util.formatting import format_count, format_seconds
+from logging_lib._util.times import format_instant
 from logging_lib.logger.health import build_health_event
 from logging_lib.logger.reporter import resident_bytes
 from logging_lib.schema import DEFAULT_NAMESPACE, data_stream
 from logging_lib.store.port import Store, StoreError
 from logging_lib.watch.errors import StateError
+from logging_lib.watch.evaluate import DependenciesOf, Due
 from logging_lib.watch.lease import LeaderElector, LeaseLost
 from logging_lib.watch.model import Watch
 from logging_lib.watch.notify.base import Notification
@@ -34,6 +36,7 @@ from logging_lib.watch.state.base import RETENTION
 SERVICE = "logging-lib-watch"
 _log = logging.getLogger(__name__)
 _FORGET_EVERY = timedelta(hours=1)
+_CLOCK_TOLERANCE = timedelta(minutes=1)
 _SUMMARY_SECONDS = 600.0
 """Time between two lines of the log that say what was run."""
 
@@ -176,6 +179,7 @@ class Daemon:
         self._wake = threading.Event()
         self._working: dict[str, float] = {}
         self._waiting = 0
+        self._prepared: dict[str, tuple[Sequence[datetime], datetime, DependenciesOf]] = {}
         self._finished_runs: list[WatchRun] = []
         self._early: list[Notification] = []
         self._delivery: threading.Thread | None = None
@@ -276,23 +280,39 @@ class Daemon:
             # Before it is asked what is due: what ends just then has its scheduled time behind it.
             working = set(self._working)
         due = [(watch, missed) for watch, missed in self._runner.find_due(now) if watch.id not in working]
+        latest = self._runner.latest_run()
+        if latest is not None and latest - now > _CLOCK_TOLERANCE:
+            behind = f"the clock is behind the last scheduled run, {format_instant(latest)}"
+            self._say(logging.WARNING, f"{behind}: watches that ran then run again when it has passed")
         places = max(0, min(self._pace.workers - self._fresh, self._pace.max_runs - len(working)))
         self._waiting = max(0, len(due) - places)
         if not due or not places:
             return
         due.sort(key=lambda item: item[1][0])  # what waits longest is first
         self._refresh()
-        for watch, missed in due[:places]:
+        self._prepare(due, now)
+        for watch, _ in due[:places]:
             with self._lock:
                 self._working[watch.id] = self._monotonic()
             threading.Thread(
-                target=self._work, args=(watch, missed), name=f"watch-{watch.id}", daemon=True
+                target=self._work,
+                args=(watch, *self._prepared.pop(watch.id)),
+                name=f"watch-{watch.id}",
+                daemon=True,
             ).start()
 
-    def _work(self, watch: Watch, missed: list[datetime]) -> None:
+    def _prepare(self, due: Due, now: datetime) -> None:
+        """Prepare what became due together, also what has to wait for a place."""
+        new = [item for item in due if self._prepared.get(item[0].id, ((),))[0] != item[1]]
+        dependencies = self._runner.prepare(new, now)
+        self._prepared |= {watch.id: (missed, now, dependencies) for watch, missed in new}
+
+    def _work(
+        self, watch: Watch, missed: Sequence[datetime], now: datetime, dependencies: DependenciesOf
+    ) -> None:
         try:
             for scheduled in missed:
-                run = self._runner.run_watch(watch, scheduled, self._clock())
+                run = self._runner.run_watch(watch, scheduled, now, dependencies)
                 lag = (self._clock() - scheduled).total_seconds()
                 with self._lock:
                     self._finished_runs.append(run)

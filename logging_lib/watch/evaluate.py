@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from logging_lib._util.times import format_duration, format_instant
+from logging_lib.store.joining import JoinedStore, Search
 from logging_lib.store.port import ExecutePainless, Store, StoreError
 from logging_lib.watch import painless
 from logging_lib.watch.conditions import ConditionError, is_met
@@ -166,6 +167,52 @@ def run_dependencies(store: Store, *, now: datetime, scripts: Scripts | None = N
     )
 
 
+Due = Sequence[tuple[Watch, Sequence[datetime]]]
+"""Watches that are run at one time, each with its scheduled times."""
+DependenciesOf = Callable[[Watch, datetime], RunDependencies]
+"""Give what a run may use, by its watch and its scheduled time."""
+PrepareRuns = Callable[[Due, datetime], DependenciesOf]
+"""Prepare the runs of one time, the present or that of a backtest's tick."""
+
+
+def prepare_live_runs(store: Store, scripts: Scripts | None = None) -> PrepareRuns:
+    """Return what prepares runs over a store: their searches over the same documents are asked together."""
+
+    def prepare(due: Due, now: datetime) -> DependenciesOf:
+        # Where one watch has many runs, their searches have different windows.
+        single = [(watch, scheduled[0]) for watch, scheduled in due if len(scheduled) == 1]
+        announced = (
+            search for watch, scheduled in single for search in _announce(watch, now=now, scheduled=scheduled)
+        )
+        joined = JoinedStore(store, now, announced)
+        return lambda watch, scheduled: run_dependencies(joined, now=now, scripts=scripts)
+
+    return prepare
+
+
+def _announce(watch: Watch, *, now: datetime, scheduled: datetime) -> Iterator[Search]:
+    """Yield the searches that a run of a watch makes, as far as they are known before it."""
+    context = new_context(watch, now=now, scheduled=scheduled)
+    for _, _, search in watch.definition.input.searches((), ""):
+        request = search.request
+        if request.depends_on_run:
+            continue
+        try:
+            body = _render_body(request, search.timeout, context)
+        except TemplateError:
+            continue  # the run says so
+        yield Search(request.indices, body, request.rest_total_hits_as_int)
+
+
+def _render_body(
+    request: SearchRequest, timeout: timedelta | None, context: Mapping[str, Any]
+) -> dict[str, Any]:
+    body = render_json(request.text, {**context, **request.params})
+    if timeout is not None:
+        body.setdefault("timeout", format_duration(timeout))
+    return body
+
+
 def _send(call: Call) -> HttpResponse:
     """Send a request, with the logins of the environment; most runs make none, so it is read only here."""
     return HttpClient.from_environ(os.environ)(call)
@@ -181,9 +228,7 @@ def store_search(store: Store, now: datetime, warn: Callable[[str], None] = lamb
     def search(
         request: SearchRequest, timeout: timedelta | None, context: Mapping[str, Any]
     ) -> dict[str, Any]:
-        body = render_json(request.text, {**context, **request.params})
-        if timeout is not None:
-            body.setdefault("timeout", format_duration(timeout))
+        body = _render_body(request, timeout, context)
         response = store.search(
             list(request.indices), body, now=now, rest_total_hits_as_int=request.rest_total_hits_as_int
         )

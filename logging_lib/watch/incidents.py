@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, NonNegativeInt
 
 from logging_lib._util.times import parse_duration, parse_instant
 from logging_lib.watch.notify.base import Notification
@@ -45,6 +45,13 @@ class Key(NamedTuple):
     feature: str = ""
 
 
+def _check_window(window: str) -> str:
+    """Return a window that is a duration or empty. Raises ValueError."""
+    if window:
+        parse_duration(window)
+    return window
+
+
 class Incident(BaseModel):
     """One thing that is, or was, wrong.
 
@@ -68,20 +75,20 @@ class Incident(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     key: Key
-    opened_at: datetime
-    absent_since: datetime | None = None
-    absent_runs: int = 0
-    closed_at: datetime | None = None
+    opened_at: AwareDatetime
+    absent_since: AwareDatetime | None = None
+    absent_runs: NonNegativeInt = 0
+    closed_at: AwareDatetime | None = None
     notified: dict[str, tuple[Notification, ...]] = {}
-    acked_at: datetime | None = None
+    acked_at: AwareDatetime | None = None
     acked_by: str = ""
     acked_actions: tuple[str, ...] = ()
-    window: str = ""
+    window: Annotated[str, AfterValidator(_check_window)] = ""
     severity: str = ""
     effect: float | None = None
     leading: str = ""
-    leading_runs: int = 0
-    times_notified: int = 0
+    leading_runs: NonNegativeInt = 0
+    times_notified: NonNegativeInt = 0
     notified_effect: float | None = None
     notified_severity: str = ""
     notified_leading: tuple[str, ...] = ()
@@ -184,8 +191,8 @@ class Mute(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: str
-    until: datetime
-    since: datetime
+    until: AwareDatetime
+    since: AwareDatetime
     watch: str | None = None
     model: str | None = None
     version: str | None = None
@@ -334,10 +341,9 @@ def _window_of(finding: Finding) -> str:
     """The window that flagged a finding; empty where it names none that is a duration."""
     window = finding.get("window")
     try:
-        parse_duration(window if isinstance(window, str) else "")
-    except (ValueError, OverflowError):
+        return _check_window(window) if isinstance(window, str) else ""
+    except ValueError:
         return ""
-    return str(window)
 
 
 def _mark_absent(incident: Incident, now: datetime, policy: ResolvePolicy) -> Incident:

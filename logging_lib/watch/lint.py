@@ -28,7 +28,6 @@ from logging_lib.watch.model import (
     HttpRequest,
     Input,
     SearchRequest,
-    Transform,
     Watch,
 )
 from logging_lib.watch.notify.registry import CHANNELS, channel_of
@@ -141,39 +140,15 @@ def _check_variables(definition: Definition) -> LintResults:
 # --- searches
 
 
-def _list_searches(definition: Definition) -> Iterator[tuple[JsonPath, SearchRequest]]:
-    yield from _searches_of_input(definition.input, ("input",))
-    if definition.transform:
-        yield from _searches_of_transform(definition.transform, ("transform",))
-    for name, action in definition.actions.items():
-        if action.transform:
-            yield from _searches_of_transform(action.transform, ("actions", name, "transform"))
-
-
-def _searches_of_input(watch_input: Input, path: JsonPath) -> Iterator[tuple[JsonPath, SearchRequest]]:
-    if watch_input.search:
-        yield (*path, "search", "request"), watch_input.search.request
-    if watch_input.transform:
-        yield from _searches_of_transform(watch_input.transform, (*path, "transform"))
-    for index, (name, step) in enumerate(watch_input.chain.items() if watch_input.chain else ()):
-        yield from _searches_of_input(step, (*path, "chain", "inputs", index, name))
-
-
-def _searches_of_transform(transform: Transform, path: JsonPath) -> Iterator[tuple[JsonPath, SearchRequest]]:
-    if transform.search:
-        yield (*path, "search", "request"), transform.search.request
-    for index, step in enumerate(transform.chain or ()):
-        yield from _searches_of_transform(step, (*path, "chain", index))
-
-
 def _render_bodies(definition: Definition) -> Iterator[tuple[JsonPath, SearchRequest, Mapping[str, Any]]]:
-    for path, request in _list_searches(definition):
+    for path, _, search in definition.searches():
+        request = search.request
         context = placeholder_context(definition, Placeholder())
         try:
             body = render_json(request.text, {**context, **request.params})
         except TemplateError:
             continue
-        yield (*path, "body" if request.template is None else "template"), request, body
+        yield (*path, "request", "body" if request.template is None else "template"), request, body
 
 
 def _is_own_data(request: SearchRequest) -> bool:
@@ -218,7 +193,8 @@ def _check_cut_terms(definition: Definition) -> LintResults:
         return
     for path, _, body in _render_bodies(definition):
         for place, name, agg in _list_terms(body, path):
-            if "size" in agg["terms"] and not (agg.get("meta") or {}).get("top"):
+            meta = agg.get("meta")
+            if "size" in agg["terms"] and not (isinstance(meta, Mapping) and meta.get("top")):
                 size = agg["terms"]["size"]
                 message = f"{name!r} has the {size} most frequent terms: a run leaves the others out"
                 remedy = 'raise the size, or say that only these are wanted with "meta": {"top": true}'

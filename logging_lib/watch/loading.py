@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from logging_lib._util.suggestions import explain_unreadable, suggest
+from logging_lib._util.text import find_half_characters
 from logging_lib.schema import fields
 from logging_lib.watch import model
 from logging_lib.watch.errors import WatchError, WatchProblem, json_path
@@ -144,6 +145,8 @@ def parse_watch(
             )
         except (ValueError, RecursionError) as error:
             raise WatchError([WatchProblem(file, "$", f"is not JSON: {error}")]) from error
+    if half_characters := find_half_characters(document):
+        raise WatchError(WatchProblem(file, json_path(*path), message) for path, message in half_characters)
     ignored: list[tuple[JsonPath, str]] = []
     document = _as_we_write(document, (), ignored)
     try:

@@ -23,11 +23,14 @@ from logging_lib.store.port import Store
 from logging_lib.watch import incidents as inc
 from logging_lib.watch.errors import RunError, StateError, WatchError, WatchProblem
 from logging_lib.watch.evaluate import (
+    DependenciesOf,
+    Due,
     Evaluation,
+    PrepareRuns,
     RunDependencies,
     Scripts,
     evaluate,
-    run_dependencies,
+    prepare_live_runs,
     run_transform,
     with_payload,
 )
@@ -95,7 +98,7 @@ class Runner:
         summarize: makes the payload of a script from fewer findings; default: ``scripts.build_result``.
         dry_run: the channels only show: what they took is reported as ``would_send``.
         check_leader: called before each delivery; it raises where another runner took over.
-        dependencies: what a watch's run at a time may use; default: ``run_dependencies`` of the store.
+        prepare: gives what the runs of one time may use; default: ``prepare_live_runs`` of the store.
 
     Raises:
         WatchError: when a watch's metadata says of the resolution what cannot be.
@@ -114,7 +117,7 @@ class Runner:
         dry_run: bool = False,
         options: Options | None = None,
         check_leader: Callable[[], object] = lambda: None,
-        dependencies: Callable[[Watch, datetime], RunDependencies] | None = None,
+        prepare: PrepareRuns | None = None,
     ) -> None:
         self.watches = {watch.id: watch for watch in watches}
         self.state: StateStore = MemoryState(history=False) if state is None else state
@@ -128,9 +131,7 @@ class Runner:
             watch.id: _read_resolve_policy(watch, options.resolve) for watch in self.watches.values()
         }
         self._summarize = _default_summarize() if summarize is None else summarize
-        if dependencies is None:
-            dependencies = lambda watch, now: run_dependencies(store, now=now, scripts=scripts)  # noqa: E731
-        self._dependencies = dependencies
+        self.prepare = prepare_live_runs(store, scripts) if prepare is None else prepare
         # Watches that find one cause at one time must see each other's incidents: they decide one after the other.
         self._deciding = Lock()
 
@@ -141,15 +142,19 @@ class Runner:
             KeyError: for an id that no watch has.
         """
         ids = list(self.watches) if watch_ids is None else list(watch_ids)
-        return self._run([(self.watches[watch_id], now) for watch_id in ids], now, at_once=True)
+        return self._run([(self.watches[watch_id], [now]) for watch_id in ids], now, at_once=True)
 
     def tick(self, now: datetime) -> RunReport:
         """Run the watches that became due since the last tick, and try again what waits for its next attempt."""
-        due = [(watch, scheduled) for watch, missed in self.find_due(now) for scheduled in missed]
-        return self._run(due, now)
+        return self._run(self.find_due(now), now)
 
-    def _run(self, due: list[tuple[Watch, datetime]], now: datetime, *, at_once: bool = False) -> RunReport:
-        runs = [self.run_watch(watch, scheduled, now) for watch, scheduled in due]
+    def _run(self, due: Due, now: datetime, *, at_once: bool = False) -> RunReport:
+        dependencies = self.prepare(due, now)
+        runs = [
+            self.run_watch(watch, scheduled, now, dependencies)
+            for watch, missed in due
+            for scheduled in missed
+        ]
         return self.finish(now, runs, self.queue.deliver(now, at_once=at_once))
 
     # --- the schedule
@@ -175,6 +180,10 @@ class Runner:
             due.append((watch, missed))
         return due
 
+    def latest_run(self) -> datetime | None:
+        """Return the latest scheduled time that was run: no watch is due before the clock is past its own."""
+        return max((last for last in self._last.values() if last is not None), default=None)
+
     def _last_scheduled(self, watch: Watch) -> datetime | None:
         """The scheduled time that was run last. A state that cannot be read fails that watch's own run, and no
         other's."""
@@ -191,13 +200,19 @@ class Runner:
 
     # --- one run
 
-    def run_watch(self, watch: Watch, scheduled: datetime, now: datetime) -> WatchRun:
+    def run_watch(
+        self, watch: Watch, scheduled: datetime, now: datetime, dependencies: DependenciesOf
+    ) -> WatchRun:
         """Evaluate a watch and write down its notifications. Safe to call from several threads, for different
-        watches. Whatever breaks, the run says so."""
+        watches. Whatever breaks, the run says so.
+
+        Args:
+            dependencies: what ``prepare`` gave for this time.
+        """
         started = time.perf_counter()
         run = WatchRun(watch.id, now, scheduled)
         try:
-            self._run_watch(watch, run)
+            self._run_watch(watch, run, dependencies(watch, scheduled))
         except LeaseLost:
             raise
         except Exception as error:  # noqa: BLE001 - whatever broke this watch must not stop the others
@@ -218,8 +233,7 @@ class Runner:
         except Exception:  # noqa: BLE001, S110 - the run says already that the state is not there
             pass
 
-    def _run_watch(self, watch: Watch, run: WatchRun) -> None:
-        dependencies = self._dependencies(watch, run.time)
+    def _run_watch(self, watch: Watch, run: WatchRun, dependencies: RunDependencies) -> None:
         evaluation = evaluate(watch, dependencies=dependencies, now=run.time, scheduled=run.scheduled)
         payload = evaluation.payload
         run.warnings = tuple(dict.fromkeys(dependencies.warnings))

@@ -9,10 +9,15 @@
 #   now       - the arrival of every event in microseconds since 1970, for tests; absent: the clock.
 require File.expand_path("ml_normalize", File.dirname(__FILE__))
 
-STRUCTURED = (MlNormalize::Foreign::ALIASES["model"] + MlNormalize::Foreign::ALIASES["inputs"]).freeze
+# What Beats write beside the line that they read, in `message`.
+TEXTS_OF_BEATS = %w[@timestamp @version message stream tags].freeze
+OBJECTS_OF_BEATS = %w[agent cloud container docker ecs fields host input kubernetes log orchestrator].freeze
 OWN_TIMES = (MlNormalize::Foreign::ALIASES["timestamp"] - ["@timestamp"]).freeze
-BEGINS_AN_OBJECT = /\A[\uFEFF \t\r\n]*\{/
 LATIN = Encoding::ISO_8859_1
+BLANK_LINE = /\A[ \t\r\n]*\z/n
+REPLACED = "\uFFFD".b.freeze
+NOT_UTF8 = "the body has bytes that are not UTF-8, or U+FFFD itself, which Logstash's HTTP input puts in their place: " \
+           "write it as \\ufffd"
 CLOUD_EVENT = "ce_"
 
 def register(params)
@@ -24,10 +29,21 @@ end
 def filter(event)
   now = @now || (java.lang.System.current_time_millis * 1000)
   case event.get("[@metadata][ml_input]")
-  when "lines" then [from_bytes(bytes_of(event), now)]
-  when "body" then bodies(event).map { |raw| from_bytes(raw, now) }
-  else [structured(event, now)]
+  when "lines" then [bytes_of(event)].reject { |raw| blank?(raw) }.map { |raw| from_bytes(raw, now) }
+  when "body" then bodies(event).map { |raw| from_bytes(raw, now) { refuse_replaced(raw) } }
+  else structured(event, now)
   end
+end
+
+# A blank line is nothing, whichever way it came.
+def blank?(raw)
+  first = raw.getbyte(0)
+  first.nil? || (first <= 0x20 && raw.b.match?(BLANK_LINE))
+end
+
+# The HTTP input decodes a body before any codec sees it, so what was not UTF-8 is lost, and may not pass for a value.
+def refuse_replaced(raw)
+  raise MlNormalize::Refused.new("not_json", NOT_UTF8, "parse") if raw.b.include?(REPLACED)
 end
 
 # The inputs of lines and bodies decode as ISO-8859-1, which keeps every byte: here they are again.
@@ -46,19 +62,29 @@ def bodies(event)
 end
 
 def from_bytes(raw, now)
-  result = safely(raw, now) { MlNormalize.normalize(raw, now, @na_values) }
+  result = safely(raw, now) do
+    yield if block_given?
+    MlNormalize.normalize(raw, now, @na_values)
+  end
   made(result.document)
 end
 
 # Beats hand over fields: a line of a file in `message`, or what a shipper parsed already.
 def structured(event, now)
-  return ours(event, now) if event.include?("[ml][schema_version]")
-  message = event.get("message")
-  parsed = !(message.is_a?(String) && BEGINS_AN_OBJECT.match?(message)) && STRUCTURED.any? { |key| event.include?(key) }
-  raw = parsed ? json_of(event) : message.to_s
+  return [ours(event, now)] if event.include?("[ml][schema_version]")
+  raw = line_of_beats(event) || json_of(event)
+  return [] if blank?(raw)
   result = safely(raw, now) { MlNormalize.normalize(raw, now, @na_values) }
   add_origin(event, result) if result.reason
-  made(result.document)
+  [made(result.document)]
+end
+
+# The line that a Beat read; nil where there is more than a Beat writes, so that nothing of it is lost.
+def line_of_beats(event)
+  return nil unless event.get("message").is_a?(String)
+  fields = event.to_hash
+  only = fields.all? { |name, value| value.is_a?(Hash) ? OBJECTS_OF_BEATS.include?(name) : TEXTS_OF_BEATS.include?(name) }
+  only ? fields["message"] : nil
 end
 
 # The event stays as it is: not a byte of its inputs is written anew.
@@ -165,6 +191,69 @@ test "a foreign event as fields, with a time of its own" do
   expect("it is canonical at its own time") do |events|
     events[0].get("[ml][input][category][a]") == "x" && events[0].get("[labels][message]") == "scored" &&
       events[0].get("@timestamp").to_s.start_with?("2018-02-01T10:00:00")
+  end
+end
+
+test "events of other loggers that a shipper parsed, without a model or inputs at their top" do
+  parameters { { "now" => "1517486400000000" } }
+  in_event do
+    [{ "specversion" => "1.0", "id" => "ce-0", "time" => "2018-02-01T10:00:00Z", "inferenceservicename" => "iris",
+       "data" => { "instances" => [[6.8, 2.8]] } },
+     { "databricks_request_id" => "mlf-1", "timestamp_ms" => 1_517_479_200_123, "message" => "",
+       "request" => '{"dataframe_records":[{"a":1}]}', "request_metadata" => { "model_name" => "churn" } }]
+  end
+  expect("they are read as over TCP") do |events|
+    events.map { |event| event.get("[ml][model][name]") } == %w[iris churn] &&
+      events.map { |event| event.get("[event][id]") } == %w[ce-0 mlf-1] &&
+      events[0].get("[ml][input][numeric][1]") == 2.8 && events[1].get("[ml][input][numeric][a]") == 1 &&
+      events[1].get("@timestamp").to_s.start_with?("2018-02-01T10:00:00.123")
+  end
+end
+
+test "fields that are no event" do
+  parameters { { "now" => "1517486400000000" } }
+  in_event do
+    [{ "foo" => 1 }, { "foo" => 2, "message" => "" }, { "message" => "POST / 200", "level" => "INFO" },
+     { "message" => "text", "log" => "of a service", "host" => { "name" => "h" } }]
+  end
+  expect("each is a dead letter with all that came") do |events|
+    events.map { |event| event.get("[error][type]") } == ["no_model"] * 4 &&
+      ['"foo":1', '"foo":2', '"level":"INFO"', '"log":"of a service"'].each_with_index.all? do |held, i|
+        events[i].get("[event][original]").include?(held)
+      end
+  end
+end
+
+test "an event in the message of fields that say more than a Beat" do
+  parameters { { "now" => "1517486400000000" } }
+  in_event { { "message" => '{"model":"m","inputs":{"a":"x"}}', "service.name" => "x" } }
+  expect("the event of the line, as over TCP") { |events| events[0].get("[ml][input][category][a]") == "x" }
+end
+
+test "fields whose sender names an input in its metadata" do
+  parameters { { "now" => "1517486400000000" } }
+  in_event { { "@metadata" => { "ml_input" => %w[body fields] }, "model" => "m", "inputs" => { "a" => "x" }, "ts" => 1_517_479_200 } }
+  expect("an event") { |events| events.length == 1 && events[0].get("[ml][input][category][a]") == "x" }
+end
+
+test "blank lines" do
+  parameters { { "now" => "1517486400000000" } }
+  in_event do
+    ["", " \t\r"].flat_map { |line| [{ "@metadata" => { "ml_input" => "lines" }, "message" => line }, { "message" => line }] }
+  end
+  expect("nothing") { |events| events.empty? }
+end
+
+test "a body whose bytes were not UTF-8" do
+  parameters { { "now" => "1517486400000000" } }
+  in_event do
+    line = '{"model":"m","inputs":{"a":"M%sller"}}'
+    { "@metadata" => { "ml_input" => "body" },
+      "message" => [format(line, "\uFFFD"), format(line, '\\ufffd')].join("\n").b.force_encoding("ISO-8859-1").encode("UTF-8") }
+  end
+  expect("a dead letter for that line, and none for one that writes the character") do |events|
+    events.map { |event| event.get("[error][type]") } == ["not_json", nil] &&
+      events[1].get("[ml][input][category][a]") == "M\uFFFDller"
   end
 end
 

@@ -172,6 +172,10 @@ def file_limit() -> Iterator[int]:
     signal.signal(signal.SIGXFSZ, handler)
 
 
+def limit_files(size: int) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+
 def test_a_full_disk_tears_a_line_and_the_next_begins_anew(
     tmp_path: Path, file_limit: int, valid: Valid
 ) -> None:
@@ -179,13 +183,33 @@ def test_a_full_disk_tears_a_line_and_the_next_begins_anew(
     written = [spool.write(LINE % n) for n in range(12)]
     assert written == [True] * 8 + [False] * 4
     assert dict(spool.dropped) == {"File too large": 4}
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    limit_files(10_000)
     assert spool.write(LINE % 12)
     (path,) = list_segments(tmp_path)
     lines = path.read_bytes().split(b"\n")
     assert lines[8] == b'{"n"'  # what fitted of the ninth
     assert json.loads(lines[9]) == {"n": 12}
     assert valid(json.loads(lines[10]))["ml"]["health"]["dropped"] == 4
+
+
+@pytest.mark.parametrize("fsync", ["never", "always"])  # without a check before each write, and with one
+@pytest.mark.parametrize("is_batch", [False, True])
+def test_a_line_that_lacks_only_its_newline_is_written_once(
+    fsync: spools.Fsync, is_batch: bool, tmp_path: Path, file_limit: int
+) -> None:
+    """It was counted as dropped, or written again, and the newline before the next line made it whole."""
+    lines = [LINE % number for number in range(5)]
+    spool = Spool(tmp_path, fsync=fsync)
+    assert spool.write(lines[0])
+    limit_files(4 * len(lines[0]) - 1)
+    written = spool.write_all(lines[1:4]) if is_batch else sum(map(spool.write, lines[1:4]))
+    assert (written, dict(spool.dropped)) == (3, {})
+    limit_files(10_000)
+    assert spool.write(lines[4])
+    (path,) = list_segments(tmp_path)
+    assert path.read_bytes() == b"".join(lines)
+    assert spool.written == 5
+    spool.close()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small tmpfs needs root")

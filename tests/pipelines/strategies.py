@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from logging_lib.normalize import ALIASES
+from logging_lib.normalize.foreign import STATUSES
 from logging_lib.profile.coerce import NA_VALUES
 from logging_lib.schema import DATASETS
 
@@ -17,7 +18,7 @@ _CONTEXT = [
 ]
 _PAYLOAD_KEYS = ["specversion", "data", "request", "response", "request_metadata", "inferenceservicename",
                  "instances", "predictions", "outputs", "dataframe_records", "dataframe_split", "columns",
-                 "name", "shape", "labels", "@version", "tags"]  # fmt: skip
+                 "name", "shape", "labels", "@version", "@metadata", "tags", *STATUSES]  # fmt: skip
 _TIMES = ["2018-02-01T10:00:00Z", "2018-02-01 10:00", "2018-02-01", "2018-02-01T10:00:00,5+05:30", "2018-02-29",
           "0001-01-01T00:00:00+10:00", "9999-12-31T23:59:59.999999999-01:00", "2018-02-02T12:00:00Z", "1517479200",
           "1e9", "2018-02-01T24:00:00Z", "٢٠١٨-02-01", "2018-02-01t10:00:00z", "2018-02-01T10:00:00+01", "20180201",
@@ -48,6 +49,10 @@ _text = st.text(max_size=12) | st.sampled_from(
         "\x00",
         "{broken",
         '{"instances":[{"a":1}]}',
+        '{"a":NaN}',
+        "[[1,2]]",
+        "FAILED",
+        "503",
     ]
 )
 _number = (
@@ -90,7 +95,7 @@ _tensor = st.fixed_dictionaries(
 _foreign = st.fixed_dictionaries(
     {
         "model": st.one_of(*[st.sampled_from(["m", {"name": "m", "version": 2}])] * 9, _values),
-        "inputs": st.one_of(*[_inputs] * 6, st.lists(_tensor, max_size=2)),
+        "inputs": st.one_of(*[_inputs] * 9, st.lists(_tensor | st.lists(_values, max_size=2), max_size=2)),
     },
     optional={
         **dict.fromkeys(_CONTEXT, _values),
@@ -134,7 +139,7 @@ _ours = st.builds(
     st.dictionaries(st.sampled_from(["numeric", "category", "other"]), _inputs) | _values,
     st.dictionaries(_name, _values, max_size=3),
 )
-_document = st.one_of(_few, _few, _payload, _ours, _ours, _values)
+_document = st.one_of(_few, _few, _foreign, _payload, _ours, _ours, _values)
 
 
 @st.composite

@@ -62,12 +62,60 @@ def test_no_secret_stands_in_a_stage(file: Path) -> None:
                 assert re.fullmatch(r"\$\{\w+\}", value), f"{name}: {key} must come from the keystore"
 
 
-def test_ids_are_unique_within_each_pipeline() -> None:
-    for pipeline in (PIPELINES, PIPELINES / "dead-letters"):
-        for output in PIPELINES.glob("90-output-*.conf"):
-            stages = [file for file in pipeline.glob("*.conf") if not file.name.startswith("90-")]
-            ids = [settings["id"] for file in (*stages, output) for _, settings in parsed(file)]
-            assert len(set(ids)) == len(ids)
+@pytest.mark.parametrize(
+    ("choice", "stages"),
+    [
+        ({}, ["inputs/tls-false/10-input-beats", "inputs/tls-false/11-input-tcp", "inputs/tls-false/12-input-http",
+              "30-normalize", "90-output-elasticsearch"]),
+        ({"ML_TLS": "true", "ML_HTTP_INPUT": "http-user", "ML_OUTPUT": "elasticsearch-open"},
+         ["inputs/tls-true/10-input-beats", "inputs/tls-true/11-input-tcp", "inputs/tls-true/12-input-http-user",
+          "30-normalize", "90-output-elasticsearch-open"]),
+    ],
+    ids=["default", "chosen"],
+)  # fmt: skip
+def test_the_variables_choose_the_stages(
+    jruby_command: list[str], choice: dict[str, str], stages: list[str]
+) -> None:
+    values = choice | {"ML_PIPELINES": str(PIPELINES)}
+    live, dead = yaml.safe_load((PIPELINES / "pipelines.yml").read_text())
+    for pipeline, expected in ((live, stages), (dead, ["dead-letters/10-input-dead-letter-queue",
+                                                       "dead-letters/30-dead-letter", stages[-1]])):  # fmt: skip
+        pattern = VARIABLE.sub(lambda match: values.get(match[1], match[2]), pipeline["path.config"])
+        # As Logstash does.
+        process = subprocess.run(
+            [*jruby_command, "-e", "puts Dir.glob(ARGV[0])", pattern],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        files = [Path(line) for line in process.stdout.splitlines()]
+        assert sorted(files) == sorted(PIPELINES / f"{stage}.conf" for stage in expected)
+        ids = [settings["id"] for file in files for _, settings in parsed(file)]
+        assert len(set(ids)) == len(ids)
+
+
+def test_inputs_with_tls_are_those_without_and_settings_of_tls() -> None:
+    for file in (PIPELINES / "inputs/tls-false").iterdir():
+        ((name, plain), *codec) = parsed(file)
+        ((_, with_tls), *codec_with_tls) = parsed(PIPELINES / "inputs/tls-true" / file.name)
+        tls = {key: value for key, value in with_tls.items() if key.startswith("ssl_")}
+        assert tls.pop("ssl_enabled") is True
+        assert tls.keys() == {
+            "ssl_certificate", "ssl_key", "ssl_client_authentication", "ssl_certificate_authorities",
+        }, name  # fmt: skip
+        # Logstash warns of settings of TLS that are not used.
+        assert plain == {key: value for key, value in with_tls.items() if not key.startswith("ssl_")}
+        assert codec == codec_with_tls
+
+
+def test_each_input_marks_its_events() -> None:
+    """The filter trusts the mark alone: a sender of fields may have such metadata of its own."""
+    marks = {"beats": "fields", "tcp": "lines", "http": "body"}
+    for file in (PIPELINES / "inputs").rglob("*.conf"):
+        name, settings = parsed(file)[0]
+        assert f'add_field => {{ "[@metadata][ml_input]" => "{marks[name]}" }}' in file.read_text()
+        if (
+            name == "beats"
+        ):  # a shipper keeps its connection while its service is quiet; see its own test, too
+            assert settings["client_inactivity_timeout"] >= 600
 
 
 @pytest.mark.parametrize("file", sorted(PIPELINES.glob("90-output-*.conf")), ids=lambda file: file.name)
@@ -76,14 +124,26 @@ def test_an_output_creates_documents_by_event_id(file: Path) -> None:
     assert name == "elasticsearch"
     assert settings["document_id"] == "%{[event][id]}"
     assert settings["action"] == "create"
+    silenced = {
+        "version_conflict_engine_exception",
+        "cluster_block_exception",
+        "es_rejected_execution_exception",
+    }
+    assert silenced <= set(re.findall(r'"(\w+_exception)"', file.read_text()))  # they would log whole events
     assert settings["index"] == "logs-%{[event][dataset]}-${ML_NAMESPACE:default}"
 
 
 def test_the_settings_are_yaml_and_name_stages_that_are_there() -> None:
-    assert yaml.safe_load((PIPELINES / "logstash.yml").read_text())["path.data"]
+    # Appended to the file of Logstash's package, which sets the first two; by default a node has its host's name.
+    settings = yaml.safe_load((PIPELINES / "logstash.yml").read_text())
+    assert not settings.keys() & {"path.data", "path.logs", "node.name"}
     pipelines = yaml.safe_load((PIPELINES / "pipelines.yml").read_text())
     assert [pipeline["pipeline.id"] for pipeline in pipelines] == ["ml", "ml-dead-letters"]
     assert all(pipeline["dead_letter_queue.enable"] for pipeline in pipelines)
+    assert all(
+        pipeline["queue.type"] == "persisted" for pipeline in pipelines
+    )  # both inputs forget what they gave
+    assert all(pipeline["pipeline.ordered"] is False for pipeline in pipelines)
     (queue,) = parsed(PIPELINES / "dead-letters" / "10-input-dead-letter-queue.conf")
     assert queue[1]["pipeline_id"] == "ml"
 

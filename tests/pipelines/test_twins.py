@@ -22,6 +22,7 @@ from logging_lib.normalize import (
     DeadLetter,
     normalize,
 )
+from logging_lib.normalize.foreign import FAILED, STATUSES
 from logging_lib.profile.coerce import NA_VALUES
 from logging_lib.schema import DATASETS, ECS_VERSION, SCHEMA_VERSION
 from tests.pipelines import strategies
@@ -106,7 +107,8 @@ require "./pipelines/ruby/ml_normalize"
 module MlNormalize
   puts Text.json(
     "schema" => SCHEMA_VERSION, "ecs" => ECS_VERSION, "datasets" => DATASETS, "na" => NA_VALUES.to_a,
-    "aliases" => Foreign::ALIASES, "inputs" => Foreign::MAX_INPUTS, "text" => Text::MAX_TEXT,
+    "aliases" => Foreign::ALIASES, "statuses" => Foreign::STATUSES, "failed" => Foreign::FAILED,
+    "inputs" => Foreign::MAX_INPUTS, "text" => Text::MAX_TEXT,
     "bytes" => Parsing::MAX_BYTES, "depth" => Parsing::MAX_DEPTH, "ahead" => Times::MAX_AHEAD
   )
 end
@@ -123,6 +125,8 @@ def test_the_twins_have_the_same_constants(jruby_command: list[str]) -> None:
         "datasets": list(DATASETS),
         "na": list(NA_VALUES),
         "aliases": {name: list(keys) for name, keys in ALIASES.items()},
+        "statuses": list(STATUSES),
+        "failed": list(FAILED),
         "inputs": MAX_INPUTS,
         "text": MAX_TEXT,
         "bytes": MAX_BYTES,

@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+import logging_lib
 from logging_lib.cli.app import app
 from logging_lib.logger.segments import DEAD_LETTERS, list_segments
 from logging_lib.logger.spool import Spool
+from logging_lib.normalize import Event, normalize
 from logging_lib.ship.receivers import ConnectionClosedError, RetryError, StdoutReceiver
 from logging_lib.ship.shipper import Shipper
 from logging_lib.ship.spool_reader import STATE, SpoolReader, load_state
@@ -218,6 +220,17 @@ def test_a_torn_line_is_waited_for_while_its_writer_lives(
     assert beats.ids() == ids
 
 
+def test_a_last_line_that_lacks_only_its_newline_is_sent(spool: Spool, beats: BeatsSink, ship: Make) -> None:
+    ids = fill(spool, 2)
+    assert spool.path is not None
+    os.truncate(spool.path, spool.path.stat().st_size - 1)
+    spool.close()
+    assert drain(ship(spool, f"beats://127.0.0.1:{beats.port}")) == 2
+    assert beats.ids() == ids
+    assert list_segments(spool.directory) == []
+    assert dead_letters(spool.directory) == []
+
+
 def test_lines_that_cannot_be_sent_become_dead_letters(
     spool: Spool, beats: BeatsSink, ship: Make, valid: Valid
 ) -> None:
@@ -238,6 +251,48 @@ def test_lines_that_cannot_be_sent_become_dead_letters(
     spool.close()
     drain(shipper)
     assert list_segments(spool.directory) == []
+
+
+def test_lines_that_the_pipelines_repair_are_sent_as_log_shippers_do(
+    spool: Spool, beats: BeatsSink, ship: Make
+) -> None:
+    fill(spool, 1)
+    assert spool.path is not None
+    lines = [b'{"model":"m","inputs":{"a":%s},"timestamp":0}' % value
+             for value in (b"NaN", b"-Infinity", b"1e400", rb'"\ud83d"')]  # fmt: skip
+    ours = b'{"ml":{"schema_version":1},"x":NaN}'
+    with spool.path.open("ab") as file:
+        file.write(b"\n".join([*lines, ours, b""]))
+    assert drain(ship(spool, f"beats://127.0.0.1:{beats.port}")) == 1 + 5 + 1
+    assert [json.loads(line) for line in beats.lines[1:5]] == [{"message": line.decode()} for line in lines]
+    for sent, line in zip(beats.lines[1:5], lines, strict=True):
+        received, read = normalize(sent), normalize(line)
+        assert isinstance(received, Event)
+        assert received == read
+    (letter,) = dead_letters(spool.directory)
+    assert (letter["error"]["type"], letter["event"]["original"]) == ("not_json", ours.decode())
+
+
+def test_http_escapes_what_logstash_puts_for_other_bytes(spool: Spool, ship: Make) -> None:
+    log = logging_lib.configure(model="m", version="1", report_every=None, spool=spool)
+    log.prediction({"a": "M\ufffdller"})
+    bodies: list[bytes] = []
+    with HttpSink() as sink:
+        sink.read = lambda body: bodies.append(body) or json.loads(body)
+        assert drain(ship(spool, f"http://127.0.0.1:{sink.port}")) == 1
+        assert sink.events[0]["ml"]["input"]["category"]["a"] == "M\ufffdller"
+    assert "\ufffd".encode() not in bodies[0]
+
+
+@pytest.mark.parametrize("arguments", [("--to", "stdout:", "--once"), ("--status",)], ids=["once", "status"])
+def test_files_that_are_not_segments_are_named(arguments: tuple[str, ...], spool: Spool) -> None:
+    fill(spool, 1)
+    (spool.directory / "bad-0.jsonl").write_bytes(b"{}\n")
+    (spool.directory / "dead-letters.jsonl.replayed-1").touch()
+    result = CliRunner().invoke(app, ["ship", str(spool.directory), *arguments])
+    assert result.exit_code == 0
+    assert "bad-0.jsonl: not shipped" in result.stderr
+    assert "dead-letters" not in result.stderr
 
 
 def test_one_of_several_shippers_wins_and_another_goes_on(spool: Spool, beats: BeatsSink, ship: Make) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,6 +49,22 @@ def test_a_trusted_receiver(
         if isinstance(sink, TcpSink):
             sink.wait_for(3)
         assert len(sink.events) == 3
+
+
+@pytest.mark.parametrize("scheme", ["beats", "beats+tls", "tcp", "tcp+tls"])
+def test_an_idle_connection_that_was_closed_is_opened_again(
+    scheme: str, authority: Any, ca: str, spool: Spool, ship: Callable[..., Any]
+) -> None:
+    tls = scheme.endswith("tls")
+    with SCHEMES[f"{scheme.removesuffix('+tls')}+tls"](tls=server(authority) if tls else None) as sink:
+        shipper = ship(spool, f"{scheme}://127.0.0.1:{sink.port}", **({"ca": ca} if tls else {}))
+        for count in (1, 2):
+            fill(spool, 1, first=count)
+            assert drain(shipper) == 1  # raises where the receiver must be tried again
+            sink.wait_for(count)
+            sink.hang_up()
+            time.sleep(0.1)
+    assert shipper.reader.state.retries == 0
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

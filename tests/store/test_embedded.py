@@ -472,6 +472,13 @@ def test_wrong_values_are_named(store: EmbeddedStore) -> None:
     assert refused.value.path == "$.query.range['event.duration'].gt"
 
 
+def test_half_characters_are_named(store: EmbeddedStore) -> None:
+    store.index(STREAM, [event(1)], now=NOW)
+    with pytest.raises(SearchError, match="half of a surrogate pair") as refused:
+        store.search(STREAM, {"query": {"term": {"ml.model.name": "\ud800"}}})
+    assert refused.value.path == "$.query.term['ml.model.name']"
+
+
 HOSTILE = [
     "'; DROP TABLE raw_1; --",
     "$p0",

@@ -22,7 +22,7 @@ from logging_lib.store.sandbox import Sandbox
 from logging_lib.watch.backtest import backtest
 from logging_lib.watch.backtest.answers import to_builtins
 from logging_lib.watch.backtest.asof import AsOf
-from logging_lib.watch.backtest.history import EventHistory, ScheduledTick, searches
+from logging_lib.watch.backtest.history import EventHistory, ScheduledTick
 from logging_lib.watch.evaluate import SearchFunction, new_context, store_search
 from logging_lib.watch.loading import load_watches, parse_watch
 from logging_lib.watch.model import Definition, SearchRequest, Watch
@@ -176,7 +176,8 @@ def differences(
     for (watch, when), answers in zip(runs, EventHistory(store).searches(runs), strict=True):
         for moment in when:
             context = new_context(watch, now=moment.now, scheduled=moment.slot)
-            for name, asked in searches(watch):
+            for _, name, search in watch.definition.searches():
+                asked = search.request
                 got = outcome(answers.search(moment.now), asked, context)
                 wanted = outcome(store_search(AsOf(store), moment.now), asked, context)
                 for difference in unlike(got, wanted, percentiles):
@@ -353,7 +354,8 @@ def test_one_huge_value_does_not_show_in_later_windows(outlier: float) -> None:
             for at in [START + timedelta(minutes=minute)]
         ]
         store.index("logs-ml.prediction-default", documents)
-        ((_, asked),) = searches(watch)
+        ((_, _, search),) = watch.definition.searches()
+        asked = search.request
         context = new_context(watch, now=now, scheduled=now)
         (answers,) = EventHistory(store).searches([(watch, [ScheduledTick(now, now)])])
         aggregations = answers.search(now)(asked, None, context)["aggregations"]

@@ -65,6 +65,11 @@ def findings(path: str = "", value: Any = None) -> list[LintFinding]:
     return lint_watch(parse_watch(document, id="w", file="w.json"), now=NOW)
 
 
+def test_a_bucket_s_name_that_is_not_a_text_is_no_name() -> None:
+    filters = {"filters": {"a": {"match_all": {}}}, "other_bucket_key": {"x": 1}}
+    assert findings(f"{BODY}.aggs.windows.filters", filters)  # no bucket `1h` any more
+
+
 def lint_script(script: Any) -> list[LintFinding]:
     document = deepcopy(GOOD)
     document["transform"] = {"script": script}
@@ -114,6 +119,7 @@ FOUND = [
     ("trigger.schedule", {"cron": "0 0 0 1 1 ? 2020"}, "never-runs", "no time left"),
     ("actions.log.throttle_period", "30d", "long-throttle", "once in 30d"),
     (f"{BODY}.aggs.models.meta", {}, "cut-terms", "10 most frequent terms"),
+    (f"{BODY}.aggs.models.meta", "x", "cut-terms", "10 most frequent terms"),
     (f"{BODY}.aggs.models.terms", {"field": "ml.model.name"}, "no-size", "terms of 'models' have no size"),
     (f"{BODY}.query", {"range": {"@timestamp": {"gt": "now-1h"}}}, "event-time", "events' own time"),
     ("input.search.request.indices", ["ml-profiles"], "unknown-field", "no indexed field 'event.duration'"),

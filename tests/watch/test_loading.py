@@ -111,6 +111,18 @@ REFUSED = [
         "give exactly one of none, simple, search, http, chain, transform; there is none",
     ),
     ("input", {"simple": {}, "none": {}}, "$.input", "there is none, simple"),
+    ("input", {"search": None}, "$.input", "'search' is null"),
+    ("condition", {"compare": None}, "$.condition", "'compare' is null"),
+    (
+        "condition",
+        {"array_compare": {"ctx.a": {"eq": None}}},
+        "$.condition.array_compare.ctx.a",
+        "'eq' is null",
+    ),
+    ("trigger.schedule", {"hourly": None}, "$.trigger.schedule", "'hourly' is null"),
+    ("actions.email.email", None, "$.actions.email", "'email' is null"),
+    ("metadata.title", "\ud800", "$.metadata.title", "half of a surrogate pair"),
+    ("actions.email.email.\udfff", "x", "$.actions.email.email", "half of a surrogate pair"),
     (
         "input.chain.inputs.0",
         {"a": {"none": {}}, "b": {"none": {}}},

@@ -190,7 +190,16 @@ def test_two_that_campaign_at_once_do_not_both_lead(opened: Opener) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", '{"wachtes": {}}', '{"generation": "x"}', '{"undelivered": []}']
+    "content",
+    [
+        *("", "{", '{"wachtes": {}}', '{"generation": "x"}', '{"undelivered": []}'),
+        '{"last_scheduled": "2018-02-01T12:00:00"}',
+        '{"incidents": [{"key": ["m", "1", "a"], "opened_at": "2018-02-01T12:00:00"}]}',
+        '{"incidents": [{"key": ["m", "1", "a"], "opened_at": "2018-02-01T12:00:00Z", "window": "t"}]}',
+        '{"queue": [{"id": "1", "action": "a", "created_at": "2018-02-01T12:00:00"}]}',
+        '{"queue": [{"id": "1", "action": "a", "created_at": "2018-02-01T12:00:00Z", "attempts": -7}]}',
+        '{"generation": -1}',
+    ],
 )
 def test_a_damaged_state_is_an_error(tmp_path: Path, content: str) -> None:
     """Beginning afresh in silence would repeat every alert."""
@@ -202,6 +211,19 @@ def test_a_damaged_state_is_an_error(tmp_path: Path, content: str) -> None:
     with pytest.raises(StateError, match=r"w\.json: is no state"):
         kept.update("w", lambda _: state())
     assert (tmp_path / "watches" / "w.json").read_text() == content
+
+
+def test_a_lease_and_mutes_without_a_time_zone_are_errors(tmp_path: Path) -> None:
+    """A time that cannot be compared would end the runner at each look at the clock."""
+    kept = FileState(tmp_path)
+    (tmp_path / "lease.json").write_text('{"holder": "a", "generation": 1, "until": "2018-02-01T12:00:00"}')
+    (tmp_path / "mutes.json").write_text(
+        '{"mutes": [{"id": "a", "since": "2018-02-01T12:00:00Z", "until": "2018-02-01T12:00:00"}]}'
+    )
+    with pytest.raises(StateError, match=r"lease\.json: is no state"):
+        LeaderElector(kept).acquire(NOW)
+    with pytest.raises(StateError, match=r"mutes\.json: is no state"):
+        kept.mutes()
 
 
 def test_a_state_is_a_folder(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ from logging_lib.profile.words import OUTDATED
 from logging_lib.schema import DEFAULT_NAMESPACE
 from logging_lib.store.port import Store, StoreError
 from logging_lib.store.profiles import index_profiles, list_careful, list_outdated, overlay_profiles
+from logging_lib.watch.backtest.catch_up import prepare_missed_runs
 from logging_lib.watch.daemon import Daemon, Heartbeat, Pace
 from logging_lib.watch.errors import StateError, WatchProblem, json_path
 from logging_lib.watch.incidents import ResolvePolicy
@@ -197,6 +198,7 @@ def run(
                 alerts=alerts,
                 options=options,
                 check_leader=lambda: elector.check(datetime.now(UTC)),
+                prepare=prepare_missed_runs(opened),
             )
             if not once:
                 where = store or elasticsearch or os.environ.get("LOGGING_LIB_ELASTICSEARCH_URL", "")

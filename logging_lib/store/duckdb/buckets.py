@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from logging_lib._util import datemath
 from logging_lib.store.duckdb.scope import TableColumn
@@ -149,6 +149,7 @@ class RangeBuckets(ConditionBuckets):
 
 
 OrderKey = Callable[[BucketGroup], float]
+_ALL_ROWS: Final = (1 << 63) - 1
 
 
 @dataclass(slots=True)
@@ -210,6 +211,10 @@ class TermsBuckets(SingleKeyBuckets):
                 listed = f"CASE WHEN len({listed}) > 0 THEN {listed} ELSE [{self.missing}] END"
             value = f"unnest({listed})"
             tests = self.conditions(key)
+            if any("regexp" in test for test in tests):
+                # Each value is tested once, and not in each row. Without a limit DuckDB would test before DISTINCT.
+                values = f"(SELECT DISTINCT {value} AS {key} FROM {source} LIMIT {_ALL_ROWS})"  # noqa: S608
+                tests = [f"{key} IN (SELECT {key} FROM {values} WHERE {' AND '.join(tests)})"]  # noqa: S608
         else:
             tests = []
         where = " AND ".join([f"{key} IS NOT NULL", *tests])

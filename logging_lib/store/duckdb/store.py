@@ -25,6 +25,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import reduce
 from pathlib import Path
 from threading import RLock, Timer
 from typing import Any, Final
@@ -32,6 +33,7 @@ from typing import Any, Final
 import duckdb
 
 from logging_lib._util import datemath
+from logging_lib._util.text import find_half_characters
 from logging_lib.store.counting import CountError, CountPath, CountPlan, CountTable, Grid
 from logging_lib.store.duckdb import execution, hits, patterns
 from logging_lib.store.duckdb.counts import CountStatements
@@ -119,6 +121,8 @@ class EmbeddedStore:
         started = time.perf_counter()
         body = expect_object(body, "$")
         check_keys(body, _BODY_KEYS, "$")
+        for place, message in find_half_characters(body):
+            raise SearchError(message, reduce(child_path, place, "$"))
         with self._lock:
             tables = {target: self._table(target) for target in self._matching_targets(indices)}
             moment = datemath.to_millis(now or datetime.now(UTC))

@@ -233,8 +233,8 @@ class Cell:
             if not keys:
                 return {**_ANSWER, "buckets": []}
             counts = np.array([[cell.count(tick) for cell in cells]])
-            places, _, others = _choose(bucketing, _in_order(bucketing, counts)[0], counts[0])
-            buckets = [Bucket(cells[place], tick, labels[place]) for place in places.tolist()]
+            places, _, others = _OrderedBuckets(bucketing, counts).at(0)
+            buckets = [Bucket(cells[place], tick, labels[place]) for place in places]
             return {**_ANSWER, "sum_other_doc_count": others, "buckets": buckets}
 
         return answer
@@ -319,8 +319,7 @@ class _TermsBlock:
     ) -> None:
         self._table, self._bucketing, self._leaf = table, bucketing, leaf
         begins, ends = np.array(groups, np.int64).T
-        self._rows = np.concatenate([np.arange(begin, end) for begin, end in groups])
-        slots = table.slots[self._rows]
+        slots = np.concatenate([table.slots[begin:end] for begin, end in groups])
         low, width = int(slots.min()), int(slots.max() - slots.min()) + 2
         places = np.repeat(np.arange(len(groups)), ends - begins)
         self._codes = places * width + (slots - low)
@@ -335,9 +334,9 @@ class _TermsBlock:
         block, row = divmod(tick, self._size)
         if block != self._block:
             self._fill(block)
-        places, counts, others = _choose(self._bucketing, self._order[row], self._counts[row])
-        sums = self._sums[row][places].tolist() if self._leaf is not None else []
-        return places.tolist(), counts.tolist(), sums, others
+        places, counts, others = self._ordered.at(row)
+        sums = self._sums[row, places].tolist() if self._leaf is not None else []
+        return places, counts, sums, others
 
     def _fill(self, block: int) -> None:
         self._block = block
@@ -346,8 +345,7 @@ class _TermsBlock:
             np.searchsorted(self._codes, self._keys + edge[ticks].reshape(-1, 1)) + self._shift
             for edge in (self._first, self._last)
         )
-        self._counts = self._table.sums(None, start, end)
-        self._order = _in_order(self._bucketing, self._counts)
+        self._ordered = _OrderedBuckets(self._bucketing, self._table.sums(None, start, end))
         if self._leaf is not None:
             self._sums = self._table.sums(self._leaf[1], start, end)
 
@@ -391,28 +389,29 @@ def to_builtins(value: Any) -> Any:
     return [to_builtins(item) for item in value] if isinstance(value, list) else value
 
 
-def _in_order(bucketing: TermsBuckets, counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Order keys that are ascending by their counts (ticks, keys): the keys' places in the order asked for."""
-    criteria = []
-    for order in bucketing.orders:
-        ranks = np.broadcast_to(np.arange(counts.shape[1]), counts.shape)
-        criteria.append((1 if order.ascending else -1) * (counts if order.by == "_count" else ranks))
-    places: NDArray[np.int64] = np.lexsort(criteria[::-1], axis=1)
-    return places
+class _OrderedBuckets:
+    """The buckets of a ``terms`` at some ticks in their order, from counts (ticks, keys) of ascending keys."""
+
+    def __init__(self, bucketing: TermsBuckets, counts: NDArray[np.int64]) -> None:
+        is_absent = counts < max(1, bucketing.min_doc_count)
+        criteria = []
+        for order in bucketing.orders:
+            ranks = np.broadcast_to(np.arange(counts.shape[1]), counts.shape)
+            criteria.append((1 if order.ascending else -1) * (counts if order.by == "_count" else ranks))
+        self._size = bucketing.size
+        self._places = np.lexsort([*criteria[::-1], is_absent], axis=1)  # those that are absent are last
+        self._counts = np.take_along_axis(counts, self._places, axis=1)
+        self._ends = (counts.shape[1] - is_absent.sum(axis=1)).tolist()
+
+    def at(self, tick: int) -> tuple[list[int], list[int], int]:
+        """Return the places of the keys that have a bucket, their counts, and the count of all beyond the size."""
+        end, size = self._ends[tick], self._size
+        others = int(self._counts[tick, size:end].sum()) if end > size else 0
+        last = min(end, size)
+        return self._places[tick, :last].tolist(), self._counts[tick, :last].tolist(), others
 
 
 _ANSWER: Final = {"doc_count_error_upper_bound": 0, "sum_other_doc_count": 0}
-
-
-def _choose(
-    bucketing: TermsBuckets, order: NDArray[np.int64], counts: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
-    """Return the places of a ``terms``'s buckets and their counts, and the count of those beyond its size."""
-    ordered = counts[order]
-    present = ordered >= max(1, bucketing.min_doc_count)
-    order, ordered = order[present], ordered[present]
-    size = bucketing.size
-    return order[:size], ordered[:size], int(ordered[size:].sum())
 
 
 def _only_sum(node: PlannedNode) -> tuple[str, Number] | None:

@@ -320,10 +320,12 @@ class _Replay:
             channels=dict.fromkeys(CHANNELS, _Nowhere()),
             scripts=scripts,
             summarize=summarize,
-            dependencies=lambda _, now: replace(
-                run_dependencies(past, now=now, scripts=scripts),
-                search=self.answers.search(now),
-                ask=None,
+            prepare=lambda _, now: (
+                lambda watch, scheduled: replace(
+                    run_dependencies(past, now=now, scripts=scripts),
+                    search=self.answers.search(now),
+                    ask=None,
+                )
             ),
         )
         for moment in self.moments:
@@ -331,6 +333,7 @@ class _Replay:
             for incident in runner.state.load(self.watch.id).incidents:
                 course = found.courses.setdefault((self.watch.id, incident.key), {})
                 course[incident.opened_at] = incident.closed_at
+        self.answers.release()  # the next watch's take its memory
         return found
 
 

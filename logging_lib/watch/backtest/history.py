@@ -7,8 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
-from functools import reduce
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,7 @@ from logging_lib.watch.backtest.windows import (
     windows_of,
 )
 from logging_lib.watch.evaluate import SearchFunction, new_context, require_complete, store_search
-from logging_lib.watch.model import Input, SearchRequest, Transform, Watch
+from logging_lib.watch.model import SearchInput, SearchRequest, SearchTransform, Watch
 from logging_lib.watch.templating import TemplateError
 
 EVENTS = "logs-"
@@ -52,13 +51,17 @@ class _Run:
     """A search of a watch at all its ticks: its plan, or why it has none."""
 
     watch: Watch
-    request: SearchRequest
+    search: SearchInput | SearchTransform
     moments: Sequence[ScheduledTick]
     ticks: Ticks
     plan: Plan | _Changes | None = None
     reason: str = ""
     is_steady: bool = False  # no tick's time is in it, or no event
     counted: _Counted | None = None
+
+    @property
+    def request(self) -> SearchRequest:
+        return self.search.request
 
 
 @dataclass(slots=True)
@@ -89,10 +92,13 @@ class EventHistory:
 
     Args:
         store: holds the events, with their arrival in ``event.ingested``, and the profiles.
+        is_past: whether a tick sees what had arrived by then, as in a backtest. Otherwise all ticks are missed
+            ones, made up for now: whatever is not counted is left to the run.
     """
 
-    def __init__(self, store: Store) -> None:
-        self._store = AsOf(store)
+    def __init__(self, store: Store, *, is_past: bool = True) -> None:
+        self._store: Store = AsOf(store) if is_past else store
+        self._is_past = is_past
         self._counts: dict[tuple[tuple[str, ...], str, Grid], _Counted] = {}
         self._streams: dict[tuple[str, ...], int] = {}
 
@@ -110,8 +116,8 @@ class EventHistory:
             np.array([to_millis(moment.slot) for moment in moments], np.int64),
         )
         planned = []
-        for name, request in searches(watch):
-            run = _Run(watch, request, moments, ticks)
+        for _, name, search in watch.definition.searches():
+            run = _Run(watch, search, moments, ticks)
             planned.append((name, run))
             try:
                 self._plan_run(run)
@@ -133,24 +139,31 @@ class EventHistory:
             run.is_steady = True
             return
         try:
+            if not self._is_past and not found.has_end:
+                raise NotPlannedError("its window has no end")
             run.plan = Plan(indices, found, run.ticks)
         except (NotPlannedError, SearchError) as error:
             run.reason = str(error)
-            run.plan = _Changes(indices, found, run.ticks)
+            if self._is_past:
+                run.plan = _Changes(indices, found, run.ticks)
 
     # -- counts --------------------------------------------------------------------------------------------
 
     def _count(self, runs: Sequence[_Run]) -> None:
         """Count what some searches need, all that need the same documents at once."""
-        grids = [run.plan.grid for run in runs if run.plan is not None and run.plan.grid.size >= MINUTE]
-        shared = reduce(Grid.join, grids) if grids else None
+        grids: dict[tuple[tuple[str, ...], str], Grid] = {}
+        for run in runs:
+            assert run.plan is not None
+            documents, grid = run.plan.counts.documents, run.plan.grid
+            if grid.size >= MINUTE:
+                grids[documents] = grids.get(documents, grid).join(grid)
         together: dict[tuple[tuple[str, ...], str, Grid], list[_Run]] = {}
         for run in runs:
             assert run.plan is not None
-            grid = run.plan.grid
-            if shared is not None and grid.size >= MINUTE <= shared.size:
-                grid = shared
-            together.setdefault((run.plan.counts.indices, run.plan.counts.query, grid), []).append(run)
+            documents, grid = run.plan.counts.documents, run.plan.grid
+            if grid.size >= MINUTE <= grids[documents].size:
+                grid = grids[documents]
+            together.setdefault((*documents, grid), []).append(run)
         for key, needing in together.items():
             counted = self._counted(key, needing)
             for run in needing:
@@ -185,7 +198,7 @@ class EventHistory:
         slow: dict[str, str] = {}
         asks = _has_source(watch)
         for name, run in runs:
-            ask = _each(self._store, run.request, run.moments)
+            ask = _each(self._store, run.search, run.moments)
             try:
                 if run.is_steady:
                     changes = [] if of_events(run.request) else self._find_changes(moments)
@@ -198,6 +211,8 @@ class EventHistory:
             if run.reason:
                 slow[name] = run.reason
                 asks = True
+                if not self._is_past:
+                    continue
             made[id(run.request)] = _plainly(answer) if reads_all(watch) else answer
         places = {to_millis(moment.now): place for place, moment in enumerate(moments)}
         return Answers(made, places, slow, asks)
@@ -221,11 +236,15 @@ class EventHistory:
         )
         if not planned.may_be_cut:
             return lambda tick, context: planned.answer(tick)
+        if not self._is_past:
+            raise NotPlannedError("terms beyond its size would be left out")
         body = run.plan.split.body
         return lambda tick, context: require_complete(request, body, planned.answer(tick))
 
     def _find_changes(self, moments: Sequence[ScheduledTick]) -> Sequence[datetime]:
         """Find when what profiles have learned changes; each tick may where the store does not say."""
+        if not isinstance(self._store, AsOf):
+            return []
         try:
             return self._store.find_changes()
         except StoreError:
@@ -277,7 +296,7 @@ class Answers:
     watch runs, for such a search or by a script of the user's own.
     """
 
-    _made: Mapping[int, Answer]
+    _made: dict[int, Answer]
     _places: Mapping[int, int]
     slow: Mapping[str, str]
     asks: bool
@@ -286,20 +305,27 @@ class Answers:
         tick = self._places[to_millis(now)]
         return lambda request, timeout, context: self._made[id(request)](tick, context)
 
+    def release(self) -> None:
+        """Drop what was made of the counts for these ticks."""
+        self._made.clear()
 
-def searches(watch: Watch) -> Iterator[tuple[str, SearchRequest]]:
-    """Yield the searches of a watch, each with the name that its input has in the chain."""
-    definition = watch.definition
-    yield from _of_input(definition.input, "input")
-    yield from _of_transform(definition.transform, "transform")
-    for name, action in definition.actions.items():
-        yield from _of_transform(action.transform, f"actions.{name}")
+    def search_at(self, tick: int, direct: SearchFunction) -> SearchFunction:
+        """Return the search of a run: ``direct`` answers what was not counted."""
+
+        def search(
+            request: SearchRequest, timeout: timedelta | None, context: Mapping[str, Any]
+        ) -> Mapping[str, Any]:
+            answer = self._made.get(id(request))
+            return direct(request, timeout, context) if answer is None else answer(tick, context)
+
+        return search
 
 
 def explain_direct_searches(watch: Watch) -> Iterator[tuple[str, str]]:
     """Yield the names of a watch's searches that a backtest asks the store at ticks, and why it does not count."""
     moment = np.array([0], np.int64)
-    for name, request in searches(watch):
+    for _, name, search in watch.definition.searches():
+        request = search.request
         try:
             found = split(watch, request)
             if of_events(request):
@@ -312,23 +338,8 @@ def explain_direct_searches(watch: Watch) -> Iterator[tuple[str, str]]:
 
 def list_event_indices(watches: Iterable[Watch]) -> list[str]:
     """List the indices of events that watches search."""
-    requests = (request for watch in watches for _, request in searches(watch))
+    requests = [search.request for watch in watches for *_, search in watch.definition.searches()]
     return sorted({name for request in requests if of_events(request) for name in request.indices})
-
-
-def _of_input(given: Input, name: str) -> Iterator[tuple[str, SearchRequest]]:
-    if given.search is not None:
-        yield name, given.search.request
-    yield from _of_transform(given.transform, name)
-    for below, step in given.chain.items() if given.chain else ():
-        yield from _of_input(step, below)
-
-
-def _of_transform(given: Transform | None, name: str) -> Iterator[tuple[str, SearchRequest]]:
-    if given is not None and given.search is not None:
-        yield name, given.search.request
-    for step in (given.chain or ()) if given is not None else ():
-        yield from _of_transform(step, name)
 
 
 def _has_source(watch: Watch) -> bool:
@@ -342,7 +353,7 @@ def reads_all(watch: Watch) -> bool:
     text = definition.model_dump_json(exclude={"metadata", "trigger"}, exclude_none=True)
     if '"source":' in text or '"index":{' in text or '"data":' in text or definition.transform is not None:
         return True
-    asked = {name for name, _ in searches(watch)}
+    asked = {name for _, name, _ in definition.searches()}
     return any(not match[1] or match[1] in asked for match in _PAYLOAD.finditer(text))
 
 
@@ -363,9 +374,9 @@ def _plainly(ask: Answer) -> Answer:
     return answer
 
 
-def _each(store: Store, given: SearchRequest, moments: Sequence[ScheduledTick]) -> Answer:
+def _each(store: Store, asked: SearchInput | SearchTransform, moments: Sequence[ScheduledTick]) -> Answer:
     """Asks the store anew at every tick."""
-    return lambda tick, context: store_search(store, moments[tick].now)(given, None, context)
+    return lambda tick, context: store_search(store, moments[tick].now)(asked.request, asked.timeout, context)
 
 
 def _once(

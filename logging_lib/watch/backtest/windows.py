@@ -130,6 +130,14 @@ class WindowSplit:
     body: dict[str, Any]
     windows: dict[Path, tuple[Bound, ...]] = field(default_factory=dict)
 
+    @property
+    def has_end(self) -> bool:
+        """Whether no event matters that arrives after some time."""
+        return any(
+            bound.field == ARRIVAL and bound.sign in ("lt", "lte")
+            for bound in self.windows.get(("query",), ())
+        )
+
     def bounds(self) -> frozenset[Bound]:
         return frozenset(bound for bounds in self.windows.values() for bound in bounds)
 
@@ -140,7 +148,7 @@ def split(watch: Watch, request: SearchRequest) -> WindowSplit:
     Raises:
         NotPlannedError: the tick, or an earlier answer, is used in another way.
     """
-    if "payload" in request.text or "ctx.vars" in request.text:
+    if request.depends_on_run:
         raise NotPlannedError("its body depends on what the watch read before")
     context = new_context(watch, now=_ANY, scheduled=_ANY)
     trigger = {"triggered_time": _EXECUTED, "scheduled_time": _SCHEDULED}

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from pydantic import Field, create_model, model_validator
 from pydantic_core import PydanticCustomError
 
-from logging_lib.watch.model.base import Duration, Model, fault, in_millis
+from logging_lib.watch.model.base import Duration, Model, fault, in_millis, refuse_null
 from logging_lib.watch.model.steps import Condition, Transform
 
 MAX_ITERATIONS = 100
@@ -34,6 +34,7 @@ class Action(Model):
     def _exactly_one(self) -> Action:
         if len(self.model_fields_set & set(self.types)) != 1:
             raise PydanticCustomError("one_of", f"an action has exactly one of {', '.join(self.types)}")
+        refuse_null(self, self.type)
         if "max_iterations" in self.model_fields_set and self.foreach is None:
             raise fault("foreach", "max_iterations belongs to foreach, which is not there")
         return self

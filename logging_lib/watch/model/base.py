@@ -26,6 +26,7 @@ class OneOf(Model):
             names = ", ".join(info.alias or name for name, info in type(self).model_fields.items())
             present = ", ".join(sorted(self.model_fields_set)) or "none"
             raise PydanticCustomError("one_of", f"give exactly one of {names}; there is {present}")
+        refuse_null(self, self.kind)
         return self
 
     @property
@@ -40,6 +41,12 @@ class Empty(Model):
 def fault(kind: str, message: str) -> PydanticCustomError:
     """Make a validation error whose text is shown as it is."""
     return PydanticCustomError(kind, "{reason}", {"reason": message})
+
+
+def refuse_null(model: BaseModel, name: str) -> None:
+    """Refuse a null as the value of the one key that says what a part is. Raises PydanticCustomError."""
+    if getattr(model, name) is None:
+        raise fault("one_of", f"{name!r} is null: write what it holds")
 
 
 def _as_tuple(value: Any) -> Any:

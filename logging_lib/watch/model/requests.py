@@ -88,6 +88,11 @@ class SearchRequest(Model):
             raise fault("body", "a search has either 'body' or 'template'")
         return self
 
+    @property
+    def depends_on_run(self) -> bool:
+        """Whether its body may contain what its run read before."""
+        return "payload" in self.text or "ctx.vars" in self.text
+
     @cached_property
     def text(self) -> str:
         """Return the body as the one text that Watcher renders, keys included."""

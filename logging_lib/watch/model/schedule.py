@@ -20,7 +20,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from logging_lib._util.times import format_duration, parse_duration
 from logging_lib.watch import cron
 from logging_lib.watch.cron import Cron
-from logging_lib.watch.model.base import Model, fault
+from logging_lib.watch.model.base import Model, fault, refuse_null
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NEAR = timedelta(hours=3)  # longer than any clock change
@@ -366,6 +366,7 @@ class ScheduleModel(Model):
         if len(kinds) != 1:
             there = ", ".join(sorted(kinds)) or "none"
             raise fault("schedule", f"give exactly one of {', '.join(_KINDS)}; there is {there}")
+        refuse_null(self, *kinds)
         if self.interval is not None and "timezone" in self.model_fields_set:
             raise fault("schedule", "an interval has no time zone: leave 'timezone' out")
         if () in (self.weekly, self.monthly, self.yearly):

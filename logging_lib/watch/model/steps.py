@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
-from logging_lib.watch.model.base import Duration, Empty, Model, OneOf, fault
+from logging_lib.watch.model.base import Duration, Empty, Model, OneOf, fault, refuse_null
 from logging_lib.watch.model.requests import HttpRequest, SearchRequest
 
 MAX_SOURCE = 65_535
+Path = tuple[str | int, ...]
 
 
 class Script(Model):
@@ -71,6 +73,13 @@ class Transform(OneOf):
     search: SearchTransform | None = None
     chain: tuple[Transform, ...] | None = Field(None, min_length=1)
 
+    def searches(self, path: Path) -> Iterator[tuple[Path, SearchTransform]]:
+        """Yield its searches with their paths in the file; ``path`` is its own."""
+        if self.search is not None:
+            yield (*path, "search"), self.search
+        for index, step in enumerate(self.chain or ()):
+            yield from step.searches((*path, "chain", index))
+
 
 Operator = Literal["eq", "not_eq", "gt", "gte", "lt", "lte"]
 OPERATORS: tuple[Operator, ...] = ("eq", "not_eq", "gt", "gte", "lt", "lte")
@@ -92,8 +101,10 @@ class ArrayCompare(Model):
 
     @model_validator(mode="after")
     def _check_operator(self) -> ArrayCompare:
-        if len(self.model_fields_set - {"path"}) != 1:
+        operators = self.model_fields_set - {"path"}
+        if len(operators) != 1:
             raise PydanticCustomError("operator", f"give exactly one operator of {', '.join(OPERATORS)}")
+        refuse_null(self, *operators)
         return self
 
     @property
@@ -156,3 +167,13 @@ class Input(OneOf):
     http: HttpInput | None = None
     chain: ChainInput | None = None
     transform: Transform | None = None
+
+    def searches(self, path: Path, name: str) -> Iterator[tuple[Path, str, SearchInput | SearchTransform]]:
+        """Yield its searches with their paths in the file and the names of their inputs; ``path`` is its own."""
+        if self.search is not None:
+            yield (*path, "search"), name, self.search
+        if self.transform is not None:
+            for below, search in self.transform.searches((*path, "transform")):
+                yield below, name, search
+        for index, (key, step) in enumerate(self.chain.items() if self.chain else ()):
+            yield from step.searches((*path, "chain", "inputs", index, key), key)

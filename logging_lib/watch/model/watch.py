@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -11,7 +12,15 @@ from pydantic import create_model, model_validator
 from logging_lib.watch.model.action import Action
 from logging_lib.watch.model.base import Duration, Model, in_millis
 from logging_lib.watch.model.schedule import Schedule, Trigger
-from logging_lib.watch.model.steps import ALWAYS, Condition, Input, Transform
+from logging_lib.watch.model.steps import (
+    ALWAYS,
+    Condition,
+    Input,
+    Path,
+    SearchInput,
+    SearchTransform,
+    Transform,
+)
 
 DEFAULT_THROTTLE = timedelta(seconds=5)
 
@@ -31,6 +40,18 @@ class Definition(Model):
     @classmethod
     def _millis(cls, value: Any) -> Any:
         return in_millis(value)
+
+    def searches(self) -> Iterator[tuple[Path, str, SearchInput | SearchTransform]]:
+        """Yield all searches with their paths in the file, and the names of their inputs or actions."""
+        yield from self.input.searches(("input",), "input")
+        transforms: list[tuple[Path, str, Transform | None]] = [(("transform",), "transform", self.transform)]
+        transforms += [
+            (("actions", name, "transform"), f"actions.{name}", action.transform)
+            for name, action in self.actions.items()
+        ]
+        for path, name, transform in transforms:
+            if transform is not None:
+                yield from ((below, name, search) for below, search in transform.searches(path))
 
 
 def with_actions(action: type[Action]) -> type[Definition]:

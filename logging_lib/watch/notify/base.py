@@ -10,12 +10,11 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 from ipaddress import ip_address
 from typing import Any, ClassVar, Literal, Protocol
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, NonNegativeInt, PositiveInt
 
 from logging_lib._util.errors import LoggingLibError
 from logging_lib.store.port import Store
@@ -117,15 +116,15 @@ class Notification(BaseModel):
     recipients: tuple[str, ...] = ("",)
     address: dict[str, Any] = {}
     content: dict[str, Any] = {}
-    created_at: datetime
+    created_at: AwareDatetime
     status: Status = "queued"
     reason: str = ""
-    attempts: int = 0
-    next_attempt_at: datetime | None = None
-    not_before: datetime | None = None
+    attempts: NonNegativeInt = 0
+    next_attempt_at: AwareDatetime | None = None
+    not_before: AwareDatetime | None = None
     fallback: tuple[str, str] | None = None
     sent_by: str = ""
-    digest_of: int = 1
+    digest_of: PositiveInt = 1
 
     @property
     def is_delivered(self) -> bool:

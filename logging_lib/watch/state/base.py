@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from threading import RLock
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from logging_lib._util.times import format_instant, parse_instant
 from logging_lib.watch.errors import StateError
@@ -45,8 +45,8 @@ class WatchState(_Stored):
 
     incidents: tuple[Incident, ...] = ()
     queue: tuple[Notification, ...] = ()
-    last_scheduled: datetime | None = None
-    generation: int = 0
+    last_scheduled: AwareDatetime | None = None
+    generation: NonNegativeInt = 0
 
     def by_key(self) -> Incidents:
         return {incident.key: incident for incident in self.incidents}
@@ -58,7 +58,10 @@ class WatchState(_Stored):
 
     def with_queued(self, notifications: Iterable[Notification]) -> WatchState:
         """Return the state with these at the end of its queue; one that is there already is replaced."""
-        queue = {notification.id: notification for notification in (*self.queue, *notifications)}
+        new = {notification.id: notification for notification in notifications}
+        if not new:
+            return self
+        queue = {notification.id: notification for notification in self.queue} | new
         return self.model_copy(update={"queue": tuple(queue.values())})
 
     def settled(self, removed: Collection[str], retried: Iterable[Notification]) -> WatchState:
@@ -73,8 +76,8 @@ class Lease(_Stored):
     """Who leads until when. ``generation`` grows with each change of the holder."""
 
     holder: str
-    generation: int
-    until: datetime
+    generation: NonNegativeInt
+    until: AwareDatetime
 
 
 class Mutes(_Stored):

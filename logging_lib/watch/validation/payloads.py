@@ -196,8 +196,9 @@ def _sample_aggregation(agg: Any) -> Any:
     if kind == "filters" and isinstance(settings, Mapping):
         filters = settings.get("filters")
         if isinstance(filters, Mapping):
-            other_key = settings.get("other_bucket_key", "_other_")
-            return {**meta, "buckets": dict.fromkeys([*filters, other_key], bucket)}
+            other_key = settings.get("other_bucket_key")
+            keys = [*filters, other_key if isinstance(other_key, str) else "_other_"]
+            return {**meta, "buckets": dict.fromkeys(keys, bucket)}
         return {**meta, "buckets": [bucket]}
     if kind in _VALUE:
         return {**meta, "value": 1.0, "value_as_string": Placeholder.TEXT, "keys": Placeholder()}

@@ -5,10 +5,12 @@ module MlNormalize
   # An event of our own, which carries ml.schema_version: checked for what every event must have, not altered.
   module Canonical
     MANY = 5 * Foreign::MAX_INPUTS
+    # Fields that Logstash keeps for itself: no event that passed through it has them.
+    OF_LOGSTASH = java.util.List.of("@metadata", "@version")
 
     module_function
 
-    # The same java.util.Map, with event.ingested, and its time in the event's form.
+    # The same java.util.Map, with event.ingested, and its time in the event's form; without what is Logstash's own.
     def check(document, ml, raw, arrival)
       event = document.get("event")
       event = nil unless event.is_a?(Parsing::JMap)
@@ -19,6 +21,7 @@ module MlNormalize
         document.get("@timestamp"), arrival
       ) { check_inputs(ml.get("input")) if raw.bytesize > MANY }
       document.put("@timestamp", time)
+      document.key_set.remove_all(OF_LOGSTASH)
       event.put("ingested", arrival.text)
       document
     end
@@ -56,7 +59,7 @@ module MlNormalize
     end
 
     def filled?(value)
-      value.is_a?(String) && !value.empty?
+      value.is_a?(String) && Text.filled?(value)
     end
 
     def show(value)

@@ -9,13 +9,13 @@ module MlNormalize
     MAX_ID = 512
     MAX_DURATION = 1e9
 
-    # Our name to the keys that foreign events may have it under; the first that is there counts.
+    # Our name to the keys that foreign events may have it under; the first that is filled counts.
     ALIASES = {
       "model" => %w[model model_name ml_model modelName],
       "version" => %w[model_version version modelVersion],
       "inputs" => %w[inputs features input instance],
-      "prediction" => %w[prediction output predicted result],
-      "timestamp" => %w[@timestamp timestamp time ts date timestamp_ms request_time],
+      "prediction" => %w[prediction outputs predictions output predicted result],
+      "timestamp" => %w[@timestamp timestamp time ts timestamp_ms request_time date],
       "id" => %w[event_id id uuid databricks_request_id],
       "request" => %w[request_id requestId correlation_id client_request_id],
       "duration" => %w[duration latency],
@@ -23,8 +23,13 @@ module MlNormalize
       "service" => %w[service app application],
       "score" => %w[score probability confidence],
       "scores" => %w[scores probabilities],
-      "sampling" => %w[sampling_fraction sample_rate]
+      "sampling" => %w[sampling_fraction sample_rate],
+      "error" => %w[error exception],
+      "error_type" => %w[error_type error_code]
     }.freeze
+    # Keys of a call's status, which stays a label: from 400 on, or one of FAILED, the prediction failed.
+    STATUSES = %w[status_code http_status status].freeze
+    FAILED = %w[error failed failure].freeze
     OURS = ALIASES.flat_map { |name, keys| keys.map { |key| [key, name] } }.to_h.freeze
     MODEL_KEYS = %w[name version].freeze
     INFINITE = %w[Infinity -Infinity].freeze
@@ -36,9 +41,9 @@ module MlNormalize
 
     def canonical(document, raw, arrival, na_values)
       given, rest = known_keys(document)
-      given, rest = known_keys(Payloads.unwrap(document)) unless given["inputs"].is_a?(Hash)
+      given, rest = known_keys(Payloads.unwrap(document, ALIASES["inputs"])) unless given["inputs"].is_a?(Hash)
       model, version = model(given, rest)
-      inputs = given["inputs"].is_a?(Hash) ? given["inputs"] : Payloads.only_row(given["inputs"])
+      inputs = given["inputs"]
       unless inputs.is_a?(Hash)
         raise Refused.new("no_inputs", "no inputs: one of #{ALIASES["inputs"].join(", ")} must hold an object")
       end
@@ -65,6 +70,7 @@ module MlNormalize
       output = output(given)
       ml["prediction"] = output unless output.nil?
       add_context(given, rest, made)
+      add_failure(given, rest, na_values, made)
       about["id"] ||= Text.content_id(raw)
       made["labels"] = Names.plain(rest).transform_values { |value| Text.label(value) } unless rest.empty?
       made
@@ -79,7 +85,8 @@ module MlNormalize
         if name.nil? then rest[key] = value
         elsif !given.key?(name) then given[name] = value
         else
-          first, *others = ALIASES[name].select { |key_of| document.key?(key_of) }
+          filled, empty = ALIASES[name].select { |key_of| document.key?(key_of) }.partition { |key_of| Text.filled?(document[key_of]) }
+          first, *others = filled + empty
           given[name] = document[first]
           others.each { |other| rest[other] = document[other] }
         end
@@ -98,6 +105,10 @@ module MlNormalize
         if value.is_a?(String)
           if na_values.include?(value) || Text::BLANK.match?(value)
             other[name] = nil
+            next
+          end
+          if INFINITE.include?(value)
+            other[name] = value
             next
           end
           value = Text.spelled(value)
@@ -121,7 +132,7 @@ module MlNormalize
 
     # ml.prediction.*: each part in the field of its type, and all the rest in `other`.
     def output(given)
-      output = unwrapped(given["prediction"])
+      output = unwrapped(Payloads.unpack_tensors(given["prediction"]))
       output = Text.spelled(output)
       score = Text.spelled(given["score"])
       scores = given["scores"]
@@ -155,7 +166,7 @@ module MlNormalize
       when Hash then place_mapping(value, made)
       when Array
         return place_labels(value, made) if value.all? { |each| each.is_a?(String) || each == true || each == false }
-        place_scores(value, made)
+        place_ranking(value, made) ? NOTHING : place_scores(value, made)
       when nil then NOTHING
       when *INFINITE then value
       when Integer, Float
@@ -189,6 +200,19 @@ module MlNormalize
       NOTHING
     end
 
+    # Place all classes with their scores, [{"label": "a", "score": 0.9}, ...], as Hugging Face writes them.
+    def place_ranking(items, made)
+      ranking = !made.key?("scores") && items.all? do |item|
+        item.is_a?(Hash) && item.size == 2 && item["label"].is_a?(String) && Text.number?(item["score"])
+      end
+      scores = ranking ? items.to_h { |item| [item["label"], item["score"]] } : {}
+      return false if scores.empty? || scores.size < items.size
+      made["scores"] = scores
+      made["label"] = scores.max_by { |_, score| score }.first
+      made["score"] ||= scores[made["label"]]
+      true
+    end
+
     # Put the numbers of a mapping or a list into `scores`; the rest, or NOTHING.
     def place_scores(value, made)
       return value if made.key?("scores") || !(value.is_a?(Hash) || value.is_a?(Array))
@@ -215,7 +239,7 @@ module MlNormalize
     def add_context(given, rest, made)
       about = made["event"]
       own = given["id"]
-      unless own.nil? || own == ""
+      if Text.filled?(own)
         about["id"] = id = Text.label(own)
         if id.bytesize > MAX_ID
           rest["event_id"] = own
@@ -233,6 +257,34 @@ module MlNormalize
       add_weight(given["sampling"], rest, made) unless given["sampling"].nil?
     end
 
+    # error.* and the outcome, where the event says that the prediction failed.
+    def add_failure(given, rest, na_values, made)
+      value = given["error"]
+      type = given["error_type"]
+      return if rest.empty? && value.nil? && type.nil?
+      parts = value.is_a?(Hash) ? value : { "message" => value }.compact
+      error = {}
+      { "type" => type }.merge(parts).slice("type", "message").each do |name, text|
+        error[name] = Text.cut(text) if error_text?(text, na_values)
+      end
+      rest["error_type"] = type if !type.nil? && error["type"] != type
+      rest["error"] = value if value == {} || parts.any? { |name, part| error[name] != part }
+      made["error"] = error unless error.empty?
+      failed = !error.empty? || value == true || ((value.is_a?(Hash) || value.is_a?(Array)) && !value.empty?)
+      made["event"]["outcome"] = "failure" if failed || STATUSES.any? { |key| rest.key?(key) && failed?(rest[key]) }
+    end
+
+    # A text that spells neither a number nor a missing value.
+    def error_text?(value, na_values)
+      value.is_a?(String) && Text.filled?(value) && !na_values.include?(value) && Text.spelled(value).is_a?(String)
+    end
+
+    # Whether a call's status is a number from 400 to 599, or a word for a failure.
+    def failed?(status)
+      status = Text.spelled(status)
+      Text.number?(status) ? status >= 400 && status < 600 : status.is_a?(String) && FAILED.include?(status.downcase)
+    end
+
     def nanoseconds(duration, in_seconds)
       return nil unless Text.number?(duration)
       seconds = duration.fdiv(in_seconds)
@@ -241,7 +293,7 @@ module MlNormalize
 
     def add_service(service, rest, made)
       name = service.is_a?(Hash) ? service["name"] : service
-      made["service"] = { "name" => Text.cut(name) } if name.is_a?(String) && !name.empty?
+      made["service"] = { "name" => Text.cut(name) } if name.is_a?(String) && Text.filled?(name)
       rest["service"] = service unless service.is_a?(String) || service == { "name" => name }
     end
 
@@ -259,13 +311,13 @@ module MlNormalize
       version = given["version"]
       if model.is_a?(Hash)
         rest["model"] = model unless model.each_key.all? { |key| MODEL_KEYS.include?(key) }
-        version = model.fetch("version", version)
+        version = model["version"] if Text.filled?(model["version"])
         model = model["name"]
       end
-      if model.nil? || model == ""
+      unless Text.filled?(model)
         raise Refused.new("no_model", "no model: one of #{ALIASES["model"].join(", ")} must name it")
       end
-      [Text.label(model), version.nil? || version == "" ? "unknown" : Text.label(version)]
+      [Text.label(model), Text.filled?(version) ? Text.label(version) : "unknown"]
     end
 
     def timestamp(value, arrival)

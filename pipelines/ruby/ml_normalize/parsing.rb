@@ -43,7 +43,7 @@ module MlNormalize
 
     def self.mapper
       core = Java::ComFasterxmlJacksonCore
-      limits = core::StreamReadConstraints.builder.max_nesting_depth(2 * MAX_DEPTH)
+      limits = core::StreamReadConstraints.builder.max_nesting_depth(MAX_DEPTH)
       limits.max_number_length(2 * MAX_BYTES)
       limits.max_string_length(2 * MAX_BYTES)
       limits.max_name_length(2 * MAX_BYTES) if limits.respond_to?(:max_name_length)
@@ -60,6 +60,14 @@ module MlNormalize
 
     # The object as a java.util.Map, and whether it had to be repaired.
     def parse(raw)
+      document, repaired = parse_value(raw)
+      return [document, repaired] if document.is_a?(JMap)
+      name = NAMES.find { |type, _| document.is_a?(type) }&.last || "number"
+      raise Refused.new("not_an_object", "a JSON #{name}, not an object", "parse")
+    end
+
+    # Any JSON value, and whether it had to be repaired.
+    def parse_value(raw)
       size = raw.bytesize
       if size > MAX_BYTES
         raise Refused.new("too_large", "the event has #{size} bytes; at most #{MAX_BYTES} are taken", "parse")
@@ -67,31 +75,22 @@ module MlNormalize
       text = raw.encoding == Encoding::UTF_8 ? raw : raw.dup.force_encoding(Encoding::UTF_8)
       text = text.byteslice(3, size) if text.getbyte(0) == 0xEF && text.byteslice(0, 3).b == BOM
       refuse_text unless text.valid_encoding?
+      plain = text.tr("1-9E", "000000000e")
+      large = plain.include?(LARGE_INTEGER)
+      # Jackson would take NULs for UTF-16, and a second byte order mark for the first.
+      odd = text.include?("\0") || text.getbyte(0) == 0xEF
+      doubtful = !odd && doubtful?(text, plain, large)
+      document = odd || doubtful ? :not_json : read(text)
+      return [large ? widen(document) : document, false] unless document == :not_json
       if text.count("[{") > MAX_DEPTH && too_deep?(text)
         raise Refused.new("too_deep", "the event is nested more than #{MAX_DEPTH} deep", "parse")
       end
-      # Jackson would take NULs for UTF-16, and a second byte order mark for the first.
-      refuse_text if text.include?("\0") || text.getbyte(0) == 0xEF
-      repaired = nil
-      plain = text.tr("1-9E", "000000000e")
-      large = plain.include?(LARGE_INTEGER)
-      if doubtful?(text, plain, large)
-        made = repair(text)
-        text = repaired = made if made != text
-      end
-      document = read(text)
-      if document == :not_json
-        made = repaired ? text : repair(text)
-        refuse_text if repaired || made == text
-        document = read(repaired = made)
-        refuse_text if document == :not_json
-      end
-      unless document.is_a?(JMap)
-        name = NAMES.find { |type, _| document.is_a?(type) }&.last || "number"
-        raise Refused.new("not_an_object", "a JSON #{name}, not an object", "parse")
-      end
-      widen(document) if large
-      [document, !repaired.nil?]
+      refuse_text if odd
+      made = repair(text)
+      repaired = made != text
+      document = repaired || doubtful ? read(made) : :not_json
+      refuse_text if document == :not_json
+      [large ? widen(document) : document, repaired]
     end
 
     def doubtful?(text, plain, large)

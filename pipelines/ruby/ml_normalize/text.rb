@@ -97,6 +97,16 @@ module MlNormalize
       number.finite? ? number : value
     end
 
+    # Whether a value holds anything: it is not null, blank or empty.
+    def filled?(value)
+      case value
+      when nil then false
+      when String then !BLANK.match?(value)
+      when Array, Hash then !value.empty?
+      else true
+      end
+    end
+
     def number?(value)
       value.is_a?(Float) || value.is_a?(Integer)
     end

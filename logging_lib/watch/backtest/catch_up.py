@@ -1,0 +1,66 @@
+"""Make up for scheduled runs that were missed: the searches of many of them are answered from counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import cached_property
+from typing import Final
+
+from logging_lib.store.port import Store
+from logging_lib.watch.backtest.history import Answers, EventHistory, ScheduledTick
+from logging_lib.watch.evaluate import (
+    DependenciesOf,
+    Due,
+    PrepareRuns,
+    RunDependencies,
+    SearchFunction,
+    prepare_live_runs,
+)
+from logging_lib.watch.model import Watch
+
+MANY_RUNS: Final = 10
+"""So many runs of one watch cost more as searches than to count what they need once."""
+
+
+def prepare_missed_runs(store: Store) -> PrepareRuns:
+    """Return what prepares runs over a store as ``prepare_live_runs``, and those of a watch with many of them."""
+    prepare_live = prepare_live_runs(store)
+
+    def prepare(due: Due, now: datetime) -> DependenciesOf:
+        live = prepare_live(due, now)
+        missed = {
+            watch.id: _MissedRuns(store, watch, scheduled, now)
+            for watch, scheduled in due
+            if len(scheduled) >= MANY_RUNS
+        }
+
+        def dependencies(watch: Watch, scheduled: datetime) -> RunDependencies:
+            found = live(watch, scheduled)
+            if watch.id in missed:
+                found = replace(found, search=missed[watch.id].search(scheduled, found.search))
+            return found
+
+        return dependencies
+
+    return prepare
+
+
+class _MissedRuns:
+    """The runs of one watch that are made up for at one time; counts when the first one searches."""
+
+    def __init__(self, store: Store, watch: Watch, scheduled: Sequence[datetime], now: datetime) -> None:
+        self._store = store
+        self._watch = watch
+        self._now = now
+        self._places = {time: place for place, time in enumerate(scheduled)}
+
+    def search(self, scheduled: datetime, direct: SearchFunction) -> SearchFunction:
+        return self._answers.search_at(self._places[scheduled], direct)
+
+    @cached_property
+    def _answers(self) -> Answers:
+        ticks = [ScheduledTick(self._now, scheduled) for scheduled in self._places]
+        (answers,) = EventHistory(self._store, is_past=False).searches([(self._watch, ticks)])
+        return answers
