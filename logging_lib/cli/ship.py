@@ -112,10 +112,10 @@ def ship(
 
 def _warn_of_unnamed_files(spool: Path) -> None:
     if names := [path.name for path in list_unnamed_files(spool)]:
-        typer.echo(
-            f"{spool}: {output.plain(', '.join(names[:5]))}{', ...' if len(names) > 5 else ''}: not shipped, "
-            "because the name is not <host>-<pid>-<start>-<number>.jsonl; `logging-lib index` reads such files",
-            err=True,
+        listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+        output.warn(
+            f"{spool}: {listed}: not shipped, because the name is not <host>-<pid>-<start>-<number>.jsonl; "
+            "`logging-lib index` reads such files"
         )
 
 
