@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from json import JSONDecodeError
 
 from logging_lib._util.text import one_line
 
@@ -21,6 +22,8 @@ def explain_network_error(error: BaseException) -> str:
     for cause in reversed(chain):
         if isinstance(cause, OSError) and cause.strerror:
             return one_line(_WRAPPING.sub("", cause.strerror))
+    if any(isinstance(cause, JSONDecodeError) for cause in chain):
+        return f"the answer is not JSON: {one_line(chain[-1])}"
     if any(isinstance(cause, TimeoutError) or "Timeout" in type(cause).__name__ for cause in chain):
         return "timed out"
     text = one_line(_WRAPPING.sub("", str(chain[-1])))
