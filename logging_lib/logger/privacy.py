@@ -112,7 +112,7 @@ class Sampler:
         self._usual_failures = _find_usual_failures(profile, MAX_ADDED * rate) if profile else frozenset()
 
     def is_ordinary(self, failed: Mapping[str, Iterable[str]]) -> bool:
-        """Whether an event need not be kept for its failed checks, check → features."""
+        """Return whether an event need not be kept for its failed checks, check → features."""
         usual = self._usual_failures
         return all((check, name) in usual for check, names in failed.items() for name in names)
 

@@ -51,7 +51,7 @@ class ReportedModel:
     users: weakref.WeakSet[Any] = field(default_factory=weakref.WeakSet)
 
     def is_same(self, other: ReportedModel) -> bool:
-        """Whether it is the same model of the same service, configured again."""
+        """Return whether it is the same model of the same service, configured again."""
         ours, theirs = (
             (source.model, source.profile, source.service, source.start) for source in (self, other)
         )

@@ -58,7 +58,7 @@ def read_row(inputs: Any) -> Mapping[Any, Any]:
 
 
 def is_frame(inputs: Any) -> bool:
-    """Whether an object is a DataFrame of pandas, or of a library like it."""
+    """Return whether an object is a DataFrame of pandas, or of a library like it."""
     shape = getattr(inputs, "shape", None)
     return hasattr(inputs, "columns") and isinstance(shape, tuple) and len(shape) == 2
 
@@ -89,7 +89,7 @@ REPEATED_NAME = "inputs must have one value for each feature name, and a name is
 
 
 def has_repeated_name(names: Sequence[Any]) -> bool:
-    """Whether two columns have one name, or names that are one as text, such as ``1`` and ``"1"``."""
+    """Return whether two columns have one name, or names that are one as text, such as ``1`` and ``"1"``."""
     return len(set(map(str, names))) < len(names)
 
 
@@ -102,7 +102,7 @@ def _name_values(names: Iterable[Any], values: Iterable[Any]) -> dict[Any, Any]:
 
 
 def _is_record(value: Any) -> bool:
-    """Whether an object is one row that knows its names."""
+    """Return whether an object is one row that knows its names."""
     return isinstance(value, Mapping) or (
         not isinstance(value, type)
         and (

@@ -86,7 +86,7 @@ def format_epoch(seconds: float) -> str:
 
 
 def is_number(value: Any) -> TypeGuard[int | float]:
-    """Whether a value is an int or a float, and not a bool."""
+    """Return whether a value is an int or a float, and not a bool."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -128,7 +128,7 @@ def to_microseconds(value: Any) -> Any:
 
 
 def is_null(value: Any) -> bool:
-    """Whether a value is None, NaN, NaT or pandas' NA (without importing pandas)."""
+    """Return whether a value is None, NaN, NaT or pandas' NA (without importing pandas)."""
     if value is None:
         return True
     kind = type(value)

@@ -171,7 +171,7 @@ def _is_finite_number(value: Any) -> bool:
 
 
 def _is_rising(bounds: list[Any]) -> bool:
-    """Whether the bounds are two finite numbers, or two dates, and the second is not below the first."""
+    """Return whether the bounds are two finite numbers, or two dates, and the second is not below the first."""
     if all(map(_is_finite_number, bounds)):
         return bool(bounds[0] <= bounds[1])
     low, high = (to_epoch(bound) for bound in bounds)

@@ -114,7 +114,7 @@ def _choose_edges(
 
 
 def _are_small_integers(ordered: Array) -> bool:
-    """Whether all values are integers, and so small that a half between two of them is exact."""
+    """Return whether all values are integers, and so small that a half between two of them is exact."""
     return bool(max(abs(ordered[0]), abs(ordered[-1])) < 2**52 and (ordered == np.floor(ordered)).all())
 
 

@@ -144,7 +144,7 @@ def _read_texts(column: pd.Series, readings: Mapping[Any, Any]) -> pd.Series:
 
 
 def _may_be_padded(column: pd.Series) -> bool:
-    """Whether a column was read as integers, perhaps with missing ones."""
+    """Return whether a column was read as integers, perhaps with missing ones."""
     return is_number_dtype(column) and bool((column.dropna() % 1 == 0).all())
 
 

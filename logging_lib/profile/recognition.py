@@ -169,12 +169,12 @@ def _list_classes(data: pd.DataFrame, column: str | None) -> tuple[str, ...]:
 
 
 def _is_named(column: pd.Series) -> bool:
-    """Whether a column has classes and not numbers."""
+    """Return whether a column has classes and not numbers."""
     return not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)
 
 
 def _is_probability(column: pd.Series, texts: tuple[str, ...]) -> bool:
-    """Whether all numbers of a column are between 0 and 1, and not only those two."""
+    """Return whether all numbers of a column are between 0 and 1, and not only those two."""
     if _is_named(column) or not set(texts) - {"0", "1"}:
         return False
     return bool(column.dropna().between(0, 1).all())

@@ -17,7 +17,7 @@ _CONSISTENT = 0.95
 
 
 def is_csv(path: Path) -> bool:
-    """Whether a file's name is that of a CSV or TSV file, also a compressed one."""
+    """Return whether a file's name is that of a CSV or TSV file, also a compressed one."""
     return not {".csv", ".tsv"}.isdisjoint(suffix.lower() for suffix in path.suffixes)
 
 
@@ -88,7 +88,7 @@ def _count_fields(lines: list[str], separator: str) -> list[int]:
 
 
 def _is_consistent(counts: list[int]) -> bool:
-    """Whether there are several fields, as many in nearly all records as in the header."""
+    """Return whether there are several fields, as many in nearly all records as in the header."""
     if not counts or counts[0] < 2:
         return False
     return sum(count == counts[0] for count in counts) >= _CONSISTENT * len(counts)

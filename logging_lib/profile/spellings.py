@@ -74,12 +74,12 @@ class NumberSpelling(NamedTuple):
 
 
 def is_placeholder(text: str) -> bool:
-    """Whether a text is a usual way to write that a value is missing, such as ``?`` or ``unknown``."""
+    """Return whether a text is a usual way to write that a value is missing, such as ``?`` or ``unknown``."""
     return text.strip().casefold() in _PLACEHOLDERS
 
 
 def is_padded(text: str) -> bool:
-    """Whether a text is a code of digits whose leading zeros a number would lose, such as ``02139``."""
+    """Return whether a text is a code of digits whose leading zeros a number would lose, such as ``02139``."""
     return _CODE.fullmatch(text) is not None
 
 

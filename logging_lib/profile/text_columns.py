@@ -137,7 +137,7 @@ def _share_unknown(
 
 
 def _is_lost(word: str, count: int, floor: tuple[int, str]) -> bool:
-    """Whether a word that is left so often would not be known."""
+    """Return whether a word that is left so often would not be known."""
     least, last = floor
     return count < least or (count == least and word > last)
 

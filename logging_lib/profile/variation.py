@@ -291,7 +291,7 @@ def _measure_mean(timeline: Timeline, origin: Origin, window: str, numbers: Arra
 
 
 def _follows_rhythm(measured: Mapping[tuple[bool, str, str], ByWindow], name: str) -> bool:
-    """Whether the parts of the week explain enough of how far a feature's windows are from training."""
+    """Return whether the parts of the week explain enough of how far a feature's windows are from training."""
     natural = {}
     noise = 0.0
     for by_part in (False, True):
@@ -308,7 +308,7 @@ def _follows_rhythm(measured: Mapping[tuple[bool, str, str], ByWindow], name: st
 
 
 def _is_clock(timeline: Timeline, state: RowStates) -> bool:
-    """Whether a feature's bin hardly says more than the hour of the week, as the hour itself.
+    """Return whether a feature's bin hardly says more than the hour of the week, as the hour itself.
 
     What a window has of it then depends only on when its events were, which the traffic of training only estimates:
     storms and holidays are other times. Over a whole day it is steady without any rhythm.

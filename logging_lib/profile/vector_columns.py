@@ -73,7 +73,7 @@ class Vectors:
 
 
 def holds_vectors(series: pd.Series) -> bool:
-    """Whether most values of a column are vectors."""
+    """Return whether most values of a column are vectors."""
     if series.dtype != object and not str(series.dtype).startswith(("list", "fixed_size_list")):
         return False
     present = series[series.notna()]

@@ -222,7 +222,7 @@ def _read_items(answer: Any) -> Iterator[tuple[int, Any]]:
 
 
 def _is_final(status: int, error: Any) -> bool:
-    """Whether an error is about the event itself, so that it will never be accepted."""
+    """Return whether an error is about the event itself, so that it will never be accepted."""
     return (
         400 <= status < 500
         and status not in (401, 403, 404, 408, 429)
