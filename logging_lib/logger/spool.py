@@ -251,8 +251,8 @@ class Spool:
         return min(room, self._rotate_bytes - os.fstat(self._fd).st_size, max(self._budget // 64, size))
 
     def _append(self, line: bytes) -> None:
-        # The file's last byte, which ``append_line`` looks at, does not tell: another thread may be in the middle of
-        # its line.
+        # The file's last byte, which ``append_line`` reads, does not tell this here: another thread may be in the
+        # middle of its line.
         text = b"\n" + line if self._has_torn_line else line
         written_bytes = os.write(self._fd, text)
         if written_bytes < len(text) - 1:
