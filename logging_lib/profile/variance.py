@@ -142,7 +142,7 @@ def fit_variance(square: Array, days: Array, noise: Array) -> NaturalVariation:
 def _choose_factor(ratio: Array, windows: int) -> float:
     """Compare an upper quantile and the maximum of standardized distances with those of the normal distribution.
 
-    So a measure with rare bursts, such as rain, gets wide limits itself and does not affect the level of the others.
+    So a measure with rare bursts, such as rain, gets wide limits, and does not affect the level of the others.
     """
     normal = NormalDist()
     tail = _share_of_tail(windows)
