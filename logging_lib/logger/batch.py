@@ -1,4 +1,4 @@
-"""Render the events of a DataFrame of predictions, for batch scoring.
+"""The rendering of the events of a DataFrame of predictions, for batch scoring.
 
 All rows that share one layout are rendered together (see ``batch_columns``); the others are built one by one.
 """

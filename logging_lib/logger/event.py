@@ -142,7 +142,7 @@ def to_nanoseconds(seconds: Any) -> int | None:
 
 
 def to_label_text(value: Any) -> str:
-    """Convert a value to one of ``labels.*``: text as it is, anything else as JSON."""
+    """Convert a value to one of ``labels.*``: text unchanged, anything else as JSON."""
     if isinstance(value, str):
         return escape_surrogates(value)
     converted = to_jsonable(value)

@@ -46,7 +46,7 @@ def find_files(paths: Iterable[str | Path]) -> list[Path]:
 
 
 def read_lines(path: Path, start: int = 0) -> Iterator[Line]:
-    """Read every line of a file that is not blank, from the byte ``start``, where a line must begin.
+    """Read every line of a file that is not blank, from the byte ``start``, at which a line must begin.
 
     A ``.gz`` file is decompressed block by block, so that no more than a line is in memory.
     """

@@ -336,7 +336,7 @@ def _log_unfinished() -> None:
 
 
 os.register_at_fork(after_in_child=_unfinished.clear)  # the parent logs them
-at_exit.append(_log_unfinished)  # before the last reports, or, where there are none,
+at_exit.append(_log_unfinished)  # before the last reports or, without reports, at exit
 atexit.register(_log_unfinished)
 
 

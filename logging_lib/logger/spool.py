@@ -231,7 +231,7 @@ class Spool:
             raise _BudgetReachedError
         if self.path is not None:
             state = os.fstat(self._fd)
-            if not _is_file_at(self.path, state):  # the folder was moved or the file was deleted
+            if not _is_file_at(self.path, state):  # the folder may be moved, or the file have another link
                 reason = "moved" if state.st_nlink else "deleted"
                 self._count_dropped(reason, self.written - self._written_at_check)
                 self.path = None

@@ -1,4 +1,4 @@
-"""The validation of a canonical event's required fields. A canonical event has ``ml.schema_version``."""
+"""The validation of a canonical event, one with ``ml.schema_version``: its required fields, without changing it."""
 
 from __future__ import annotations
 

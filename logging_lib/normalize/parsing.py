@@ -1,4 +1,4 @@
-"""The parser of bytes as a JSON object, by rules that do not depend on the JSON library; a twin is in Ruby.
+"""The parser of JSON objects, by rules that do not depend on the JSON library; its twin is in ``pipelines/ruby``.
 
 JSON is RFC 8259 in UTF-8, one object, up to ``MAX_DEPTH`` levels deep. The last of several equal keys is used, and
 integers beyond 64 bits become floats. In foreign events three common faults of serializers are repaired: ``NaN``

@@ -116,7 +116,7 @@ def parse(document: Any, *, source: str = "profile.yml") -> Config:
 
 
 def parse_timezone(name: Any, source: str) -> str:
-    """Check that a time zone is known; ``source`` names the place where it was given in errors."""
+    """Check that a time zone is known; ``source`` says in errors where it was given."""
     try:
         if isinstance(name, str):
             ZoneInfo(name)

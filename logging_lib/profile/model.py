@@ -43,7 +43,7 @@ VARIATION_WINDOWS: Mapping[str, int] = {
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """How often a check failed on held-out rows.
+    """The rate at which a check failed on held-out rows.
 
     Attributes:
         count: the number of rows that failed.
@@ -214,7 +214,7 @@ class HeldOut:
 
 
 class NaturalVariation(NamedTuple):
-    """How much windows of one length vary by themselves, for one feature and measure.
+    """The variation of windows of one length by themselves, for one feature and measure.
 
     Attributes:
         variance: the variance of the distance, beyond that due to chance.

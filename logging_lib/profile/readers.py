@@ -1,4 +1,4 @@
-"""Read training data from a CSV, Parquet or JSON lines file into a DataFrame."""
+"""Readers of training data from a CSV, Parquet or JSON lines file into a DataFrame."""
 
 from __future__ import annotations
 

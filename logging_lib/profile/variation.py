@@ -195,8 +195,8 @@ def _measure_state(
     for check, known in state.known_from.items():
         known_in_order = known[order]
         failed = np.flatnonzero(known_in_order >= rows)
-        # As at the end of training, the expected rate is that of the last fifth against the four before it. For
-        # missing values it is that of all rows, because it does not depend on earlier ones.
+        # As at the end of training, the expected rate is that of the last fifth against the four before it. For a
+        # check such as that for missing values it is that of all rows, because it does not depend on earlier ones.
         is_static = not ((known_in_order > -1) & (known_in_order < NEVER)).any()
         fifth = 0 if is_static else round(rows * SCORED)
         expected = int((known_in_order[fifth:rows] >= fifth).sum())

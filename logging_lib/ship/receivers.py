@@ -233,7 +233,7 @@ class HttpReceiver:
 
     def __init__(self, target: Target, *, timeout: float = 30.0) -> None:
         self._session = session = requests.Session()
-        session.trust_env = False  # use neither a proxy nor ~/.netrc: the URL names neither
+        session.trust_env = False  # use no proxy and no ~/.netrc, which the URL does not name
         session.verify = target.ca or True
         session.cert = (target.cert, target.key) if target.cert and target.key else target.cert
         session.headers["Content-Type"] = "application/json"
