@@ -237,7 +237,7 @@ class Reader:
             if variable.startswith(LOGIN):  # the rest is the name of a host
                 assert re.fullmatch(rf"{LOGIN}[A-Z0-9_]+", variable), line
             else:
-                assert f"`{variable}`" in known, f"{variable} is no variable of ours"
+                assert f"`{variable}`" in known, f"{variable} is not a variable of ours"
 
     def _text(self, text: str) -> None:
         """What the commands of the block before it print: each line, whatever its indentation."""

@@ -67,7 +67,7 @@ def faults(name: str, member: griffe.Object) -> Iterator[str]:
         )
     for parameter in documented_parameters(member):
         if parameter.lstrip("*") not in parameters:
-            yield f"{name}: the docstring explains {parameter!r}, which is no parameter"
+            yield f"{name}: the docstring explains {parameter!r}, which is not a parameter"
     for parameter in parameters:
         if parameter not in ("self", "cls") and not re.search(rf"\b{parameter}\b", text(member)):
             yield f"{name}: the docstring does not name {parameter!r}"
@@ -132,7 +132,7 @@ def test_an_undocumented_name_is_found() -> None:
     with griffe.temporary_visited_module(code) as module:
         found = [fault for name in ("fit", "Logger", "Event") for fault in faults(name, module[name])]
     assert found == [
-        "fit: the docstring explains 'target', which is no parameter",
+        "fit: the docstring explains 'target', which is not a parameter",
         "fit: the docstring does not name 'model'",
         "Logger.label: no docstring",
         "Logger.path: no docstring",

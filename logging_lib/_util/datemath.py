@@ -60,7 +60,7 @@ def interval(text: str) -> int:
     """Parse ``90s``, ``5m`` or ``-1h`` to milliseconds. Raises ValueError."""
     match = _INTERVAL.fullmatch(text.strip())
     if not match:
-        raise ValueError(f"{text!r} is no interval such as 90s, 15m, 1h or 1d")
+        raise ValueError(f"{text!r} is not an interval such as 90s, 15m, 1h or 1d")
     millis = int(match[2]) * _UNIT_MS[match[3]]
     return -millis if match[1] == "-" else millis
 
@@ -95,7 +95,7 @@ def parse(text: str, *, pattern: str = DEFAULT_FORMAT, zone: tzinfo = UTC, round
         millis = _parse_one(text, single_format, zone, round_up)
         if millis is not None:
             return millis
-    raise ValueError(f"{text!r} is no date in the format {pattern}")
+    raise ValueError(f"{text!r} is not a date in the format {pattern}")
 
 
 def _parse_one(text: str, pattern: str, zone: tzinfo, round_up: bool) -> int | None:
@@ -138,7 +138,7 @@ def _maths(text: str, maths: str, moment: datetime, *, round_up: bool) -> int:
         while position < len(maths):
             step = _MATH.match(maths, position)
             if not step:
-                raise ValueError(f"{text!r}: {maths[position:]!r} is no date maths")
+                raise ValueError(f"{text!r}: {maths[position:]!r} is not date math")
             operator, number, unit = step[1], int(step[2] or 1), step[3]
             if operator == "/":
                 if number != 1:

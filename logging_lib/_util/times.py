@@ -20,7 +20,9 @@ def parse_duration(text: str, *, weeks: bool = True) -> timedelta:
     match = _DURATION.fullmatch(text.strip())
     if match is None or (match[2] == "w" and not weeks):
         units = "ms, s, m, h, d" + (" or w" if weeks else "")
-        raise ValueError(f"{text!r} is no duration: write a whole number and a unit ({units}), such as 15m")
+        raise ValueError(
+            f"{text!r} is not a duration: write a whole number and a unit ({units}), such as 15m"
+        )
     try:
         return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
     except OverflowError:
@@ -47,7 +49,7 @@ def parse_instant(text: str) -> datetime:
     try:
         return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
     except OverflowError:
-        raise ValueError(f"{text!r} is no time between the years 1 and 9999 in UTC") from None
+        raise ValueError(f"{text!r} is not a time between the years 1 and 9999 in UTC") from None
 
 
 def format_instant(instant: datetime, *, timespec: str = "milliseconds") -> str:

@@ -305,7 +305,7 @@ def _parse_bound(name: str, value: str) -> datetime:
     try:
         return parse_instant(value)
     except ValueError:
-        raise ValueError(f"{name}: {value!r} is no ISO time such as 2018-02-01") from None
+        raise ValueError(f"{name}: {value!r} is not an ISO time such as 2018-02-01") from None
 
 
 def _format_bound(moment: Any) -> str:

@@ -125,9 +125,9 @@ def _read_state(file: Path) -> dict[str, Any]:
     try:
         state = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{file}: is no state of the watch runner: {error}") from error
+        raise ValueError(f"{file}: is not a state of the watch runner: {error}") from error
     if not isinstance(state, dict):
-        raise ValueError(f"{file}: is no state of the watch runner")
+        raise ValueError(f"{file}: is not a state of the watch runner")
     return state
 
 

@@ -72,7 +72,7 @@ def parse(text: str) -> Formula:
     try:
         tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise FormulaError(f"{text!r:.80} is no formula: {error}") from error
+        raise FormulaError(f"{text!r:.80} is not a formula: {error}") from error
     return _read(tree.body)
 
 
@@ -149,7 +149,7 @@ def _operation(name: str, arguments: list[ast.expr]) -> Operation:
     if remaining:
         last = remaining.pop(0)
         if not isinstance(last, ast.Name):
-            raise FormulaError(f"{name}: {ast.unparse(last)!r:.80} is no name of a filter")
+            raise FormulaError(f"{name}: {ast.unparse(last)!r:.80} is not a name of a filter")
         where = last.id
     if remaining:
         raise FormulaError(f"{name}: too many arguments")
@@ -159,5 +159,5 @@ def _operation(name: str, arguments: list[ast.expr]) -> Operation:
 def _number(node: ast.expr) -> float:
     number = node.value if isinstance(node, ast.Constant) else None
     if isinstance(number, bool) or not isinstance(number, (int, float)) or not math.isfinite(number):
-        raise FormulaError(f"{ast.unparse(node)!r:.80} is no number")
+        raise FormulaError(f"{ast.unparse(node)!r:.80} is not a number")
     return float(number)

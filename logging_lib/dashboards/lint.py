@@ -142,7 +142,7 @@ def _check_field(
         if schema_field is not None and not name.endswith("*"):
             yield (
                 at,
-                f"{name} is no field of the dataset {dataset}; it is one of {', '.join(schema_field.datasets)}",
+                f"{name} is not a field of the dataset {dataset}; it is one of {', '.join(schema_field.datasets)}",
             )
             return
         yield at, f"there is no field {name!r:.120}{suggest(name, sources.names(dataset))}"

@@ -90,7 +90,7 @@ def load_dashboard(file: str | Path) -> Dashboard:
 def parse_dashboard(text: str, *, id: str, file: str = "dashboard") -> Dashboard:  # noqa: A002
     """Check a dashboard given as YAML. Raises SpecError with all problems found."""
     if not _ID.fullmatch(id):
-        raise SpecError([Problem(file, 1, f"{id!r} is no id: use lower-case letters, digits and '-'")])
+        raise SpecError([Problem(file, 1, f"{id!r} is not an id: use lower-case letters, digits and '-'")])
     lines = _Lines(file)
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -98,9 +98,9 @@ def parse_dashboard(text: str, *, id: str, file: str = "dashboard") -> Dashboard
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         at = mark.line + 1 if mark is not None else 1
-        raise SpecError([Problem(file, at, f"is no YAML: {error.problem}")]) from error
+        raise SpecError([Problem(file, at, f"is not YAML: {error.problem}")]) from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise SpecError([Problem(file, 1, f"is no YAML: {error}")]) from error
+        raise SpecError([Problem(file, 1, f"is not YAML: {error}")]) from error
     if lines.problems:
         raise SpecError(lines.problems)
     if not isinstance(document, dict):

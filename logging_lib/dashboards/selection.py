@@ -56,7 +56,7 @@ def seconds(interval: str) -> int:
     """Convert ``5m`` to 300. Raises ValueError."""
     number, unit = interval[:-1], interval[-1:]
     if not number.isdecimal() or int(number) < 1 or unit not in _UNITS:
-        raise ValueError(f"{interval!r:.80} is no interval such as 5m, 1h or 1d")
+        raise ValueError(f"{interval!r:.80} is not an interval such as 5m, 1h or 1d")
     return int(number) * _UNITS[unit]
 
 

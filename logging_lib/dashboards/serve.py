@@ -62,7 +62,7 @@ def server(
                 url = urlsplit(self.path)
                 parameters = dict(parse_qsl(url.query))
             except ValueError:  # such as http://[
-                self._send(HTTPStatus.BAD_REQUEST, "text/plain", b"this is no address")
+                self._send(HTTPStatus.BAD_REQUEST, "text/plain", b"this is not an address")
                 return
             try:
                 kind, body = routes[url.path](parameters)

@@ -74,7 +74,7 @@ class ErasureRecord:
             )
         except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:
             raise ErasureRecordError(
-                f"{path}: is no record of an erasure ({error!r}); give another --record"
+                f"{path}: is not a record of an erasure ({error!r}); give another --record"
             ) from error
         if record.hashes.isdisjoint(hashes):
             raise ErasureRecordError(f"{path}: is the record of another subject; give another --record")

@@ -161,7 +161,7 @@ def _parse_texts(items: list[Any], source: str, path: str) -> tuple[str, ...]:
     for item in items:
         if isinstance(item, bool) or not isinstance(item, str | int | float):
             raise ProfileError(
-                f"{source}: {path}: YAML read {item!r} there, which is no text; put it in quotes"
+                f"{source}: {path}: YAML read {item!r} there, which is not text; put it in quotes"
             )
     return tuple(item if isinstance(item, str) else number_text(item) for item in items)
 

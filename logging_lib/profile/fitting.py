@@ -224,7 +224,7 @@ def _read_times(data: pd.DataFrame, column: str) -> np.ndarray[Any, Any]:
     seconds = _to_seconds(data[column])
     if np.isnan(seconds).any():
         invalid = data[column][np.isnan(seconds)].iloc[0]
-        raise ProfileError(f"the time column {column!r} holds {invalid!r}, which is no date (ISO 8601)")
+        raise ProfileError(f"the time column {column!r} holds {invalid!r}, which is not a date (ISO 8601)")
     return seconds
 
 
@@ -346,6 +346,6 @@ def _parse_trained_at(value: str | datetime | None) -> str | None:
     seconds = to_epoch(value)
     if seconds is None:
         raise ProfileError(
-            f"trained_at: {value!r} is no date; give ISO 8601, for example 2018-01-31T18:00:00Z"
+            f"trained_at: {value!r} is not a date; give ISO 8601, for example 2018-01-31T18:00:00Z"
         )
     return format_epoch(seconds)

@@ -175,7 +175,7 @@ class _ProfileDecoder:
         mapping = self.mapping(value, path)
         unknown = [key for key in mapping if key not in readers]
         if unknown:
-            raise ProfileError(f"{self.source}: {path}.{unknown[0]}: is no part of a profile")
+            raise ProfileError(f"{self.source}: {path}.{unknown[0]}: is not part of a profile")
         for f in dataclasses.fields(cls):
             if f.name not in mapping and _default_of(f) is dataclasses.MISSING:
                 raise ProfileError(f"{self.source}: {path}.{f.name}: is missing")

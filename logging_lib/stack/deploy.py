@@ -190,7 +190,7 @@ def _fetch_body(connection: Connection, kind: ResourceKind, part: Resource) -> M
     for key in kind.response_path:
         answer = answer[int(key)] if isinstance(answer, list) else answer[key.format(name=part.name)]
     if not isinstance(answer, dict):
-        raise StoreError(f"{part}: the server answered with {str(answer)[:80]!r}, which is no object")
+        raise StoreError(f"{part}: the server answered with {str(answer)[:80]!r}, which is not an object")
     return answer
 
 

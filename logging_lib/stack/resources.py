@@ -77,7 +77,7 @@ def load_templates(folder: Path, *, retention: Mapping[str, str] | None = None) 
     ]
     periods = dict(retention or {})
     if unknown := periods.keys() - set(DATASETS):
-        raise StoreError(f"retention: {min(unknown)!r} is no dataset; there are {', '.join(DATASETS)}")
+        raise StoreError(f"retention: {min(unknown)!r} is not a dataset; there are {', '.join(DATASETS)}")
     return [_with_retention(part, periods) for part in resources]
 
 

@@ -128,33 +128,33 @@ def _coerce_boolean(value: Any) -> bool:
         return value
     if value in ("true", "false", ""):
         return bool(value == "true")
-    raise MappingError(f"{value!r:.80} is no boolean")
+    raise MappingError(f"{value!r:.80} is not a boolean")
 
 
 def _coerce_date(value: Any) -> str:
     if isinstance(value, bool):
-        raise MappingError(f"{value!r} is no date")
+        raise MappingError(f"{value!r} is not a date")
     text = value if isinstance(value, str) else _format_number(value)
     try:
         return datemath.render(datemath.parse(text))
     except (ValueError, OverflowError) as error:
-        raise MappingError(f"{text!r:.80} is no date") from error
+        raise MappingError(f"{text!r:.80} is not a date") from error
 
 
 def _coerce_number(value: Any, kind: str) -> float | None:
     if isinstance(value, bool):
-        raise MappingError(f"{value!r} is no number")
+        raise MappingError(f"{value!r} is not a number")
     if isinstance(value, str):
         value = value if kind == "long" else value.strip()
         if not value:
             return None
         if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", value, re.ASCII):
-            raise MappingError(f"{value!r:.80} is no number")
+            raise MappingError(f"{value!r:.80} is not a number")
         whole = re.fullmatch(r"[+-]?\d{1,20}", value, re.ASCII)
         value = int(value) if whole and kind in WHOLE_TYPES else float(value)
     if kind in WHOLE_TYPES:
         if isinstance(value, float) and not math.isfinite(value):
-            raise MappingError(f"{value!r} is no whole number")
+            raise MappingError(f"{value!r} is not a whole number")
         value = int(value)
         if not -(1 << _BITS[kind]) <= value < 1 << _BITS[kind]:
             raise MappingError(f"{value!r:.80} does not fit into a {kind}")

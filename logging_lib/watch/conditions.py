@@ -66,7 +66,7 @@ def _compare_array(
     if items is None:  # an empty list to Watcher, so that "all" holds
         items = ()
     if not isinstance(items, list | tuple):
-        raise ConditionError(f"array_compare: {path} is no array but {type(items).__name__}")
+        raise ConditionError(f"array_compare: {path} is not an array but {type(items).__name__}")
     operand = _resolve_operand(value, context)
     orders = [_compare(resolve_path(inner, item) if inner else item, operand) for item in items]
     # As in Watcher: what cannot be compared does not hold, not even for not_eq; "all" of no items holds.

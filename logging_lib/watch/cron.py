@@ -156,7 +156,7 @@ def _values(text: str, allowed: _Range) -> tuple[int, ...]:
 def _part(text: str, allowed: _Range) -> Iterator[int]:
     match = _RANGE.fullmatch(text)
     if not text or match is None or (match["first"] is None and match["step"] is None):
-        raise CronError(f"{allowed.name}: {text!r} is no value, range (a-b) or step (a/n)")
+        raise CronError(f"{allowed.name}: {text!r} is not a value, range (a-b) or step (a/n)")
     step = int(match["step"]) if match["step"] else 1
     if not 1 <= step <= allowed.high:
         raise CronError(f"{allowed.name}: the step of {text!r} is not between 1 and {allowed.high}")

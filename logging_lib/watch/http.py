@@ -107,7 +107,7 @@ def render_call(
     headers = {}
     for name, template in request.headers.items():
         if not _HEADER_NAME.fullmatch(name):
-            raise TemplateError(f"{name!r:.80} is no header's name")
+            raise TemplateError(f"{name!r:.80} is not a header name")
         text = Medium.HEADER.escape(render_part(template, Medium.HEADER)).strip()
         headers[name] = text.encode("latin-1", "replace").decode("latin-1")
     body = request.body

@@ -302,7 +302,7 @@ def _check_list(name: str, context: Mapping[str, Any], path: JsonPath) -> LintRe
         if not value:
             yield "error", path, f"{name} is always empty", "a search for hits has a 'size' above 0"
     elif value is not None and not isinstance(value, Placeholder):
-        yield "error", path, f"{name} is no list", "name a list, such as ctx.payload.hits.hits"
+        yield "error", path, f"{name} is not a list", "name a list, such as ctx.payload.hits.hits"
 
 
 def _check_condition(

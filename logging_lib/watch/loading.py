@@ -134,7 +134,7 @@ def parse_watch(
     """
     if not _ID.fullmatch(id):
         raise WatchError(
-            [WatchProblem(file, "$", f"{id!r} is no watch id: use letters, digits, '.', '_' and '-'")]
+            [WatchProblem(file, "$", f"{id!r} is not a watch id: use letters, digits, '.', '_' and '-'")]
         )
     if isinstance(document, str):
         try:

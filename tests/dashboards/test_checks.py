@@ -108,14 +108,14 @@ FAULTS: dict[str, tuple[Callable[[list[Json]], Any], str]] = {
         lambda all_: dashboard(all_).update(coreMigrationVersion="9.0.0"), "coreMigrationVersion is not 8.8.0",
     ),
     "broken JSON": (
-        lambda all_: dashboard(all_)["attributes"].update(optionsJSON="{"), "optionsJSON is no JSON in a string",
+        lambda all_: dashboard(all_)["attributes"].update(optionsJSON="{"), "optionsJSON is not JSON in a string",
     ),
     "an object for JSON": (
-        lambda all_: dashboard(all_)["attributes"].update(optionsJSON={}), "optionsJSON is no JSON in a string",
+        lambda all_: dashboard(all_)["attributes"].update(optionsJSON={}), "optionsJSON is not JSON in a string",
     ),
     "broken controls": (
         lambda all_: dashboard(all_)["attributes"]["controlGroupInput"].update(panelsJSON="["),
-        "controlGroupInput.panelsJSON is no JSON in a string",
+        "controlGroupInput.panelsJSON is not JSON in a string",
     ),
     "a data view that is not there": (
         lambda all_: all_.pop(1), "leads to index-pattern logging-lib-data-prediction",
@@ -141,7 +141,7 @@ FAULTS: dict[str, tuple[Callable[[list[Json]], Any], str]] = {
     ),
     "a visualization of another kind": (
         in_panels(lambda made: made[0]["embeddableConfig"]["savedVis"].update(type="tsvb")),
-        "tsvb is no visualization",
+        "tsvb is not a visualization",
     ),
     "a column out of the order": (
         in_layer("lnsXY", lambda layer: layer["columnOrder"].pop()), "columnOrder",
@@ -201,7 +201,7 @@ FAULTS: dict[str, tuple[Callable[[list[Json]], Any], str]] = {
     ),
     "another visualization": (
         in_panels(lambda made: lens_of(made, "lnsXY").update(visualizationType="lnsGauge")),
-        "lnsGauge is no visualization that is known here",
+        "lnsGauge is not a visualization that is known here",
     ),
 }  # fmt: skip
 
@@ -218,7 +218,7 @@ def test_each_check_rejects_what_it_is_for(name: str, sound: list[Json]) -> None
     ("change", "says"),
     [
         (lambda text: text + "{", "line 17: is not JSON"),
-        (lambda text: "".join(text.splitlines(True)[:-1]), "is no summary with exportedCount"),
+        (lambda text: "".join(text.splitlines(True)[:-1]), "is not a summary with exportedCount"),
         (lambda text: "".join(text.splitlines(True)[1:]), "says 15, there are 14"),
         (lambda _: "", "line 1: is not JSON"),
     ],

@@ -27,8 +27,8 @@ GOOD = "title: t\npanels:\n- {title: a, chart: line, metric: count}\n"
         ("{title: a, chart: line, metric: count,\n   split: event.original, dataset: deadletter}",
          "4: event.original is not indexed"),
         ("{title: a, chart: line, metric: count,\n   dataset: health, split: ml.check.missing}",
-         "4: ml.check.missing is no field of the dataset health; it is one of ml.prediction"),
-        ("{title: a, chart: line,\n   formula: count(}", "4: formula: 'count(' is no formula"),
+         "4: ml.check.missing is not a field of the dataset health; it is one of ml.prediction"),
+        ("{title: a, chart: line,\n   formula: count(}", "4: formula: 'count(' is not a formula"),
         ("{title: a, chart: line,\n   formula: count(failed)/count()}", "4: 'where' has no filter 'failed'"),
         ("{title: a, chart: line, metric: count,\n   where: {x: {event.outcome: failure}}}",
          "4: no formula uses 'x'"),
@@ -60,7 +60,7 @@ def test_what_is_wrong_is_said_with_its_line(panel: str, says: str) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("title: [", "x.yml:1: is no YAML"),
+        ("title: [", "x.yml:1: is not YAML"),
         ("- 1", "x.yml:1: expected a mapping"),
         ("", "x.yml:1: expected a mapping"),
         ("title: t\ntitle: u\npanels: []", "x.yml:2: 'title' is given twice"),
@@ -68,12 +68,12 @@ def test_what_is_wrong_is_said_with_its_line(panel: str, says: str) -> None:
         (f"{GOOD}id: y\n", "x.yml:4: leave 'id' out"),
         (f"{GOOD}period: yesterday\n", "x.yml:4: period: "),
         (f"{GOOD}controls: [color]\n", "x.yml:4: controls: "),
-        ("a: &a [*a]", "x.yml:1: is no YAML"),
-        ("\x00", "is no YAML"),
+        ("a: &a [*a]", "x.yml:1: is not YAML"),
+        ("\x00", "is not YAML"),
     ],
 )
 def test_what_is_no_dashboard_is_refused(text: str, says: str) -> None:
-    with pytest.raises(SpecError, match="is no id"):
+    with pytest.raises(SpecError, match="is not an id"):
         parse_dashboard(GOOD, id="../x")
     with pytest.raises(SpecError) as caught:
         parse_dashboard(text, id="x", file="x.yml")

@@ -342,7 +342,7 @@ def test_a_profile_is_read_back_as_it_was_written(scores: list[str]) -> None:
         ({"calibration": {"": {"scores": [0.5], "rates": []}}}, "one rate for each score"),
         ({"calibration": {"": {"scores": [0.5], "rates": [1.5]}}}, "numbers from 0 to 1"),
         ({"source": "guess"}, "one of label, score, scores, value"),
-        ({"color": 1}, r"\$.classifier.color: is no part of a profile"),
+        ({"color": 1}, r"\$.classifier.color: is not part of a profile"),
     ],
 )
 def test_a_damaged_classifier_is_refused(change: dict[str, Any], message: str) -> None:

@@ -36,7 +36,7 @@ def damaged(profile: profiles.Profile, path: str, value: Any) -> bytes:
         ("format_version", 99, r"\$\.format_version: is 99, this version of logging_lib reads 1"),
         ("rows", -1, r"\$\.rows: expected a whole number >= 0, found -1"),
         ("rows", ..., r"\$\.rows: is missing"),
-        ("extra", 1, r"\$\.extra: is no part of a profile"),
+        ("extra", 1, r"\$\.extra: is not part of a profile"),
         ("features/income/kind", "float", r"\$\.features\.income\.kind: expected one of numeric"),
         ("features/income/edges", [3, 2], r"\$\.features\.income\.edges: expected edges that rise"),
         ("features/income/counts", [1], r"\$\.features\.income: has 1 counts for 10 bins"),

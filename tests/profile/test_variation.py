@@ -266,7 +266,7 @@ def test_a_time_that_is_none_is_named(value: object) -> None:
     frame = make_frame(2)
     frame["at"] = frame["at"].astype(object)
     frame.loc[3, "at"] = value  # type: ignore[assignment, call-overload]
-    with pytest.raises(profiles.ProfileError, match=r"the time column 'at' holds .*, which is no date"):
+    with pytest.raises(profiles.ProfileError, match=r"the time column 'at' holds .*, which is not a date"):
         fit(frame)
 
 

@@ -113,7 +113,7 @@ def test_retention_is_an_option(deployed: Call, root: Connection) -> None:
     finally:
         deployed("stack", "deploy")
     wrong = deployed("stack", "deploy", "--retention", "deadletter=7d", code=2)
-    assert "'deadletter' is no dataset" in wrong.stderr
+    assert "'deadletter' is not a dataset" in wrong.stderr
     assert "not such as ml.prediction=30d" in deployed("stack", "deploy", "--retention", "7d", code=2).stderr
 
 

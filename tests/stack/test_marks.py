@@ -112,5 +112,5 @@ def test_retention_names_a_dataset() -> None:
     chosen = resources.load_templates(FOLDER, retention={"ml.label": "7d"})
     (part,) = (resource for resource in chosen if resource.name == "logs-ml.label@lifecycle")
     assert part.body["template"]["lifecycle"]["data_retention"] == "7d"
-    with pytest.raises(StoreError, match=r"'ml.x' is no dataset; there are ml.prediction"):
+    with pytest.raises(StoreError, match=r"'ml.x' is not a dataset; there are ml.prediction"):
         resources.load_templates(FOLDER, retention={"ml.x": "7d"})

@@ -345,7 +345,7 @@ def test_channels_come_from_the_environment() -> None:
             },
             "a login needs smtp+starttls",
         ),
-        ({"LOGGING_LIB_SMTP_URL": "smtp://mail", "LOGGING_LIB_MAIL_FROM": "@"}, "is no mail address"),
+        ({"LOGGING_LIB_SMTP_URL": "smtp://mail", "LOGGING_LIB_MAIL_FROM": "@"}, "is not a mail address"),
         ({"LOGGING_LIB_SLACK_WEBHOOK": "http://hooks.slack.com/secret"}, "is not an https:// address"),
     ],
 )

@@ -146,7 +146,7 @@ def test_documents_that_the_store_refuses_are_what_is_left() -> None:
         assert caught.value.remaining is not None
         assert [each["id"] for each in caught.value.remaining.content["documents"]] == ["2"]
         assert store.search("ml-notes", {"size": 10})["hits"]["total"]["value"] == 1
-        with pytest.raises(DeliveryError, match="is no name for an index") as caught:
+        with pytest.raises(DeliveryError, match="is not a name for an index") as caught:
             IndexChannel(store).deliver(documents({"index": "A B", "id": "1", "source": {}}))
         assert caught.value.down
 

@@ -112,7 +112,7 @@ def test_array_compare_of_nothing() -> None:
         operand = {"path": "x", "gt": {"value": 0, "quantifier": quantifier}}
         assert met(array_compare={"ctx.payload.none": operand}) is expected
         assert met(array_compare={"ctx.payload.absent": operand}) is expected
-    with pytest.raises(ConditionError, match=r"ctx\.payload\.n is no array"):
+    with pytest.raises(ConditionError, match=r"ctx\.payload\.n is not an array"):
         met(array_compare={"ctx.payload.n": {"gt": {"value": 0}}})
 
 
@@ -145,7 +145,7 @@ def test_durations() -> None:
     assert parse_duration("1w") == timedelta(days=7)
     assert format_duration(timedelta()) == "0ms"
     for wrong in ("", "5", "m", "-5m", "1.5h", "5 m", "5minutes"):
-        with pytest.raises(ValueError, match="is no duration"):
+        with pytest.raises(ValueError, match="is not a duration"):
             parse_duration(wrong)
 
 

@@ -330,7 +330,7 @@ def test_one_watchs_damaged_state_silences_no_other(tmp_path: Path, caplog: pyte
     assert len(channel.subjects) == 1
     for report in reports:
         errors = {run.watch: run.error for run in report.runs}
-        assert "damaged.json: is no state" in str(errors["damaged"])
+        assert "damaged.json: is not a state" in str(errors["damaged"])
         assert errors["sound"] is None
     assert caplog.text.count("what waits of damaged is not delivered") == 1
 

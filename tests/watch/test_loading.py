@@ -83,15 +83,15 @@ REFUSED = [
         "no day of the week",
     ),
     ("trigger.schedule", {"monthly": {"on": 33}}, "$.trigger.schedule.monthly.0.on", "no day of a month"),
-    ("trigger.schedule", {"yearly": {"in": 13}}, "$.trigger.schedule.yearly.0.in", "is no month"),
+    ("trigger.schedule", {"yearly": {"in": 13}}, "$.trigger.schedule.yearly.0.in", "is not a month"),
     ("trigger.schedule", {"daily": {}, "timezone": "Mars"}, "$.trigger.schedule.timezone", "no time zone"),
     ("trigger.schedule", {"interval": "1h", "timezone": "UTC"}, "$.trigger.schedule", "has no time zone"),
     ("trigger.schedule", {"interval": "1h", "daily": {}}, "$.trigger.schedule", "there is daily, interval"),
     ("trigger", DELETE, "$.trigger", "is required and missing"),
-    ("trigger.schedule.interval", "5 minutes", "$.trigger.schedule.interval", "is no duration"),
+    ("trigger.schedule.interval", "5 minutes", "$.trigger.schedule.interval", "is not a duration"),
     ("trigger.schedule.interval", "0s", "$.trigger.schedule.interval", "at least one second"),
-    ("trigger.schedule.interval", True, "$.trigger.schedule.interval", "is no interval"),
-    ("throttle_period", 5, "$.throttle_period", "is no duration"),
+    ("trigger.schedule.interval", True, "$.trigger.schedule.interval", "is not an interval"),
+    ("throttle_period", 5, "$.throttle_period", "is not a duration"),
     ("throttle_period", "1w", "$.throttle_period", "a whole number and a unit"),
     ("throttle_period_in_millis", -1, "$", "no whole number from 0 on"),
     ("actions.email.throttle_period_in_millis", 5, "$.actions.email", "not both"),
@@ -99,9 +99,14 @@ REFUSED = [
         "input",
         {"http": {"request": {"url": "https://h/{{ctx.x}}"}}},
         "$.input.http.request",
-        "is no template",
+        "is not a template",
     ),
-    ("input", {"http": {"request": {"url": "ftp://h/"}}}, "$.input.http.request", "no http:// or https://"),
+    (
+        "input",
+        {"http": {"request": {"url": "ftp://h/"}}},
+        "$.input.http.request",
+        "is not an http:// or https://",
+    ),
     ("input", {"http": {"request": {"url": "http://u:p@h/"}}}, "$.input.http.request", "into auth.basic"),
     ("input", {"http": {"request": {"host": "h", "proxy": {}}}}, "$.input.http.request.proxy", "HTTPS_PROXY"),
     (
@@ -256,7 +261,7 @@ REFUSED = [
     ("actions.slack.slack.message.text", DELETE, "$.actions.slack.slack.message", "'text', 'attachments'"),
     ("actions.slack.slack.message.text", "{{> x}}", "$.actions.slack.slack.message.text", "partials"),
     ("actions.slack.webhook", {}, "$.actions.slack.webhook.host", "'host' is required"),
-    ("actions.slack", {"index": {"index": "<a-{now/d}>"}}, "$.actions.slack.index", "no date maths"),
+    ("actions.slack", {"index": {"index": "<a-{now/d}>"}}, "$.actions.slack.index", "nor date math"),
     (
         "actions.slack",
         {"webhook": {"host": "h", "path": "/{{ctx.payload.nope}}"}},
@@ -356,5 +361,5 @@ def test_an_empty_or_absent_folder_is_an_error(tmp_path: Path) -> None:
     """Watching nothing is never what was meant."""
     with pytest.raises(WatchError, match=r"no \*\.json"):
         load_watches(tmp_path)
-    with pytest.raises(WatchError, match="cannot be read"):
+    with pytest.raises(WatchError, match="no such file"):
         load_watches(tmp_path / "absent")

@@ -96,13 +96,13 @@ def run(documents: Mapping[str, bytes]) -> str:
         stored.mutes()
         elector.release(NOW)
     except StateError as error:
-        if "is no state of this watch runner" not in str(error):
+        if "is not a state of this watch runner" not in str(error):
             raise
         return "refused"
     except LeaseLost:
         return "lease lost"
     errors = [watch_run.error for watch_run in report.runs if watch_run.error]
-    assert all("is no state" in error or "names a channel" in error for error in errors), errors
+    assert all("is not a state" in error or "names a channel" in error for error in errors), errors
     return "failed" if errors else "run"
 
 

@@ -106,7 +106,7 @@ def test_the_log_and_the_store(call: Call, tmp_path: Path, caplog: pytest.LogCap
         (
             ["--channel", "email", "--recipient", "x"],
             {"SMTP_URL": "smtp://127.0.0.1:1"},
-            "is no mail address",
+            "is not a mail address",
         ),
         (["--channel", "email"], {"SMTP_URL": "mail"}, "LOGGING_LIB_SMTP_URL: write one of"),
         (["--channel", "webhook"], {}, "name an address"),

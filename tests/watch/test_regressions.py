@@ -166,7 +166,7 @@ SHIPPED = content.path("watchers") / "na-spike.json"
         ("windows", ["1h", "15m", "6h", "24h"], "$.metadata.windows[1]", "not longer than the one before"),
         ("windows", ["15m", "60m", "1h", "24h"], "$.metadata.windows[2]", "not longer than the one before"),
         ("windows", ["0m", "1h", "6h", "24h"], "$.metadata.windows[0]", "not longer than nothing"),
-        ("windows", ["15m", 60, "6h", "24h"], "$.metadata.windows[1]", "is no duration"),
+        ("windows", ["15m", 60, "6h", "24h"], "$.metadata.windows[1]", "is not a duration"),
         ("false_alarms_per_model_month", 0, "$.metadata.false_alarms_per_model_month", "above 0"),
         ("false_alarms_per_model_month", "0.05", "$.metadata.false_alarms_per_model_month", "above 0"),
         ("ticks_per_month", True, "$.metadata.ticks_per_month", "above 0"),

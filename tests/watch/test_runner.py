@@ -606,7 +606,7 @@ def test_a_backtest_counts_its_failures() -> None:
     )
     ((name, reason),) = result.failures
     assert name == "w"
-    assert reason.startswith("actions.email: 'nobody' is no mail address")
+    assert reason.startswith("actions.email: 'nobody' is not a mail address")
 
 
 def test_ticks_cover_the_end() -> None:

@@ -138,7 +138,7 @@ def test_a_clock_that_is_changed() -> None:
         ("0 0 0 ? * MONL,TUE", "stand alone"),
         ("0 */0 0 * * ?", "the step of"),
         ("0 *-5 0 * * ?", "begins with a value"),
-        ("0 , 0 * * ?", "is no value, range"),
+        ("0 , 0 * * ?", "is not a value, range"),
         ("0 0 0 1 1 ? 2030-2020", "ends before it begins"),
     ],
 )

@@ -206,9 +206,9 @@ def test_a_damaged_state_is_an_error(tmp_path: Path, content: str) -> None:
     kept = FileState(tmp_path)
     kept.update("w", lambda _: state())
     (tmp_path / "watches" / "w.json").write_text(content)
-    with pytest.raises(StateError, match=r"w\.json: is no state"):
+    with pytest.raises(StateError, match=r"w\.json: is not a state"):
         kept.load("w")
-    with pytest.raises(StateError, match=r"w\.json: is no state"):
+    with pytest.raises(StateError, match=r"w\.json: is not a state"):
         kept.update("w", lambda _: state())
     assert (tmp_path / "watches" / "w.json").read_text() == content
 
@@ -220,9 +220,9 @@ def test_a_lease_and_mutes_without_a_time_zone_are_errors(tmp_path: Path) -> Non
     (tmp_path / "mutes.json").write_text(
         '{"mutes": [{"id": "a", "since": "2018-02-01T12:00:00Z", "until": "2018-02-01T12:00:00"}]}'
     )
-    with pytest.raises(StateError, match=r"lease\.json: is no state"):
+    with pytest.raises(StateError, match=r"lease\.json: is not a state"):
         LeaderElector(kept).acquire(NOW)
-    with pytest.raises(StateError, match=r"mutes\.json: is no state"):
+    with pytest.raises(StateError, match=r"mutes\.json: is not a state"):
         kept.mutes()
 
 

@@ -178,15 +178,15 @@ def test_what_arrives_after_an_outage_is_found_then(tmp_path: Path) -> None:
         ({"cases": case(expects=[])}, "$.cases[0].expects: is unknown here"),
         (
             {"cases": case(expect=[{"at": "1 hour", "alerts": []}])},
-            "$.cases[0].expect[0].at: '1' is no duration",
+            "$.cases[0].expect[0].at: '1' is not a duration",
         ),
         ({"cases": case(predictions=[{"every": "1s"}])}, "$.cases[0].predictions[0].for: Field required"),
         (
             {"cases": case(predictions=[{"every": "1s", "for": "1m", "missing": {"a": "lots"}}])},
-            "'lots' is no share",
+            "'lots' is not a share",
         ),
         ({"profile": "nowhere.json"}, "nowhere.json"),
-        ({"profile": "nowhere.yml"}, "nowhere.yml: is no description of a profile"),
+        ({"profile": "nowhere.yml"}, "nowhere.yml: is not a description of a profile"),
         ({"profile": {"features": {}}}, "features: Dictionary should have at least 1 item"),
         ({"profile": {"features": {"a": {"normal": [0, 1], "uniform": [0, 1]}}}}, "exactly one of normal"),
     ],

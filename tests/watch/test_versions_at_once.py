@@ -123,7 +123,7 @@ def test_a_profile_that_lacks_only_the_parts_of_texts_names_them(fitted: Profile
 def test_a_profile_of_a_later_version_is_refused_by_name_and_remedy(folder: Path) -> None:
     document = json.loads(Path("new.json").read_text())
     Path("later.json").write_text(json.dumps({**document, "forecast": {}}))
-    with pytest.raises(profiles.ProfileError, match=r"\$\.forecast: is no part of a profile"):
+    with pytest.raises(profiles.ProfileError, match=r"\$\.forecast: is not part of a profile"):
         profiles.load("later.json")
     Path("later.json").write_text(json.dumps({**document, "format_version": 2}))
     with pytest.raises(profiles.ProfileError, match="use the version that wrote it"):

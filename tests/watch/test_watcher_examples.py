@@ -287,7 +287,7 @@ def test_foreach_over_hits_texts_and_nothing(store: Store, receiver: Receiver) -
         "3: {{ctx.watch_id}} of foreach_hits",
     ]
     assert texts(outcomes["tags"]) == ["tag a"]
-    assert outcomes["nothing"] == "foreach: ctx.payload.hits.hits.0._source.none is no list"
+    assert outcomes["nothing"] == "foreach: ctx.payload.hits.hits.0._source.none is not a list"
 
 
 def test_a_search_template(store: Store, receiver: Receiver) -> None:

@@ -50,7 +50,7 @@ def attributes(panel: Panel, data_view: str) -> Json:
         ValueError: Lens does not draw this chart.
     """
     if panel.chart not in CHARTS:
-        raise ValueError(f"a {panel.chart} is no chart of Lens")
+        raise ValueError(f"a {panel.chart} is not a chart of Lens")
     layer = _Layer(panel)
     layers = {LAYER: layer}
     if panel.chart in SERIES_CHARTS:

@@ -90,7 +90,7 @@ def check_ndjson(text: str, *, elsewhere: Iterable[str] = ()) -> list[Fault]:
         except ValueError as error:
             return [Fault(f"line {number}", f"is not JSON: {error}")]
     if not objects or "exportedCount" not in objects[-1]:
-        return [Fault("the last line", "is no summary with exportedCount")]
+        return [Fault("the last line", "is not a summary with exportedCount")]
     summary = objects.pop()
     faults = list(check(objects, elsewhere=elsewhere))
     if summary["exportedCount"] != len(objects):
@@ -124,7 +124,7 @@ def _check_object(document: Json, identities: set[tuple[str, str]]) -> Iterator[
     broken += [
         f"controlGroupInput.{name}" for name in _CONTROL_STRINGS if group and not _is_json_text(group[name])
     ]
-    yield from (f"{name} is no JSON in a string" for name in broken)
+    yield from (f"{name} is not JSON in a string" for name in broken)
     names = Counter(reference["name"] for reference in document["references"])
     yield from (f"the reference {name} is given twice" for name, number in names.items() if number > 1)
     for reference in document["references"]:
@@ -212,7 +212,7 @@ def check_lens(attributes: Json) -> Iterator[str]:
     yield from (f"the reference {name} has no layer" for name in names.keys() - expected_references.keys())
     accessors = _collect_accessors(kind, state["visualization"])
     if accessors is None:
-        yield f"{kind} is no visualization that is known here"
+        yield f"{kind} is not a visualization that is known here"
         return
     yield from (f"the layer {name} is not drawn" for name in layers.keys() - accessors.keys())
     yield from (f"the layer {name} has no columns" for name in accessors.keys() - layers.keys())
@@ -309,9 +309,9 @@ def _check_visualization(visualization: Json, identities: set[tuple[str, str]]) 
             if ("dashboard", target) not in identities:
                 yield f"leads to the dashboard {target}, which is not there"
     elif visualization["type"] != "vega":
-        yield f"{visualization['type']} is no visualization that is known here"
+        yield f"{visualization['type']} is not a visualization that is known here"
     elif not _is_json_text(visualization["params"]["spec"]):
-        yield "the specification is no JSON in a string"
+        yield "the specification is not JSON in a string"
 
 
 def _check_fields(names: Iterable[str], dataset: str, *, only_displayed: bool = False) -> Iterator[str]:

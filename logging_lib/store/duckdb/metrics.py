@@ -335,7 +335,7 @@ def missing_value_sql(column: TableColumn, missing: Any, scope: Scope, path: str
         return scope.binder.bind(parse_date_millis(missing, scope, path), "BIGINT")
     value = coerce_value(column, missing, path)
     if isinstance(value, float) and column.sql_type not in ("DOUBLE", "FLOAT"):
-        raise SearchError(f"{missing!r:.80} is no value of the type [{column.type}]", path)
+        raise SearchError(f"{missing!r:.80} is not a value of the type [{column.type}]", path)
     return scope.binder.bind(value, column.sql_type)
 
 

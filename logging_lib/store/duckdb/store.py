@@ -101,7 +101,7 @@ class EmbeddedStore:
             raise StoreError(f"cannot index into {target!r}: the store was opened read-only")
         if not _TARGET_NAME.fullmatch(target):
             raise StoreError(
-                f"{target!r:.200} is no name for an index: use lower case, digits, '.', '-', '_'"
+                f"{target!r:.200} is not a name for an index: use lower case, digits, '.', '-', '_'"
             )
         with self._lock:
             table = self._table(target)

@@ -118,7 +118,7 @@ def windows_of(bounds: Iterable[Bound], ticks: Ticks) -> dict[str, Window]:
     for bound in sorted(bounds, key=repr):
         field_ = load().field(bound.field)
         if field_ is None or field_.type != "date" or field_.array:
-            raise NotPlannedError(f"{bound.field} is no date of the events")
+            raise NotPlannedError(f"{bound.field} is not a date of the events")
         windows[bound.field] = windows.get(bound.field, Window()).narrow(bound, ticks)
     return windows
 

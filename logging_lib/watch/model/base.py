@@ -57,7 +57,7 @@ def _parse_duration(value: Any) -> Any:
     if isinstance(value, timedelta):
         return value
     if not isinstance(value, str):
-        raise fault("duration", f"{value!r} is no duration: write it as text, such as '15m'")
+        raise fault("duration", f"{value!r} is not a duration: write it as text, such as '15m'")
     try:
         return parse_duration(value, weeks=False)
     except ValueError as error:
@@ -75,7 +75,7 @@ def in_millis(value: Any) -> Any:
     if "throttle_period" in value:
         raise fault("throttle", "give throttle_period or throttle_period_in_millis, not both")
     if isinstance(millis, bool) or not isinstance(millis, int) or millis < 0:
-        raise fault("duration", f"throttle_period_in_millis: {millis!r} is no whole number from 0 on")
+        raise fault("duration", f"throttle_period_in_millis: {millis!r} is not a whole number from 0 on")
     rest = {name: item for name, item in value.items() if name != "throttle_period_in_millis"}
     return {**rest, "throttle_period": f"{millis}ms"}
 

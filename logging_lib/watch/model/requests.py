@@ -153,7 +153,9 @@ class HttpRequest(Model):
     @model_validator(mode="after")
     def _check_host(self) -> HttpRequest:
         if "{{" in self.host or not self.host or any(c.isspace() or c in "/@?#\\" for c in self.host):
-            raise fault("host", f"{self.host!r} is no host's name: it is no template, and stands alone")
+            raise fault(
+                "host", f"{self.host!r} is not a host name: it cannot be a template, and is written alone"
+            )
         return self
 
     @property
@@ -179,14 +181,16 @@ def _to_parameter(value: Any) -> Any:
 def _split_url(url: Any) -> dict[str, Any]:
     """Split a URL into the fields of a request. As in Watcher it is not a template."""
     if not isinstance(url, str) or "{{" in url:
-        raise fault("url", f"{url!r:.200}: 'url' is no template: write scheme, host, port, path and params")
+        raise fault(
+            "url", f"{url!r:.200}: 'url' is not a template: write scheme, host, port, path and params"
+        )
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise fault("url", f"{url!r:.200} is no URL: {error}") from None
+        raise fault("url", f"{url!r:.200} is not a URL: {error}") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise fault("url", f"{url!r:.200} is no http:// or https:// address")
+        raise fault("url", f"{url!r:.200} is not an http:// or https:// address")
     if parts.username or parts.password:
         raise fault("url", "leave user and password out of the URL: write them into auth.basic")
     request: dict[str, Any] = {"scheme": parts.scheme, "host": parts.hostname, "path": parts.path}

@@ -148,7 +148,7 @@ def iter_scheduled_times(schedule: Schedule, after: datetime, until: datetime) -
 
 def _parse_interval(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise fault("duration", f"{value!r} is no interval: write seconds or text such as '5m'")
+        raise fault("duration", f"{value!r} is not an interval: write seconds or text such as '5m'")
     try:
         interval = timedelta(seconds=value) if isinstance(value, int) else parse_duration(value)
     except (ValueError, OverflowError) as error:
@@ -166,7 +166,7 @@ def _parse_crons(value: Any) -> Any:
     expressions = _as_list(value)
     for text in expressions:
         if not isinstance(text, str):
-            raise fault("cron", f"{text!r} is no cron expression: write text such as '0 0 12 * * ?'")
+            raise fault("cron", f"{text!r} is not a cron expression: write text such as '0 0 12 * * ?'")
         try:
             cron.parse(text)
         except cron.CronError as error:
@@ -180,16 +180,16 @@ def _parse_integer(value: Any, low: int, high: int, what: str) -> int:
     if isinstance(value, str) and value.isdecimal():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise fault("schedule", f"{value!r} is no {what} between {low} and {high}")
+        raise fault("schedule", f"{value!r} is not {what} between {low} and {high}")
     return value
 
 
 def _parse_minutes(value: Any) -> Any:
-    return tuple(_parse_integer(minute, 0, 59, "minute") for minute in _as_list(value)) or (0,)
+    return tuple(_parse_integer(minute, 0, 59, "a minute") for minute in _as_list(value)) or (0,)
 
 
 def _parse_hours(value: Any) -> Any:
-    return tuple(_parse_integer(hour, 0, 23, "hour") for hour in _as_list(value)) or (0,)
+    return tuple(_parse_integer(hour, 0, 23, "an hour") for hour in _as_list(value)) or (0,)
 
 
 def _parse_named(value: Any, names: tuple[str, ...], what: str) -> Any:
@@ -201,7 +201,7 @@ def _parse_named(value: Any, names: tuple[str, ...], what: str) -> Any:
         text = str(item).lower()
         number = known.get(text, int(text) if text.isdecimal() else 0)
         if isinstance(item, bool) or not 1 <= number <= len(names):
-            raise fault("schedule", f"{item!r} is no {what}: write a name such as {names[1]!r}")
+            raise fault("schedule", f"{item!r} is not {what}: write a name such as {names[1]!r}")
         numbers.append(number)
     return tuple(numbers)
 
@@ -210,7 +210,7 @@ def _parse_days(value: Any) -> Any:
     days = []
     for item in _as_list(value):
         day = {"first_day": 1, "last_day": _LAST}.get(str(item).lower())
-        days.append(_parse_integer(item, 1, _LAST, "day of a month") if day is None else day)
+        days.append(_parse_integer(item, 1, _LAST, "a day of a month") if day is None else day)
     return tuple(days)
 
 
@@ -224,7 +224,7 @@ def _parse_time(value: Any) -> Any:
     text = {"noon": "12:00", "midnight": "00:00"}.get(value, value)
     match = _TIME.fullmatch(text)
     if match is None:
-        raise fault("schedule", f"{value!r} is no time of day: write hh:mm, 'noon' or 'midnight'")
+        raise fault("schedule", f"{value!r} is not a time of day: write hh:mm, 'noon' or 'midnight'")
     return {"hour": match[1], "minute": match[2]}
 
 
@@ -260,7 +260,7 @@ class Weekly(Model):
     """Hold days of the week, numbered from Sunday as 1; Monday at midnight is the default."""
 
     on: Annotated[
-        tuple[int, ...], BeforeValidator(lambda v: _parse_named(v, _WEEKDAYS, "day of the week"))
+        tuple[int, ...], BeforeValidator(lambda v: _parse_named(v, _WEEKDAYS, "a day of the week"))
     ] = (2,)
     at: Times = _MIDNIGHT
 
@@ -287,7 +287,7 @@ class Monthly(Model):
 
 
 class Yearly(Model):
-    months: Annotated[tuple[int, ...], BeforeValidator(lambda v: _parse_named(v, _MONTHS, "month"))] = Field(
+    months: Annotated[tuple[int, ...], BeforeValidator(lambda v: _parse_named(v, _MONTHS, "a month"))] = Field(
         (1,), alias="in"
     )
     on: Annotated[tuple[int, ...], BeforeValidator(_parse_days)] = (1,)
@@ -336,7 +336,7 @@ def _parse_zone(text: str) -> tzinfo:
         return ZoneInfo(text)
     except (ValueError, OSError, KeyError):
         raise fault(
-            "timezone", f"{text!r:.80} is no time zone: write such as 'Europe/Berlin' or '+01:00'"
+            "timezone", f"{text!r:.80} is not a time zone: write such as 'Europe/Berlin' or '+01:00'"
         ) from None
 
 

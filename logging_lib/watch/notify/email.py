@@ -151,7 +151,7 @@ class EmailChannel(Channel):
         if self.user and parts.scheme == "smtp" and not is_loopback(parts.hostname):
             raise SettingsError("LOGGING_LIB_SMTP_URL: a login needs smtp+starttls:// or smtps://")
         if not parseaddr(self.sender)[1]:
-            raise SettingsError(f"LOGGING_LIB_MAIL_FROM: {self.sender!r} is no mail address")
+            raise SettingsError(f"LOGGING_LIB_MAIL_FROM: {self.sender!r} is not a mail address")
 
     # --- what it parses
 
@@ -401,9 +401,9 @@ def _addresses(rendered: str) -> list[str]:
         try:
             address = Address(display, addr_spec=spec)
         except (MessageError, ValueError, IndexError) as error:
-            raise RenderError(f"{rendered!r} is no mail address: {error}") from error
+            raise RenderError(f"{rendered!r} is not a mail address: {error}") from error
         if not (address.username and address.domain):
-            raise RenderError(f"{rendered!r} is no mail address")
+            raise RenderError(f"{rendered!r} is not a mail address")
         addresses.append(str(address))
     return addresses
 

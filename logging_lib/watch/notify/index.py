@@ -31,7 +31,7 @@ class IndexAction(Model):
             if "{{" in text or text.startswith("<"):
                 raise fault(
                     "index",
-                    f"{name} is no template and no date maths: set _index or _id in the document instead",
+                    f"{name} is neither a template nor date math: set _index or _id in the document instead",
                 )
         return self
 

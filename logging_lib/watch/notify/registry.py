@@ -174,7 +174,7 @@ def _for_each(
 ) -> Iterator[Notification]:
     items = resolve_path(path, context)
     if not isinstance(items, list | tuple):
-        raise RenderError(f"foreach: {path} is no list")
+        raise RenderError(f"foreach: {path} is not a list")
     chosen = items[: action.max_iterations]
     if not chosen:
         raise RenderError(f"foreach: {path} is empty" if not items else "foreach: max_iterations is 0")

@@ -355,7 +355,7 @@ def _texts(attachment: Mapping[str, Any]) -> Iterator[str]:
 def _dynamic(dynamic: DynamicAttachments, context: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     items = resolve_path(dynamic.list_path, context)
     if not isinstance(items, list | tuple):
-        raise RenderError(f"dynamic_attachments: {dynamic.list_path} is no list")
+        raise RenderError(f"dynamic_attachments: {dynamic.list_path} is not a list")
     for item in items:
         # As in Watcher the element's own keys are the variables; ctx is there, too.
         variables = item if isinstance(item, Mapping) else {"_value": item}

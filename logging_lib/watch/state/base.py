@@ -277,7 +277,7 @@ class DocumentState(StateStore):
             return kind.model_validate_json(content)
         except ValidationError as error:
             raise StateError(
-                f"{self._place(name)}: is no state of this watch runner ({str(error).splitlines()[0]}). Move it "
+                f"{self._place(name)}: is not a state of this watch runner ({str(error).splitlines()[0]}). Move it "
                 "away to start afresh; what is still wrong will then be reported once more."
             ) from error
 

@@ -32,7 +32,7 @@ class FileState(DocumentState):
         self._path = Path(path)
         self._history_bytes = history_bytes
         if self._path.exists() and not self._path.is_dir():
-            raise StateError(f"{self._path}: is no state of the watch runner: that is a folder")
+            raise StateError(f"{self._path}: is not a state of the watch runner: that is a folder")
 
     def watch_ids(self) -> list[str]:
         return sorted(unquote(file.stem) for file in (self._path / "watches").glob("*.json"))

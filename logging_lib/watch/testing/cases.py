@@ -32,7 +32,7 @@ class CaseError(LoggingLibError, ValueError):
 def parse_case_duration(value: Any) -> timedelta:
     """Parse ``1h 30m`` or ``0s``. Raises ValueError."""
     if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{value!r} is no duration: write such as 90m, or 1h 30m")
+        raise ValueError(f"{value!r} is not a duration: write such as 90m, or 1h 30m")
     return sum((parse_duration(part) for part in value.split()), timedelta(0))
 
 
@@ -72,7 +72,7 @@ def _parse_share(value: Any) -> TimedShare:
     except ValueError:
         raise PydanticCustomError(
             "share",
-            "{given} is no share: write such as 0.3, or 0.3 from 10m until 1h",
+            "{given} is not a share: write such as 0.3, or 0.3 from 10m until 1h",
             {"given": repr(value)},
         ) from None
 
@@ -298,7 +298,7 @@ def load_description(file: Path) -> ProfileDescription:
     try:
         return ProfileDescription.model_validate(yaml.safe_load(file.read_text("utf-8")))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
-        raise CaseError(f"{file}: is no description of a profile: {error}") from error
+        raise CaseError(f"{file}: is not a description of a profile: {error}") from error
 
 
 def find_case_files(paths: list[Path]) -> list[Path]:

@@ -104,7 +104,7 @@ class SearchValidator:
                 | _COMPOUND_QUERIES
                 | {"bool", "exists"}
             )
-            yield here, f"{name!r} is no query{suggest(name, query_names)}"
+            yield here, f"{name!r} is not a query{suggest(name, query_names)}"
 
     def _check_queries(self, queries: Any, path: Path) -> Problems:
         if isinstance(queries, list):
@@ -204,7 +204,7 @@ class SearchValidator:
             return
         for index, name in _list_names(source):
             if not isinstance(name, str):
-                yield (*path, *index), f"{name!r:.80} is no field's name"
+                yield (*path, *index), f"{name!r:.80} is not a field name"
             elif self._schema is None or Placeholder.TEXT in name:
                 continue
             elif "*" not in name and not any(
@@ -214,7 +214,7 @@ class SearchValidator:
 
     def _check_field(self, name: Any, path: Path, use: str) -> Problems:
         if not isinstance(name, str):
-            yield path, f"{name!r:.80} is no field's name"
+            yield path, f"{name!r:.80} is not a field name"
             return
         if self._schema is None or name.startswith("_") or Placeholder.TEXT in name:
             return
