@@ -212,7 +212,7 @@ class TermsBuckets(SingleKeyBuckets):
             value = f"unnest({listed})"
             tests = self.conditions(key)
             if any("regexp" in test for test in tests):
-                # Test each value once instead of once per row. Without the limit, DuckDB would test before DISTINCT.
+                # Test each value once, not once per row. Without the limit, DuckDB would test before DISTINCT.
                 values = f"(SELECT DISTINCT {value} AS {key} FROM {source} LIMIT {_ALL_ROWS})"  # noqa: S608
                 tests = [f"{key} IN (SELECT {key} FROM {values} WHERE {' AND '.join(tests)})"]  # noqa: S608
         else:
@@ -292,7 +292,7 @@ class HistogramBuckets(SingleKeyBuckets):
 
 @dataclass(slots=True)
 class DateHistogramBuckets(SingleKeyBuckets):
-    """The aggregation ``date_histogram``, by a fixed interval in milliseconds or a calendar ``unit`` of a time zone."""
+    """The aggregation ``date_histogram``, by a fixed interval in milliseconds or a calendar ``unit`` in a zone."""
 
     column: TableColumn | None
     interval: int
