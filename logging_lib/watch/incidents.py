@@ -506,9 +506,7 @@ def record_notifications(incidents: Incidents, notifications: Iterable[Notificat
         notified = {**incident.notified, action: tuple(reversed(distinct.values()))}
         leading = (incident.leading,) if incident.leading else ()
         moments = {receipt.created_at for receipts_ in incident.notified.values() for receipt in receipts_}
-        is_first = (
-            latest[0].created_at not in moments
-        )  # and not the notification of another action of the same run
+        is_first = latest[0].created_at not in moments  # not another action's, of the same run
         after[key] = incident.model_copy(
             update={
                 "notified": notified,
