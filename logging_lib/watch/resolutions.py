@@ -1,4 +1,4 @@
-"""Of which ends of incidents somebody is still to be notified, and what that notification says. Pure."""
+"""Find the resolved incidents of which someone must still be notified, and word the notifications. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_FEATURES = 3
 def awaiting_resolution(
     incidents: Incidents, now: datetime, *, watch: str, mutes: Collection[Mute] = ()
 ) -> list[Incident]:
-    """The closed incidents whose recipients were not notified of that; muted ones wait."""
+    """Return the closed incidents whose recipients were not notified of the resolution; muted ones wait."""
     return [
         incident
         for key, incident in incidents.items()
@@ -30,8 +30,8 @@ def awaiting_resolution(
 
 
 def by_address(incidents: Iterable[Incident]) -> list[tuple[Notification, list[Incident]]]:
-    """What one notification of a resolution is about: the incidents of one model version that one action sent to
-    one address; with what it sent."""
+    """Group incidents into one group per resolution notification: those of one model version that one action sent
+    to one address, with the notification that it sent."""
     groups: dict[tuple[str, ...], tuple[Notification, list[Incident]]] = {}
     for incident in incidents:
         for action, receipts in incident.notified.items():
@@ -45,7 +45,7 @@ def by_address(incidents: Iterable[Incident]) -> list[tuple[Notification, list[I
 
 
 def is_address_open(receipt: Notification, incidents: Iterable[Incident]) -> bool:
-    """Whether another incident at the same address is still open."""
+    """Return whether another incident at the same address is still open."""
     return any(
         sibling.channel == receipt.channel and sibling.address == receipt.address
         for incident in incidents
