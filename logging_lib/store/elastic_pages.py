@@ -71,7 +71,7 @@ class PagedSearch:
 
         Args:
             bare: the aggregation's answer without the content of its buckets.
-            answer: the answer to the search, to which the failures of pages are added.
+            answer: the answer to the search, to which the timeouts and failed shards of pages are added.
         """
         size = int(agg["terms"].get("size", 10))
         keys = [bucket["key"] for bucket in bare["buckets"][:size]]

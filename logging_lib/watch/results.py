@@ -38,7 +38,7 @@ class Alert:
 
     @property
     def is_performed(self) -> bool:
-        """Whether anybody was notified, or should have been."""
+        """Return whether anybody was notified, or should have been."""
         return any(notification.status in _PERFORMED for notification in self.notifications)
 
     @property

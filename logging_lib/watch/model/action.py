@@ -1,4 +1,4 @@
-"""Describe what a watch does once its condition is met. The channel parses what an action sends."""
+"""Describe the actions of a watch whose condition is met. The channel parses the content that an action sends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_ITERATIONS = 100
 
 
 class Action(Model):
-    """Describe when an action runs, and on what. ``with_types`` adds the fields that say what it sends."""
+    """When an action runs, and on which data. ``with_types`` adds the fields for the content that it sends."""
 
     types: ClassVar[tuple[str, ...]] = ()
 
@@ -41,7 +41,7 @@ class Action(Model):
 
     @property
     def type(self) -> str:
-        """Return the key that says how it sends: ``email``."""
+        """Return the key of the way in which it sends, such as ``email``."""
         return next(name for name in self.types if name in self.model_fields_set)
 
     @property
@@ -52,7 +52,7 @@ class Action(Model):
 
 
 def with_types(models: Mapping[str, type[Model]]) -> type[Action]:
-    """Make the class of actions that have exactly one of these keys; any other key is refused."""
+    """Create the class of actions that have exactly one of these keys; any other key is refused."""
     fields: dict[str, Any] = {name: (model | None, None) for name, model in models.items()}
     action = create_model("Action", __base__=Action, **fields)
     action.types = tuple(models)

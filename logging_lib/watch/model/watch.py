@@ -1,4 +1,4 @@
-"""Hold the content of a watch file, and the watch that it becomes."""
+"""Define the content of a watch file, and the watch that it becomes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DEFAULT_THROTTLE = timedelta(seconds=5)
 
 
 class Definition(Model):
-    """Hold the content of a watch file."""
+    """The content of a watch file."""
 
     metadata: dict[str, Any] = {}
     trigger: Trigger
@@ -55,13 +55,13 @@ class Definition(Model):
 
 
 def with_actions(action: type[Action]) -> type[Definition]:
-    """Make the class of definitions whose actions are of this class."""
+    """Create the class of definitions whose actions are of this class."""
     return create_model("Definition", __base__=Definition, actions=(dict[str, action], {}))  # type: ignore[valid-type]
 
 
 @dataclass(frozen=True)
 class Watch:
-    """Hold a watch that has passed validation. ``id`` is the file's stem, ``file`` its path.
+    """A watch that has passed validation. ``id`` is the file's stem, ``file`` its path.
 
     ``ignored`` are keys of the file that have no effect here: (path within it, why).
     """
@@ -81,17 +81,17 @@ class Watch:
 
     @property
     def schedule(self) -> Schedule:
-        """When it runs: ``schedule.latest(now)``, ``schedule.next(after)``; see also ``find_due_time``."""
+        """Return when it runs: ``schedule.latest(now)``, ``schedule.next(after)``; see also ``find_due_time``."""
         return self.definition.trigger.schedule.schedule
 
     @property
     def schedule_text(self) -> str:
-        """The schedule for people: ``5m``, or the cron expressions of a calendar."""
+        """Return the schedule for people: ``5m``, or the cron expressions of a calendar."""
         return str(self.definition.trigger.schedule)
 
     @property
     def interval(self) -> timedelta:
-        """The time between two scheduled runs, the shortest where they differ."""
+        """Return the time between two scheduled runs; the shortest if they differ."""
         return self.definition.trigger.schedule.shortest_interval
 
     @property
