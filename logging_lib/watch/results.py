@@ -1,4 +1,4 @@
-"""What the runner reports: of its work, the lines of its history, and that incidents are resolved."""
+"""What the runner reports: its work, the lines of its history, and that incidents are resolved."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PERFORMED = frozenset({"executed", "failed", "would_send"})
 
 @dataclass(frozen=True)
 class Alert:
-    """The findings of one run about one model version, and what each action of the watch made of them."""
+    """The findings of one run about one model version, and the outcome of each of the watch's actions."""
 
     time: datetime
     watch: str
@@ -34,7 +34,7 @@ class Alert:
 
     @property
     def actions(self) -> dict[str, Notification]:
-        """What became of each action. Of several notifications it is the first, as failed where one of them is."""
+        """Return the outcome of each action: its first notification, marked as failed if any of them failed."""
         groups: dict[str, list[Notification]] = {}
         for notification in self.notifications:
             groups.setdefault(notification.action, []).append(notification)
@@ -42,24 +42,24 @@ class Alert:
 
     @property
     def is_performed(self) -> bool:
-        """Whether anybody was notified, or should have been."""
+        """Return whether anybody was notified, or should have been."""
         return any(notification.status in _PERFORMED for notification in self.notifications)
 
     @property
     def is_unheard(self) -> bool:
-        """Whether nobody can be notified of it: no channel of its actions is configured."""
+        """Return whether nobody can be notified, because no channel of its actions is configured."""
         return {notification.status for notification in self.notifications} - {"condition_failed"} == {
             "not_configured"
         }
 
     @property
     def features(self) -> tuple[str, ...]:
-        """The features that any action notified of; all of the group's when none did."""
+        """Return the features that any action notified of, or all features of the group if none did."""
         return tuple(dict.fromkeys(name for f in self.findings_sent if (name := key_of(f).feature)))
 
     @property
     def findings_sent(self) -> tuple[Finding, ...]:
-        """The findings that any action notified of; all of the group's when none did."""
+        """Return the findings that any action notified of, or all findings of the group if none did."""
         sent = {feature for notification in self.notifications for feature in notification.features}
         return tuple(f for f in self.findings if key_of(f).feature in sent) or self.findings
 
@@ -108,7 +108,7 @@ def _combined(notifications: list[Notification]) -> Notification:
 def report_suppressed(
     watch_id: str, now: datetime, action: str, decisions: Mapping[Key, Decision], period: timedelta
 ) -> Notification:
-    """What is reported where an action notifies of none of these incidents; it is never stored, and has no id."""
+    """Report that an action notifies of none of these incidents; the report is never stored and has no id."""
     reasons, reason = set(decisions.values()), ""
     status: Status = "acknowledged" if "acknowledged" in reasons else "muted"
     if "related" in reasons:
@@ -129,22 +129,22 @@ def report_suppressed(
 
 
 def report_unsent(draft: Notification, status: Status, reason: str = "") -> Notification:
-    """What is reported where an action sends nothing: it is about no feature."""
+    """Report that an action sends nothing; the report is about no feature."""
     return draft.model_copy(update={"status": status, "reason": reason, "features": ()})
 
 
 @dataclass
 class WatchRun:
-    """One run of one watch. What it writes down is delivered later; ``finish`` then says what became of it.
+    """One run of one watch. Its notifications are delivered later; ``finish`` then adds their outcomes.
 
     Attributes:
-        scheduled: the time of the schedule that it is the run of; ``time`` is when it was run.
-        error: set when it could not be evaluated; then nothing is known of it.
-        skipped: the model versions that could not be evaluated; ``evaluated``: whether anything else was.
+        scheduled: the scheduled time of the run; ``time`` is when it was run.
+        error: set if the watch could not be evaluated; then nothing is known about its findings.
+        skipped: the model versions that could not be evaluated. ``evaluated`` says whether any other was.
         resolved: notifications that incidents are resolved.
-        warnings: what may be wrong with what it found, though it did not fail.
+        warnings: possible errors in the findings of a run that did not fail.
         unwritten: why the alerts are not in the file of alerts.
-        seconds: that the evaluation took.
+        seconds: the duration of the evaluation.
     """
 
     watch: str
@@ -162,10 +162,10 @@ class WatchRun:
     queued: tuple[Notification, ...] = field(default=(), repr=False)
 
     def finish(self, outcomes: Mapping[str, Notification], executed: Status) -> None:
-        """Put the outcomes, by id, in the place of what was queued.
+        """Replace the queued notifications by their outcomes, by id.
 
         Args:
-            executed: the status of what was delivered; ``would_send`` in a dry run.
+            executed: the status of delivered notifications; ``would_send`` in a dry run.
         """
         waiting = {notification.id for notification in self.queued}
 
@@ -199,7 +199,7 @@ class WatchRun:
         }
 
     def records(self) -> Iterator[Record]:
-        """Yield the lines of the history: the run, and its alerts."""
+        """Yield the lines of the history about the run and its alerts."""
         yield {
             "time": format_instant(self.time),
             "kind": "run" if self.error or self.met else "quiet",
@@ -225,7 +225,7 @@ def _resolved(watch: str, notification: Notification) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class RunReport:
-    """All that one call of the runner did. ``retries``: notifications of earlier runs that were tried again."""
+    """The work of one call of the runner. ``retries`` are notifications of earlier runs that were retried."""
 
     time: datetime
     runs: tuple[WatchRun, ...] = ()
@@ -233,17 +233,17 @@ class RunReport:
 
     @property
     def alerts(self) -> tuple[Alert, ...]:
-        """The alerts that somebody was notified of, or should have been."""
+        """Return the alerts that somebody was notified of, or should have been."""
         return tuple(alert for run in self.runs for alert in run.alerts if alert.is_performed)
 
     @property
     def is_blind(self) -> bool:
-        """Whether nothing was evaluated, since every model version was skipped."""
+        """Return whether nothing was evaluated, because every model version was skipped."""
         return any(run.skipped for run in self.runs) and not any(run.evaluated for run in self.runs)
 
     @property
     def ok(self) -> bool:
-        """No failed run or delivery, nothing unsaid for want of a channel, and not blind."""
+        """Return whether no run or delivery failed, no alert lacked a channel, and the call was not blind."""
         alerts = [alert for run in self.runs for alert in run.alerts]
         notifications = [notification for alert in alerts for notification in alert.notifications]
         return not (
@@ -275,7 +275,7 @@ class RunReport:
 
 
 def delivery_records(outcomes: Iterable[Notification], now: datetime) -> Iterator[Record]:
-    """Yield the lines of the history: each attempt of a delivery."""
+    """Yield the lines of the history about each attempt at a delivery."""
     for outcome in outcomes:
         status = {"executed": "delivered", "given_up": "given up"}.get(outcome.status, "failed")
         yield {
@@ -303,7 +303,7 @@ MAX_FEATURES = 3
 def awaiting_resolution(
     incidents: Incidents, now: datetime, *, watch: str, mutes: Collection[Mute] = ()
 ) -> list[Incident]:
-    """The closed incidents whose recipients were not notified of that; muted ones wait."""
+    """Return the closed incidents whose recipients were not notified of the resolution; muted ones wait."""
     return [
         incident
         for key, incident in incidents.items()
@@ -314,8 +314,8 @@ def awaiting_resolution(
 
 
 def by_address(incidents: Iterable[Incident]) -> list[tuple[Notification, list[Incident]]]:
-    """What one notification of a resolution is about: the incidents of one model version that one action sent to
-    one address; with what it sent."""
+    """Group incidents into one group per resolution notification: those of one model version that one action sent
+    to one address, with the notification that it sent."""
     groups: dict[tuple[str, ...], tuple[Notification, list[Incident]]] = {}
     for incident in incidents:
         for action, receipts in incident.notified.items():
@@ -329,7 +329,7 @@ def by_address(incidents: Iterable[Incident]) -> list[tuple[Notification, list[I
 
 
 def is_address_open(receipt: Notification, incidents: Iterable[Incident]) -> bool:
-    """Whether another incident at the same address is still open."""
+    """Return whether another incident at the same address is still open."""
     return any(
         sibling.channel == receipt.channel and sibling.address == receipt.address
         for incident in incidents

@@ -1,6 +1,6 @@
 """Read a Watcher watch as typed, immutable objects: the subset of Watcher's JSON that the runner executes.
 
-Field names and defaults are Watcher's. What Watcher knows and the runner does not is refused by name, never
+Field names and defaults are Watcher's. Features that Watcher has and the runner lacks are refused by name, never
 ignored.
 """
 

@@ -29,7 +29,7 @@ MAX_ITERATIONS = 100
 
 
 class Action(Model):
-    """Describe when an action runs, and on what. ``with_types`` adds the fields that say what it sends."""
+    """When an action runs, and on which data. ``with_types`` adds the fields for the content that it sends."""
 
     types: ClassVar[tuple[str, ...]] = ()
 
@@ -55,7 +55,7 @@ class Action(Model):
 
     @property
     def type(self) -> str:
-        """Return the key that says how it sends: ``email``."""
+        """Return the key of the way in which it sends, such as ``email``."""
         return next(name for name in self.types if name in self.model_fields_set)
 
     @property
@@ -66,7 +66,7 @@ class Action(Model):
 
 
 def with_types(models: Mapping[str, type[Model]]) -> type[Action]:
-    """Make the class of actions that have exactly one of these keys; any other key is refused."""
+    """Create the class of actions that have exactly one of these keys; any other key is refused."""
     fields: dict[str, Any] = {name: (model | None, None) for name, model in models.items()}
     action = create_model("Action", __base__=Action, **fields)
     action.types = tuple(models)
@@ -74,7 +74,7 @@ def with_types(models: Mapping[str, type[Model]]) -> type[Action]:
 
 
 class Definition(Model):
-    """Hold the content of a watch file."""
+    """The content of a watch file."""
 
     metadata: dict[str, Any] = {}
     trigger: Trigger
@@ -103,13 +103,13 @@ class Definition(Model):
 
 
 def with_actions(action: type[Action]) -> type[Definition]:
-    """Make the class of definitions whose actions are of this class."""
+    """Create the class of definitions whose actions are of this class."""
     return create_model("Definition", __base__=Definition, actions=(dict[str, action], {}))  # type: ignore[valid-type]
 
 
 @dataclass(frozen=True)
 class Watch:
-    """Hold a watch that has passed validation. ``id`` is the file's stem, ``file`` its path.
+    """A watch that has passed validation. ``id`` is the file's stem, ``file`` its path.
 
     ``ignored`` are keys of the file that have no effect here: (path within it, why).
     """
@@ -129,17 +129,17 @@ class Watch:
 
     @property
     def schedule(self) -> Schedule:
-        """When it runs: ``schedule.latest(now)``, ``schedule.next(after)``; see also ``find_due_time``."""
+        """Return when it runs: ``schedule.latest(now)``, ``schedule.next(after)``; see also ``find_due_time``."""
         return self.definition.trigger.schedule.schedule
 
     @property
     def schedule_text(self) -> str:
-        """The schedule for people: ``5m``, or the cron expressions of a calendar."""
+        """Return the schedule for people: ``5m``, or the cron expressions of a calendar."""
         return str(self.definition.trigger.schedule)
 
     @property
     def interval(self) -> timedelta:
-        """The time between two scheduled runs, the shortest where they differ."""
+        """Return the time between two scheduled runs; the shortest if they differ."""
         return self.definition.trigger.schedule.shortest_interval
 
     @property
