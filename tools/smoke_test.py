@@ -1,8 +1,8 @@
 """Install a wheel into an empty environment and use it as a newcomer does: `python tools/smoke_test.py WHEEL`.
 
-The import without extras, the command's version and help, then on a small table: fit a profile, log predictions
-with a fault among them, index them, and let a watch find the fault. Exit code 1 with the output of the step that
-failed.
+It tries the import without extras and the command's version and help. Then, on a small table, it fits a profile,
+logs predictions with a fault among them, indexes them, and lets a watch find the fault. Exit code 1 with the output
+of the step that failed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ assert log.stats()["written"] == 200, log.stats()
 
 
 def run(folder: Path, *command: str | Path) -> str:
-    """Run a command in a folder; return what it printed, end this program if it failed."""
+    """Run a command in a folder; return its output, or end this program if it failed."""
     print("$", *(Path(part).name if isinstance(part, Path) else part for part in command), flush=True)
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
