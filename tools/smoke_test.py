@@ -1,8 +1,8 @@
 """Install a wheel into an empty environment and use it as a newcomer does: `python tools/smoke_test.py WHEEL`.
 
-It tries the import without extras and the command's version and help. Then, on a small table, it fits a profile,
-logs predictions with a fault among them, indexes them, and lets a watch find the fault. Exit code 1 with the output
-of the step that failed.
+The import without extras, the command's version and help, then on a small table: fit a profile, log predictions
+with a fault among them, index them, and let a watch find the fault. Exit code 1 with the output of the step that
+failed.
 """
 
 from __future__ import annotations

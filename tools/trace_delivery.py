@@ -1,8 +1,8 @@
-"""Count what one prediction passes through on its way to a mail: modules, functions and named types, by leg.
+"""Count what one prediction passes on its way to a mail: modules, functions and named types, by leg.
 
-This tool fits a small profile, logs 61 predictions, loads them into an embedded store, runs one watch and delivers
-its mail to an SMTP server in this process, under ``sys.setprofile``. Run it as ``python -m tools.trace_delivery``;
-with ``--names`` it lists what it counted.
+Fits a small profile, logs 61 predictions, loads them into an embedded store, runs one watch and delivers its mail
+to an SMTP server in this process, under ``sys.setprofile``. Run it as ``python -m tools.trace_delivery``; with
+``--names`` it lists what it counted.
 """
 
 from __future__ import annotations

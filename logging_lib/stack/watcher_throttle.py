@@ -2,7 +2,8 @@
 
 Watcher throttles an action as a whole, so a second fault of the same model would be held back for a day. A
 deployed watch therefore remembers the key of each finding in an index, reads those of the last day as a further
-input, and continues with the findings that are not among them. Our runner throttles by incident and needs no index.
+input, and continues with the findings that are not among them. Our runner throttles by incident and needs
+none of this.
 """
 
 from __future__ import annotations
