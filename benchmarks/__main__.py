@@ -1,6 +1,6 @@
-"""``python -m benchmarks [NAME ...]``: runs the benchmarks, prints each figure beside its goal.
+"""``python -m benchmarks [NAME ...]``: run the benchmarks and print each figure beside its goal.
 
-Writes ``build/bench/results.json``: a list of {"name", "value", "unit", "peer", "peer_value", "ratio"}.
+Write ``build/bench/results.json``: a list of {"name", "value", "unit", "peer", "peer_value", "ratio"}.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the benchmarks share: a result, and training data of 20 features."""
+"""The common parts of the benchmarks: a result, and training data with 20 features."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NUMBERS, CATEGORIES, TEXTS = 10, 8, 2
 
 @dataclass(frozen=True)
 class Result:
-    """One figure, with a named peer measured in the same run where there is one."""
+    """One figure, with a named peer measured in the same run if there is one."""
 
     name: str
     value: float
@@ -32,7 +32,7 @@ def frame(
     texts: int = TEXTS,
     words_a_text: int = 3,
 ) -> pd.DataFrame:
-    """By default 10 numbers, 8 categories and 2 short texts; shape (rows, numbers + categories + texts)."""
+    """Return by default 10 numbers, 8 categories, 2 short texts; shape (rows, numbers + categories + texts)."""
     random = np.random.default_rng(seed)
     columns: dict[str, object] = {}
     for i in range(numbers):

@@ -1,4 +1,4 @@
-"""A real Elasticsearch with our stack in it: the one that LOGGING_LIB_TEST_ES_URL names, or one that is started."""
+"""A real Elasticsearch with our stack deployed: the one in LOGGING_LIB_TEST_ES_URL, or one that is started."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.store import elastic
 
 @contextlib.contextmanager
 def deployed() -> Iterator[Connection | None]:
-    """A connection as long as the block lives; None, and the reason printed, where this machine cannot run one."""
+    """Yield a connection for the block; None, with the reason printed, if this machine cannot run a server."""
     with contextlib.ExitStack() as stack:
         url = os.environ.get("LOGGING_LIB_TEST_ES_URL")
         if url is None:

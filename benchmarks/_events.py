@@ -1,4 +1,4 @@
-"""Lines of 20 features: foreign ones, and those of our own logger."""
+"""Lines with 20 features: foreign ones, and those of our own logger."""
 
 from __future__ import annotations
 

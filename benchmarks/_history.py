@@ -31,7 +31,7 @@ def fitted() -> Profile:
 
 
 def write(folder: Path, events: int) -> Profile:
-    """Healthy traffic, evenly spread, with a missing value now and then as in training; and the profile."""
+    """Write healthy traffic, evenly spread, with missing values at the rate of training; return the profile."""
     made = fitted()
     with EmbeddedStore(folder) as store:
         store.index("ml-profiles", [profile.build_document(made)])
@@ -50,7 +50,7 @@ def write(folder: Path, events: int) -> Profile:
 def predictions(
     made: Profile, events: int, start: datetime = START, span: timedelta = SPAN
 ) -> Iterator[bytes]:
-    """Lines of ``ml.prediction`` events, as the logger writes them and a store keeps them."""
+    """Yield lines of ``ml.prediction`` events, as the logger writes them and a store keeps them."""
     draw = random.Random(7)
     process = PredictionProcessor(model=MODEL, version="1", profile=made, service=SERVICE)
     rows = []

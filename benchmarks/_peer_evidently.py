@@ -1,6 +1,6 @@
-"""Evidently's drift report on two Parquet files; runs in Evidently's own environment, prints one JSON line.
+"""Run Evidently's drift report on two Parquet files, in Evidently's own environment; print one JSON line.
 
-With further arguments, each of those methods for all columns that it fits.
+With further arguments, run each of those methods for all columns that it fits.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""NannyML's univariate drift of two Parquet files; runs in NannyML's own environment, prints one JSON line."""
+"""Run NannyML's univariate drift on two Parquet files, in NannyML's own environment; print one JSON line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prints what NannyML's CBPE estimates; run by ``_peers.run`` in NannyML's environment.
+"""Print the estimates of NannyML's CBPE; run by ``_peers.run`` in NannyML's environment.
 
 ``_peer_nannyml_cbpe.py BINARY_REFERENCE BINARY_ANALYSIS SEVERAL_REFERENCE SEVERAL_ANALYSIS CHUNK``
 """

@@ -1,4 +1,4 @@
-"""Other tools' environments: pinned, each its own, outside the checkout."""
+"""The environments of other tools: pinned, one for each tool, outside the checkout."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "logging-lib-bench"
 PINNED = {
-    # Evidently 0.7 imports what pandas 3 has no more.
+    # Evidently 0.7 imports names that pandas 3 no longer has.
     "evidently": ("evidently==0.7.23", "pandas==2.3.3", "pyarrow"),
     "nannyml": ("nannyml==0.13.1", "pandas==2.3.3", "pyarrow", "statsmodels"),
 }
@@ -19,7 +19,7 @@ QUIET = {"DO_NOT_TRACK": "1", "NML_DISABLE_USAGE_LOGGING": "1"}
 
 
 def environment(peer: str) -> Path:
-    """A peer's Python, in an environment that is made at the first call."""
+    """Return a peer's Python, in an environment that is created at the first call."""
     folder = CACHE / peer
     python, made = folder / "bin" / "python", folder / "installed.json"
     if not made.is_file() or json.loads(made.read_bytes()) != list(PINNED[peer]):
@@ -31,7 +31,7 @@ def environment(peer: str) -> Path:
 
 
 def run(peer: str, *arguments: str, script: str | None = None) -> Any:
-    """The JSON that ``_peer_<peer>.py``, or that of another script's name, prints in the peer's environment."""
+    """Return the JSON that ``_peer_<peer>.py``, or another named script, prints in the peer's environment."""
     python = environment(peer)
     script_file = Path(__file__).with_name(f"_peer_{script or peer}.py")
     made = subprocess.run(

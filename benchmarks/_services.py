@@ -1,8 +1,8 @@
-"""Services that log with a receiver that is down, ours and python-logstash-async's, each in its own process.
+"""Services that log while the receiver is down, ours and python-logstash-async's, each in its own process.
 
-``python -m benchmarks._services ours|peer CALLS FOLDER PORT`` prints one line of JSON: each call's time where
-asked, memory before and after, and when the program came to its end. With a receiver that is up, the CPU time of
-the whole process tells what an event costs from the call to the acknowledgement.
+``python -m benchmarks._services ours|peer CALLS FOLDER PORT`` prints one line of JSON: the time of each call if
+requested, memory before and after, and the time at which the program ended. With a receiver that is up, the CPU
+time of the whole process is the cost of an event from the call to the acknowledgement.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ INPUTS = {f"number_{i}": i * 1.5 for i in range(10)} | {f"category_{i}": f"label
 
 
 def run(which: str, calls: int, folder: Path, port: int) -> tuple[dict[str, Any], float]:
-    """What the service said of itself, and the seconds from its last statement to its end."""
+    """Return the service's own report, and the seconds from its last statement to its end."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     process = subprocess.run(
         [sys.executable, "-m", "benchmarks._services", which, str(calls), str(folder), str(port)],
@@ -39,7 +39,7 @@ def main() -> None:
     log: Callable[[], None] = _ours(folder, port) if which == "ours" else _peer(port)
     for _ in range(200):
         log()
-    time.sleep(0.5)  # the background thread has begun
+    time.sleep(0.5)  # the background thread has started by then
     gc.collect()
     before = _memory()
     clock, times = time.perf_counter, [0.0] * min(calls, 20_000)

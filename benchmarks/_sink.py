@@ -1,6 +1,6 @@
-"""A Beats receiver in a process of its own that acknowledges everything: ``python -m benchmarks._sink``.
+"""A Beats receiver in its own process that acknowledges everything: ``python -m benchmarks._sink``.
 
-Prints its port; counts what it took, and prints that when its standard input ends.
+It prints its port, counts the received events, and prints their number when its standard input ends.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 class Sink:
-    """The process, for a benchmark; ``taken`` after the block says how many events it acknowledged."""
+    """The process, for a benchmark; ``taken`` after the block is the number of events it acknowledged."""
 
     def __enter__(self) -> Sink:
         self._process = subprocess.Popen(

@@ -1,9 +1,9 @@
 """All shipped watches over a month at 5-minute ticks, embedded and cold: seconds and peak memory of the command.
 
-Beside it, in the same run, DuckDB reads the same files typed (``read_json`` into a table). The history
-(``_history``) is in the folder of a store; ``logging-lib watch backtest --store FOLDER`` runs in a process of its
-own, from start to end, with the bytecode there that an installation leaves. Then the same with twice the events,
-for the ratio. Memory is that of the process and its forks together, shared pages once (``Pss``).
+In the same run, for comparison, DuckDB reads the same files typed (``read_json`` into a table). The history
+(``_history``) is in the folder of a store; ``logging-lib watch backtest --store FOLDER`` runs in its own process,
+from start to end, with the bytecode that an installation leaves. Then the same runs with twice the events, for the
+ratio. Memory is that of the process and its forks together, counting shared pages once (``Pss``).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def run() -> Iterator[Result]:
 
 
 def _measured(events: int) -> tuple[float, float, float]:
-    """Seconds, MiB of memory at the most, and seconds that DuckDB reads. Prints the seconds of CPU, too."""
+    """Return seconds, peak memory in MiB, and the seconds that DuckDB reads. Print the CPU seconds as well."""
     with tempfile.TemporaryDirectory() as folder:
         _history.write(Path(folder) / "store", events)
         read = _read_typed(Path(folder) / "store")
@@ -55,7 +55,7 @@ def _measured(events: int) -> tuple[float, float, float]:
             peak = 0.0
             while process.poll() is None:
                 peak = max(peak, read_memory(process.pid))
-                time.sleep(1)  # a look at the pages of a gigabyte holds up whoever uses them
+                time.sleep(1)  # reading the page statistics of a gigabyte delays the process
             taken = time.perf_counter() - start
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         found = json.loads((Path(folder) / "found.json").read_bytes())
@@ -87,7 +87,7 @@ def _read_typed(folder: Path) -> float:
 
 
 def read_memory(pid: int) -> float:
-    """MiB of a process and those below it."""
+    """Return the memory of a process and its descendants, in MiB."""
     found = 0.0
     try:
         for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():

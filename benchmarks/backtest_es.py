@@ -1,6 +1,6 @@
 """All shipped watches over a month at 5-minute ticks, over a real Elasticsearch and over the files embedded.
 
-Both on this machine and in the same run: ``logging-lib watch backtest`` with ``--elasticsearch`` and with
+Both run on this machine in the same run: ``logging-lib watch backtest`` with ``--elasticsearch`` and with
 ``--store``. No event is fetched; ``backtest_es_memory`` is the command's peak. ``LOGGING_LIB_BENCH_EVENTS`` sets
 the number of predictions. The server must be empty: all its ``logs-ml.*`` events are replayed.
 """
@@ -43,7 +43,7 @@ def run() -> Iterator[Result]:
 
 
 def _measure(arguments: list[str]) -> tuple[float, float]:
-    """Seconds of a backtest, and MiB of memory at the most."""
+    """Return the seconds of a backtest, and its peak memory in MiB."""
     with tempfile.TemporaryFile() as out:
         start, peak = time.perf_counter(), 0.0
         python = [sys.executable, "-c", COMMAND, "watch", "backtest", *arguments, "--json"]

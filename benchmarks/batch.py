@@ -1,4 +1,4 @@
-"""``log.predictions(df, ...)``: rows a second of CPU time into a real spool, against one call a row."""
+"""``log.predictions(df, ...)``: rows per second of CPU time into a real spool, against one call per row."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run() -> Iterator[Result]:
 def _rates(function: Callable[[], None]) -> float:
     taken = []
     for _ in range(ROUNDS):
-        start = time.process_time()  # one thread: what other work beside costs is not part of it
+        start = time.process_time()  # one thread, so that other work is not included
         function()
         taken.append(ROWS / (time.process_time() - start))
     return statistics.median(taken)

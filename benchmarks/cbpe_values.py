@@ -1,4 +1,4 @@
-"""Writes ``tests/analysis/golden/cbpe.json``: what NannyML's CBPE estimates of the same predictions as we.
+"""Write ``tests/analysis/golden/cbpe.json``: the estimates of NannyML's CBPE for the same predictions as ours.
 
 python -m benchmarks.cbpe_values
 """
@@ -21,7 +21,7 @@ CLASSES = ("bird", "cat", "dog")
 
 
 def draw_binary(seed: int, rows: int, shift: float = 0.0, spread: float = 1.0) -> pd.DataFrame:
-    """Predictions of two classes, with uncalibrated probabilities; ``shift`` and ``spread`` move the input."""
+    """Draw predictions of two classes, with uncalibrated probabilities; ``shift`` and ``spread`` move the input."""
     random = np.random.default_rng(seed)
     x = random.normal(shift, spread, rows)
     probability = 1 / (1 + np.exp(-2 * x))
@@ -31,7 +31,7 @@ def draw_binary(seed: int, rows: int, shift: float = 0.0, spread: float = 1.0) -
 
 
 def draw_several(seed: int, rows: int, sharpness: float = 1.5) -> pd.DataFrame:
-    """Predictions of three classes, more certain than they should be; ``sharpness`` moves the input."""
+    """Draw overconfident predictions of three classes; ``sharpness`` moves the input."""
     random = np.random.default_rng(seed)
     logits = sharpness * random.normal([0.3, 0.0, -0.5], 1, (rows, len(CLASSES)))
     exact = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -43,7 +43,7 @@ def draw_several(seed: int, rows: int, sharpness: float = 1.5) -> pd.DataFrame:
 
 
 def tables() -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
-    """Reference and analysis: chunks that are as the reference, and three in which inputs moved more and more."""
+    """Return reference and analysis: chunks like the reference, and three in which inputs move more and more."""
     binary = [draw_binary(10 + i, CHUNK, 0.4 * i, 1 - 0.2 * i) for i in range(CHUNKS)]
     several = [draw_several(20 + i, CHUNK, 1.5 - 0.35 * i) for i in range(CHUNKS)]
     return {

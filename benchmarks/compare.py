@@ -1,4 +1,4 @@
-"""``compare`` of 1M x 20 against 1M x 20, beside Evidently's drift report, each in a process of its own."""
+"""``compare`` of 1M x 20 against 1M x 20, beside Evidently's drift report, each in its own process."""
 
 from __future__ import annotations
 

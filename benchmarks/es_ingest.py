@@ -1,8 +1,8 @@
-"""Documents a second into our streams on a real Elasticsearch, beside the same documents into ``dynamic: false``.
+"""Documents per second into our streams on a real Elasticsearch, beside the same ones into ``dynamic: false``.
 
-``es_ingest`` is the mapping's cost; ``es_ingest_pipeline`` has the pipeline, too, that gives the time of arrival.
-Events of 20 features with all checks, as the logger writes them, in bulk requests of 1,000, one after another;
-rounds in turns, each into a new index. With ``LOGGING_LIB_TEST_ES_URL`` set that server is used.
+``es_ingest`` is the mapping's cost; ``es_ingest_pipeline`` also has the pipeline that sets the time of arrival.
+Events with 20 features and all checks, as the logger writes them, in bulk requests of 1,000, one after another;
+the rounds alternate, each into a new index. If ``LOGGING_LIB_TEST_ES_URL`` is set, that server is used.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _operations() -> list[BulkOperation]:
 
 def _rate(connection: Connection, target: str, operations: list[BulkOperation]) -> float:
     first, rest = operations[:1], operations[1:]
-    list(send_bulk(connection, target, first, retry_seconds=60))  # makes the stream
+    list(send_bulk(connection, target, first, retry_seconds=60))  # creates the stream
     start = time.perf_counter()
     refused = [outcome for outcome in send_bulk(connection, target, rest, retry_seconds=60) if outcome.reason]
     taken = time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""Bytes that a prediction takes in the spool, by features, texts and sampling; for ``docs/sizing.md``."""
+"""Bytes of a prediction in the spool, by features, texts and sampling; for ``docs/sizing.md``."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def run() -> Iterator[Result]:
 
 
 def spooled(features: int, texts: int, *, sample: float = 1.0, faulty: float = 0.0) -> tuple[float, float]:
-    """Bytes and events in the spool for each prediction.
+    """Return the bytes and events in the spool per prediction.
 
-    Half of what is no text are numbers, half categories; a text has ten words. Each prediction has a request id and
-    a duration; ``faulty`` is the share of those in which one number is missing.
+    Half of the features that are not texts are numbers, half categories; a text has ten words. Each prediction has
+    a request id and a duration; ``faulty`` is the share of those in which one number is missing.
     """
     numbers = (features - texts + 1) // 2
     categories = features - texts - numbers
@@ -64,7 +64,7 @@ def spooled(features: int, texts: int, *, sample: float = 1.0, faulty: float = 0
 
 
 def label() -> float:
-    """Bytes of a label event that carries its prediction."""
+    """Return the bytes of a label event that contains its prediction."""
     with tempfile.TemporaryDirectory() as folder:
         log = logging_lib.configure(
             model="loans",

@@ -1,7 +1,7 @@
-"""Many incidents at once: one watch, one finding a model, a mail and a Slack post for all of them as digests.
+"""Many incidents at once: one watch, one finding per model, a mail and a Slack post for all of them as digests.
 
-The state is in files, the mail goes to a real SMTP server and the post to a real HTTP server in this process. What
-counts is the processor time of 2,000 models by that of 400 and 200: the cost grows with the number, and not with
+The state is in files; the mail goes to a real SMTP server and the post to a real HTTP server in this process. The
+figure is the processor time for 2,000 models relative to 400 and 200: the cost grows with the number, and not with
 its square.
 """
 
@@ -33,7 +33,7 @@ def run() -> Iterator[Result]:
 
 
 def _measure(models: int) -> tuple[float, float]:
-    """Processor and wall time, in seconds, of one run and its delivery."""
+    """Return the processor and wall time, in seconds, of one run and its delivery."""
     findings = [finding(model=f"model-{number}") for number in range(models)]
     mail, hook = MailServer(), Webhook()
     try:

@@ -76,7 +76,7 @@ def _result(label: str, own: list[float], other: list[float], peer: str, goal: s
 
 
 def _threads(call: Call, requests: list[dict[str, Any]], threads: int) -> float:
-    """CPU time of a call in µs where so many threads share the calls; median."""
+    """Return the median CPU time of a call in µs if this number of threads share the calls."""
 
     def work() -> None:
         for inputs in requests:
@@ -95,7 +95,7 @@ def _threads(call: Call, requests: list[dict[str, Any]], threads: int) -> float:
 
 
 def _times(functions: list[Call], requests: list[list[dict[str, Any]]]) -> list[list[float]]:
-    """CPU time of a call in µs, by function and round; they take turns, so that a slow moment hits all."""
+    """Return the CPU time of a call in µs, by function and round; they alternate, so a slow moment hits all."""
     taken: list[list[float]] = [[] for _ in functions]
     for _ in range(ROUNDS):
         for function, inputs_of, times in zip(functions, requests, taken, strict=True):

@@ -1,4 +1,4 @@
-"""Our pipeline against a pass-through one in the same Logstash, where one is on PATH: lines over TCP to a file.
+"""Our pipeline against a pass-through one in the same Logstash, if one is on PATH: lines over TCP to a file.
 
 The pass-through parses each line by the ``json_lines`` codec and writes it; ours takes the lines plain, normalizes
 them in the filter and writes them. Half of the lines are foreign, half of our own logger.
@@ -56,7 +56,7 @@ def _events_a_second(lines: list[bytes], *stages: str | Path) -> float:
 
 
 def _round(port: int, lines: list[bytes], out: Path) -> float:
-    """Seconds until all lines are in the output."""
+    """Return the seconds until all lines are in the output."""
     size = out.stat().st_size if out.exists() else 0
     seen, start = 0, time.perf_counter()
     with socket.create_connection(("127.0.0.1", port)) as connection:

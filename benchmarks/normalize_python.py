@@ -33,7 +33,7 @@ def _measure(name: str, made: list[bytes], goal: str) -> Result:
         for file in files:
             file.write_bytes(b"".join(made) * REPEATS)
         with ProcessPoolExecutor(WORKERS) as pool:
-            list(pool.map(time.sleep, [0.1] * WORKERS))  # all workers are up
+            list(pool.map(time.sleep, [0.1] * WORKERS))  # all workers have started
             rounds = [_round(pool, files, len(made) * REPEATS * PARTS) for _ in range(3)]
     events = len(made) * REPEATS * PARTS
     seconds, cpu = map(min, zip(*rounds, strict=True))
@@ -41,7 +41,7 @@ def _measure(name: str, made: list[bytes], goal: str) -> Result:
 
 
 def _round(pool: ProcessPoolExecutor, files: list[Path], events: int) -> tuple[float, float]:
-    """Seconds by the clock, and of both processes' CPU."""
+    """Return the seconds by the clock, and those of both processes' CPU."""
     start = time.perf_counter()
     done, cpu = map(sum, zip(*pool.map(_read, files), strict=True))
     seconds = time.perf_counter() - start

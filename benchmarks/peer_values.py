@@ -1,4 +1,4 @@
-"""Writes ``tests/analysis/golden/peers.json``: what Evidently and NannyML say of the same columns as we.
+"""Write ``tests/analysis/golden/peers.json``: the results of Evidently and NannyML for the same columns as ours.
 
 python -m benchmarks.peer_values
 """
@@ -18,7 +18,7 @@ GOLDEN = Path("tests/analysis/golden/peers.json")
 
 
 def columns(seed: int, rows: int = 3000) -> pd.DataFrame:
-    """Numbers without and with ties, skewed ones, and categories; shape (rows, 6). The second seed is shifted."""
+    """Return numbers, also with ties and skewed, and categories; shape (rows, 6). The second seed is shifted."""
     random = np.random.default_rng(seed)
     return pd.DataFrame(
         {

@@ -1,4 +1,4 @@
-"""Fitting a profile of 1M x 20 against the equivalent pandas calls, each in a process of its own."""
+"""Fitting a profile of 1M x 20 against the equivalent pandas calls, each in its own process."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _fit(data: pd.DataFrame) -> object:
 
 
 def _pandas(data: pd.DataFrame) -> object:
-    """value_counts, isna, describe and quantiles a column; the texts' words counted."""
+    """Run value_counts, isna, describe and quantiles per column; count the texts' words."""
     made = []
     for position, name in enumerate(data.columns):
         column = data[name]

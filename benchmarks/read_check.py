@@ -35,7 +35,7 @@ def _measure(
     files = _write(folder, list(made))
     size = sum(file.stat().st_size for file in files) / EVENTS
     with ProcessPoolExecutor(WORKERS) as pool:
-        list(pool.map(time.sleep, [0.1] * WORKERS))  # all workers are up
+        list(pool.map(time.sleep, [0.1] * WORKERS))  # all workers have started
         start = time.perf_counter()
         done = sum(pool.map(read, files, [folder / "profile.json"] * PARTS))
         seconds = time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""What a receiver that is down costs the service: its exit, its memory, its slowest calls; and the peer's."""
+"""The cost of a receiver that is down: the service's exit, its memory, its slowest calls; and the peer's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def run() -> Iterator[Result]:
         port = server.getsockname()[1]
         _, their_wait = service("peer", PEER_CALLS, Path("/unused"), port)  # connected, and never answered
         _, our_wait = service("ours", CALLS, Path(folder), port)
-    # Now nobody listens.
+    # From here on nobody listens.
     theirs, their_exit = service("peer", PEER_CALLS, Path("/unused"), port)
     with tempfile.TemporaryDirectory() as folder:
         ours, our_exit = service("ours", CALLS, Path(folder), port)

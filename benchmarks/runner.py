@@ -1,8 +1,8 @@
 """500 watches due at once on one runner: from the first slot to the last run's end, and every alert delivered.
 
-The na-spike watch under 500 names, over a model's day of predictions; a tenth of the copies looks for a fault that
-is there and alerts. Over a real Elasticsearch, where state and events are, and embedded, where both are files. The
-mails go to a real SMTP server in this process. ``LOGGING_LIB_TEST_ES_URL`` names a server to use.
+The na-spike watch runs under 500 names, over a model's day of predictions; a tenth of the copies look for a fault
+that exists, and alert. One run has state and events in a real Elasticsearch, one is embedded, with both in files.
+The mails go to a real SMTP server in this process. ``LOGGING_LIB_TEST_ES_URL`` names a server to use.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _measure(name: str, store: Store, state: StateStore, space: str) -> Iterator
 
 
 def _events(now: datetime) -> Iterator[dict[str, Any]]:
-    """A day of predictions; in the last hour `income` is missing in every fifth."""
+    """Yield a day of predictions; in the last hour `income` is missing in every fifth."""
     schema = fields.load()
     for number in range(EVENTS):
         moment = now - timedelta(days=1) + timedelta(days=1) * number / EVENTS

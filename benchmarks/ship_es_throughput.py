@@ -1,6 +1,6 @@
-"""From the spool straight to a real Elasticsearch on the same machine; events of 20 features, all checked.
+"""From the spool directly to a real Elasticsearch on the same machine; events with 20 features, all checked.
 
-The server shares the cores and indexes nothing but ``@timestamp``: what is measured is the shipper's side and the
+The server shares the cores and indexes only ``@timestamp``, so this measures the shipper's side and the
 bulk API, not a cluster.
 """
 

@@ -1,4 +1,4 @@
-"""From the spool to a Beats receiver that acknowledges, by one process; events of 20 features, all checked."""
+"""From the spool to a Beats receiver that acknowledges, by one process; events with 20 features, all checked."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _model() -> tuple[profile.Profile, list[dict[str, Any]]]:
 
 
 def fill(folder: str, events: int) -> float:
-    """Log so many predictions; the bytes of one."""
+    """Log this number of predictions; return the bytes of one."""
     fitted, requests = _model()
     spool = logging_lib.Spool(folder)
     log = logging_lib.configure(
@@ -66,7 +66,7 @@ def run() -> Iterator[Result]:
 
 
 def _whole_cpu(which: str) -> float:
-    """CPU time of an event from the call to its acknowledgement, in µs; the start of the process taken off."""
+    """Return the CPU time of an event from call to acknowledgement, in µs, without the start of the process."""
     used = []
     for calls in (1, CALLS + 1):
         with tempfile.TemporaryDirectory() as folder, Sink() as sink:

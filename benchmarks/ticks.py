@@ -1,7 +1,7 @@
 """One tick of all shipped watches: over many events in 24 hours, on both stores, and over a fleet of models.
 
 ``tick_es`` and ``tick_embedded``: 1M predictions of 20 features within 24 hours (``LOGGING_LIB_BENCH_EVENTS``).
-Each of some ticks is at another moment, since the server keeps the answers of equal requests; the median counts.
+Each of several ticks is at another moment, because the server caches answers of equal requests; the median counts.
 ``fleet``: 300 models of 50 features with some events each, one tick, cold. Server and runner share the machine.
 """
 
@@ -55,7 +55,7 @@ def run() -> Iterator[Result]:
 
 
 def _tick(store: Store) -> float:
-    """Seconds of a tick of all watches."""
+    """Return the seconds of a tick of all watches."""
     taken = []
     for number in range(TICKS + 1):
         now = _history.START + DAY - timedelta(minutes=5 * number)

@@ -1,8 +1,8 @@
-"""One run of a watch on a real Elasticsearch, with a window of an hour inside many events and inside few.
+"""One run of a watch on a real Elasticsearch, with a one-hour window inside many events and inside few.
 
-``na-spike``, with windows up to an hour, over 2M events (as many as the machine takes in time) and over 200k, both
-spread over 30 days on one server; 200 runs each, in turns, at random times; the 95th percentile. With
-``LOGGING_LIB_TEST_ES_URL`` set that server is used.
+``na-spike``, with windows up to an hour, over 2M events (as many as the machine can take in time) and over 200k,
+both spread over 30 days on one server; 200 runs each, alternating, at random times; the 95th percentile. If
+``LOGGING_LIB_TEST_ES_URL`` is set, that server is used.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def run() -> Iterator[Result]:
 
 
 def _over(watch: Watch, stream: str) -> Watch:
-    """The watch over one stream alone."""
+    """Return the watch over one stream alone."""
     inputs = watch.definition.input.model_dump_json(exclude_unset=True, by_alias=True)
     narrowed = inputs.replace("logs-ml.prediction-*", stream)
     definition = watch.definition.model_copy(

@@ -1,4 +1,4 @@
-"""``make pictures``: draws docs/natural-variation.md's picture from a stream that is always the same."""
+"""``make pictures``: draw the picture of docs/natural-variation.md from a stream that is always the same."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ START = pd.Timestamp("2025-09-01", tz="UTC")
 TRAINING_DAYS, SERVED_DAYS, PER_DAY = 84, 28, 480
 FAULTY_DAY = TRAINING_DAYS + 17
 ORIGIN = TRAINING_DAYS // 2
-"""Of the rolling origins the middle one, so that each later day of training is measured once."""
+"""The middle one of the rolling origins, so that each later day of training is measured once."""
 WIDTH, HEIGHT = 680, 300
 WINDOW = "24h"
 TRAINED, SERVED, FLAGGED = "day of training", "served day", "flagged day"
 
 
 class Day(NamedTuple):
-    """How far one day is from what came before it, and from where on that is too far.
+    """A day's distance from the days before it, and the limit beyond which the distance is not natural.
 
     Args:
         distance: the shift, in standard deviations of the ranks.
-        chance: what chance alone passes on one day in a hundred.
-        limit: beyond which it is not natural.
+        chance: the distance that chance alone exceeds on one day in a hundred.
+        limit: the distance beyond which the day is not natural.
         fault: whether that day has a fault.
     """
 
@@ -48,7 +48,7 @@ class Day(NamedTuple):
 
 
 def measure_days() -> list[Day]:
-    """Fit a profile to the stream's training and measure the days after an origin, and then the served ones."""
+    """Fit a profile to the stream's training and measure the days after an origin, then the served ones."""
     rng = np.random.default_rng(7)
     days = TRAINING_DAYS + SERVED_DAYS
     weather = np.zeros(days)
@@ -80,7 +80,7 @@ def measure_days() -> list[Day]:
 
 
 def draw(days: list[Day]) -> str:
-    """Draw the days as an SVG with colors of its own, since a picture does not see those of its page."""
+    """Draw the days as an SVG with its own colors, because a picture does not see those of its page."""
     rows = [
         {
             "date": day.date.isoformat(),

@@ -1,8 +1,8 @@
-"""``make servers``: brings what the tests start to this machine, once: Elasticsearch, JRuby and Chromium.
+"""``make servers``: fetch the servers that the tests start, once: Elasticsearch, JRuby and Chromium.
 
-``make slow-servers`` (``--slow``) brings what only the slow tests start, too: an old Elasticsearch with Watcher.
+``make slow-servers`` (``--slow``) also fetches what only the slow tests start: an old Elasticsearch with Watcher.
 
-What this machine cannot have is named with the reason, and is no failure: the tests that need it are skipped.
+Servers that this machine cannot run are listed with the reason. That is not a failure: their tests are skipped.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ OnProgress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Fetchable:
-    """A server that is fetched; ``size`` is that of the download in bytes, None where only its client knows."""
+    """A server to fetch; ``size`` is that of the download in bytes, None if only its client knows it."""
 
     name: str
     is_fetched: Callable[[], bool]
@@ -56,7 +56,7 @@ SLOW_SERVERS = (
 
 
 def main(arguments: Sequence[str] = ()) -> int:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that Maven is ended, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that Maven ends as well
     for server in (*SERVERS, *SLOW_SERVERS) if "--slow" in arguments else SERVERS:
         if server.is_fetched():
             continue
@@ -83,7 +83,7 @@ def _fetch(server: Fetchable) -> None:
 
 
 class _Lines:
-    """Progress for a log: a line at every tenth and at least every quarter of a minute."""
+    """Progress for a log: a line for every tenth, and at least one every quarter of a minute."""
 
     def __init__(self, name: str, size: int) -> None:
         self._name, self._size = name, size

@@ -1,7 +1,7 @@
-"""``make pictures``: photographs the demo's report, dashboards and messages, for the documentation.
+"""``make pictures``: photograph the demo's report, dashboards and messages, for the documentation.
 
-A mail is photographed as it was received. What Slack and Teams show of a message is drawn here, and labeled so:
-their own pages need an account.
+A mail is photographed as it was received. Slack's and Teams' views of a message are drawn here, and labeled so,
+because their own pages need an account.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ dt { font-weight: 700; } dd { margin: 0; }
 
 
 def draw_mail(file: Path) -> str:
-    """Draw a received mail on a wide and light, and on a narrow and dark screen."""
+    """Draw a received mail on a wide, light screen and on a narrow, dark one."""
     mail = email.message_from_bytes(file.read_bytes(), policy=default)
     body = mail.get_body(("html",))
     assert body is not None
@@ -124,7 +124,7 @@ def _page(product: str, body: str) -> str:
 
 
 def render_teams(alert: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Render the message that ``watchers/templates/teams.json`` sends of an alert of the demo."""
+    """Render the message that ``watchers/templates/teams.json`` sends for an alert of the demo."""
     folder = content.path("watchers")
     watch, time = load_watch(folder / f"{alert['watch']}.json"), parse_instant(alert["time"])
     action = parse_action(json.loads((folder / "templates" / "teams.json").read_text("utf-8")))

@@ -29,7 +29,7 @@ assert log.stats()["written"] == 200, log.stats()
 
 
 def run(folder: Path, *command: str | Path) -> str:
-    """Run a command in a folder; return what it printed, end this program if it failed."""
+    """Run a command in a folder; return its output, or end this program if it failed."""
     print("$", *(Path(part).name if isinstance(part, Path) else part for part in command), flush=True)
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:

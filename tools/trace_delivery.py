@@ -28,15 +28,15 @@ from logging_lib._util import content
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.loading import load
 from logging_lib.store.profiles import publish
-from logging_lib.watch.loading import load_watches
+from logging_lib.watch.loading import load_watches, with_sample_recipients
 from logging_lib.watch.notify.email import EmailChannel
 from logging_lib.watch.runner import Runner
 from logging_lib.watch.state.file import FileState
 
 PACKAGE = "logging_lib"
 PREDICTIONS = 61
-# What this tool counted before the channels became units. The review of that time counted comprehensions, and the
-# types of the report, too.
+# The counts of this tool before the channels became units. The review at that time also counted comprehensions and
+# the types of the report.
 BEFORE = {"watch run": (48, 335), "all": (69, 433)}
 TYPES_BEFORE = 17
 REVIEW = "the review before: 66 modules, 535 functions, 20 types"
@@ -44,11 +44,11 @@ REVIEW = "the review before: 66 modules, 535 functions, 20 types"
 
 @dataclass
 class Leg:
-    """What one stretch of the way passed.
+    """The functions and types of one stretch of the way.
 
     Attributes:
         functions: (module, qualified name) of each function that was called.
-        types: of the objects that were made on the way and handed on; filled only from the finding on.
+        types: of the objects that were created on the way and passed on; filled only from the finding on.
     """
 
     name: str
@@ -62,14 +62,14 @@ class Leg:
 
 class Tracer:
     """Records calls into the package. ``types_from`` and ``types_until`` are functions, by qualified name: types
-    are counted between the return of the one and the call of the other."""
+    are counted between the return of the first and the call of the second."""
 
     def __init__(self, leg: Leg, types_from: str = "", types_until: str = "") -> None:
         self._leg = leg
         self._from, self._until = types_from, types_until
         self._counts = False
         self._known: set[int] = set()
-        self._seen: list[Any] = []  # kept, so that no identity is used twice
+        self._seen: list[Any] = []  # references are kept, so that no identity is used twice
 
     def __enter__(self) -> Tracer:
         sys.setprofile(self._event)
@@ -99,7 +99,7 @@ class Tracer:
 
 
 def _contained(value: Any) -> Iterator[Any]:
-    """A value, and what a container holds."""
+    """Yield a value, and the contents of a container."""
     yield value
     if isinstance(value, dict):
         yield from (*value.keys(), *value.values())
@@ -112,12 +112,12 @@ def _is_ours(value: Any) -> bool:
 
 
 def _is_of_store(value: Any) -> bool:
-    """Whether a store made it to answer a search: it is not handed on."""
+    """Return whether a store made the value to answer a search: it is not passed on."""
     return str(type(value).__module__).startswith(f"{PACKAGE}.store")
 
 
 class Inbox:
-    """A real SMTP server that keeps the subjects of what it is sent."""
+    """A real SMTP server that keeps the subjects of the mails it receives."""
 
     def __init__(self) -> None:
         self.subjects: list[str] = []
@@ -141,12 +141,12 @@ class Inbox:
 
 
 def public_types(leg: Leg) -> list[str]:
-    """Those that are not private to one module."""
+    """Return the types that are not private to one module."""
     return sorted(name for name in leg.types if not name.startswith("_"))
 
 
 def trace() -> tuple[list[Leg], list[str]]:
-    """The legs of the way, and the subjects of the mails that arrived."""
+    """Return the legs of the way, and the subjects of the mails that arrived."""
     with tempfile.TemporaryDirectory() as name, Inbox() as inbox:
         folder = Path(name)
         started = datetime.now(UTC)
@@ -171,7 +171,9 @@ def trace() -> tuple[list[Leg], list[str]]:
             with Tracer(storing):
                 load(store, [folder / "spool"])
             watches = [
-                watch for watch in load_watches(content.path("watchers")) if watch.id == "unseen-categories"
+                watch
+                for watch in with_sample_recipients(load_watches(content.path("watchers")))
+                if watch.id == "unseen-categories"
             ]
             runner = Runner(
                 store, watches, channels={"email": EmailChannel(inbox.url)}, state=FileState(folder / "state")

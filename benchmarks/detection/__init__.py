@@ -1,1 +1,1 @@
-"""How soon the watches find what goes wrong, and how often they cry wolf: ``make bench-detection``."""
+"""Measure how soon the watches find faults, and how often they raise false alarms: ``make bench-detection``."""

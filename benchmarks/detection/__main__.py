@@ -1,9 +1,8 @@
-"""``python -m benchmarks.detection``: runs all cells, keeps what is done, writes the page beside this file.
+"""``python -m benchmarks.detection``: run all cells, keep finished ones, write the page beside this file.
 
-Cells are kept in ``build/detection``; a run that was stopped goes on where it was. All of it takes
-about an hour on two idle cores. ``--seeds`` and ``--folds``
-make it shorter, ``--peers no`` leaves Evidently and NannyML out, ``--before`` keeps the smallest changes that this
-version finds as those that later ones are compared with.
+Cells are kept in ``build/detection``; a run that was stopped continues where it was. A full run takes
+about an hour on two idle cores. ``--seeds`` and ``--folds`` shorten it, ``--peers no`` omits Evidently and NannyML,
+``--before`` records the smallest changes that this version finds, for comparison with later versions.
 """
 
 from __future__ import annotations

@@ -30,11 +30,11 @@ Unit = Callable[[pd.Series], pd.Series]
 
 @dataclass(frozen=True)
 class Stream:
-    """Rows with ``time`` and ``target``, and how they are parted: trained on some weeks, served the next ones.
+    """Rows with ``time`` and ``target``, and their split: a model is trained on some weeks and serves the next.
 
-    ``folds``: so many pairs of training and serving, spread over the stream. ``units``: by feature, what its
-    values are in another unit. ``join``: features that come from one table, and (feature, value) of the events
-    that are looked up in the same place there. ``parts``: the rows of an event are further features.
+    ``folds``: the number of pairs of training and serving, spread over the stream. ``units``: feature → conversion
+    to another unit. ``join``: features that come from one table, and (feature, value) of the events that are looked
+    up in the same place there. ``parts``: the rows of an event are further features.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Stream:
         return _rows(self.load)
 
     def fold(self, number: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """The rows of training, and those that are served after it."""
+        """Return the rows of training, and the rows that are served after it."""
         rows = self.rows
         first, last = rows["time"].iloc[0].normalize(), rows["time"].iloc[-1].normalize()
         spare = (last - first) // WEEK - self.train - self.serve
@@ -76,7 +76,7 @@ def _data(package: str, item: str) -> pd.DataFrame:
 
 
 def _file(suffix: str, command: list[str]) -> Path:
-    """A package's file, downloaded at the first call."""
+    """Return a package's file, downloaded at the first call."""
     folder = CACHE / "data"
     folder.mkdir(parents=True, exist_ok=True)
     if not (known := list(folder.glob(suffix))):
@@ -158,7 +158,7 @@ def pizza() -> pd.DataFrame:
 
 
 def hotel() -> pd.DataFrame:
-    """Guests by their day of arrival: a nightly batch."""
+    """Return guests by their day of arrival: a nightly batch."""
     rows = _data("modeldata", "hotel_rates")
     rows["time"] = pd.to_datetime(rows["arrival_date"]) + pd.Timedelta(hours=2)
     rows = rows.rename(columns={"avg_price_per_room": "target"})
@@ -167,7 +167,7 @@ def hotel() -> pd.DataFrame:
 
 
 def glucose() -> pd.DataFrame:
-    """A sensor's value of each five minutes; what is predicted is the one half an hour later."""
+    """Return a sensor's value every five minutes; the target is the value half an hour later."""
     rows = pd.read_csv(_bokeh("CGM.csv.gz"), parse_dates=["datetime"]).rename(columns={"datetime": "time"})
     rows["isig"] = pd.to_numeric(rows["isig"], errors="coerce")
     rows = rows.drop_duplicates("time").sort_values("time", ignore_index=True).astype({"glucose": float})
@@ -177,7 +177,7 @@ def glucose() -> pd.DataFrame:
 
 
 def calls() -> pd.DataFrame:
-    """Calls to a bank in five minutes, by what was called before."""
+    """Return the calls to a bank in five minutes, to be predicted from the calls before."""
     rows = _data("fpp3", "bank_calls").rename(columns={"DateTime": "time", "Calls": "target"})
     rows["time"] = pd.to_datetime(rows["time"]).dt.tz_localize(None)
     rows = rows.astype({"target": float}).sort_values("time", ignore_index=True)
@@ -186,7 +186,7 @@ def calls() -> pd.DataFrame:
 
 
 def tweets() -> pd.DataFrame:
-    """What one politician wrote; what is predicted is how often it was repeated."""
+    """Return one politician's tweets; the target is the number of retweets."""
     rows = _data("dslabs", "trump_tweets")
     rows["time"] = pd.to_datetime(rows["created_at"]).dt.tz_localize(None)
     rows["target"] = np.log1p(rows["retweet_count"].astype(float))

@@ -1,9 +1,9 @@
-"""``python -m benchmarks.detection.detectable``: which faults of natural streams are to be found, fixed beforehand.
+"""``python -m benchmarks.detection.detectable``: decide beforehand which faults of natural streams are detectable.
 
-Writes ``detectable.json`` beside this file. Uses nothing of logging_lib: a fault is detectable where the 24 hours
-after its onset differ from training by more than any day of training differs from the rest of it, in the measure
-that the fault is about: the share of missing or of unseen values, the Kolmogorov-Smirnov distance of numbers, the
-total variation of categories; and where it hits at least five events of these hours.
+Write ``detectable.json`` beside this file, without using logging_lib. A fault is detectable if the 24 hours after
+its onset differ from training by more than any day of training differs from the rest of it, in the measure that
+the fault affects (the share of missing or of unseen values, the Kolmogorov-Smirnov distance of numbers, the
+total variation of categories), and if it hits at least five events of these hours.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import pandas as pd
 from benchmarks.detection.datasets import STREAMS, Stream
 
 ABSENT = "\ue000absent"
-"""In place of a value: the event has no such key."""
+"""Replaces a value: the event has no such key."""
 NEW = "new one"
 FAULTS = (
     "unseen category, 5 %",
@@ -69,14 +69,14 @@ def is_number(rows: pd.DataFrame, name: str) -> bool:
 
 
 def respell(value: Any) -> Any:
-    """Another spelling of a text, which training does not have."""
+    """Return another spelling of a text, which training does not have."""
     if not isinstance(value, str) or value == ABSENT:
         return value
     return next(other for other in (value.upper(), value.lower(), value + " ") if other != value)
 
 
 def alter(cell: Cell, training: pd.DataFrame, rows: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
-    """The rows with the fault, and which of them it hit."""
+    """Return the rows with the fault, and the mask of rows that it hit."""
     chance, stream = cell.chance(), STREAMS[cell.stream]
     hit = np.ones(len(rows), dtype=bool)
     rows = rows.copy()
@@ -107,7 +107,7 @@ def alter(cell: Cell, training: pd.DataFrame, rows: pd.DataFrame) -> tuple[pd.Da
 
 
 def _spelled(training: pd.DataFrame, name: str) -> str | None:
-    """A category's value of at least 8 % of training and at most half of it, the most frequent one."""
+    """Return a category's most frequent value among those in 8 % to 50 % of training."""
     shares = training[name].value_counts(normalize=True)
     fitting = shares[(shares >= 0.08) & (shares <= 0.5)]
     return str(fitting.index[0]) if len(fitting) else None
@@ -147,7 +147,7 @@ def cells(streams: Iterable[Stream]) -> Iterator[Cell]:
 
 
 class Days:
-    """How the days of training differ from training."""
+    """The differences between single days of training and the whole training."""
 
     def __init__(self, training: pd.DataFrame) -> None:
         self.training = training
@@ -176,7 +176,7 @@ class Days:
         return float((~present.isin(self.training[name].unique())).mean())
 
     def largest(self, kind: str, name: str) -> float:
-        """Over the days of training. A value is unseen there if no earlier day had it, in the later half."""
+        """Return the largest difference of a training day; for unseen values, by the days of the later half."""
         if (kind, name) not in self._largest:
             if kind == "unseen":
                 first = self.training.groupby(name)["time"].transform("min").dt.floor("D")
@@ -189,7 +189,7 @@ class Days:
         return self._largest[kind, name]
 
     def excludes(self, cell: Cell, served: pd.DataFrame) -> str:
-        """Why a fault is not to be found; empty where it is."""
+        """Return why a fault need not be found; empty if it must be."""
         onset = cell.moment()
         rows = served[(served["time"] >= onset) & (served["time"] < onset + DAY)]
         altered, hit = alter(cell, self.training, rows)

@@ -1,4 +1,4 @@
-"""What goes wrong upstream: each fault alters a share of the events' rows, or their version, or their latency."""
+"""Faults upstream: each alters a share of the events' rows, or their version, or their latency."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Alter = Callable[[Stream, pd.DataFrame], pd.DataFrame]
 
 @dataclass(frozen=True)
 class Fault:
-    """``share``: of the events that are hit; ``watches``: whose concern it is, ``feature``: what they must name.
+    """A fault. ``share`` of the events are hit; ``watches`` are responsible and must name ``feature``.
 
-    ``large``: one of those that the goals are about. ``ramp``: seconds until the share is reached.
+    ``large``: whether the goals are about it. ``ramp``: seconds until the share is reached.
     """
 
     name: str

@@ -1,8 +1,8 @@
 """``python -m benchmarks.detection.natural``: natural streams in the product's own backtest.
 
-``--streams`` takes ``tuning``, ``reporting``, ``all`` or names, ``--folds`` numbers; ``--clean-only`` leaves out
-all but the clean weeks, ``--hours-step 1`` makes it faster, ``--list`` prints each alert. Without ``--hours-step``
-what is measured is kept in ``build/detection``, and a run that was stopped goes on where it was.
+``--streams`` takes ``tuning``, ``reporting``, ``all`` or names, ``--folds`` numbers; ``--clean-only`` measures only
+the clean weeks, ``--hours-step 1`` is faster, ``--list`` prints each alert. Without ``--hours-step`` the
+measurements are kept in ``build/detection``, and a run that was stopped continues where it was.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ OUT = Path("build/detection")
 STEP = 0.25
 """Hours between ticks in weeks; around a fault they are 5 minutes."""
 FINE = timedelta(minutes=5)
-PAST = 9 * DAY  # what is before a fault: the longest window and the same weekday of the week before
+PAST = 9 * DAY  # time before a fault: the longest window and the same weekday of the week before
 STAGES = (pd.Timedelta(hours=2), DAY)
 SHIFTS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of a number, in standard deviations
 MOVED = (0.05, 0.1, 0.2, 0.3, 0.5)  # share of events whose category becomes another one
@@ -44,7 +44,7 @@ Record = dict[str, Any]
 
 
 class Served:
-    """A fold whose events are made once, for the clean weeks and for what is before each fault."""
+    """A fold whose events are built once, for the clean weeks and for the time before each fault."""
 
     def __init__(self, stream: str, number: int, *, timed: bool = True, step: float = STEP) -> None:
         self.fold = Fold(STREAMS[stream], number, timed=timed)
@@ -66,7 +66,7 @@ class Served:
         return [{**self.about, "events": len(self.rows), "weeks": days / 7, "days": days, "alerts": alerts}]
 
     def _effects(self, alert: Record) -> dict[str, str]:
-        """How far the day before an alert is from training, and how far days of training were at the most."""
+        """Return how far the day before an alert, and the most distant day of training, are from training."""
         now = pd.Timestamp(alert["time"])
         rows = self.rows[(self.rows["time"] <= now) & (self.rows["time"] > now - DAY)]
         found = {}
@@ -85,12 +85,12 @@ class Served:
         return detectable.Days(self.fold.training)
 
     def early(self) -> list[Record]:
-        """The first two weeks."""
+        """Return the alerts of the first two weeks."""
         rows = self.rows[self.rows["time"] < self.rows["time"].iloc[0] + 2 * WEEK]
         return [{**self.about, "weeks": 2.0, "alerts": self._replay(self.lines[: len(rows)], rows)}]
 
     def sampled(self) -> list[Record]:
-        """The same events as with sampling."""
+        """Return the alerts for the same events with sampling."""
         records = []
         for sample in SAMPLES:
             lines = list(self.fold.events(self.rows, sample))
@@ -126,7 +126,7 @@ class Served:
     def _news(
         self, onset: pd.Timestamp, reach: pd.Timedelta, broken: Callable[[pd.DataFrame], pd.DataFrame]
     ) -> list[Record]:
-        """The alerts after an onset, with the features of which the same watch would not have said so anyway."""
+        """Return the alerts after an onset, with the features that the same watch would not have named anyway."""
         alerts = self._after(onset, reach, broken)
         usual: dict[tuple[str, str], str] = {}
         for alert in self._after(onset, reach, lambda rows: rows) if alerts else ():
@@ -147,18 +147,18 @@ class Served:
     def _after(
         self, onset: pd.Timestamp, reach: pd.Timedelta, broken: Callable[[pd.DataFrame], pd.DataFrame]
     ) -> list[Record]:
-        """The alerts from the onset on, in the order of time."""
+        """Return the alerts from the onset on, in the order of time."""
         times = self.rows["time"]
         past = np.flatnonzero((times >= onset - PAST) & (times < onset))
         rows = self.rows[(times >= onset) & (times < onset + reach)]
         lines = [*(self.lines[place] for place in past), *self.fold.events(broken(rows))]
         until = onset + reach
-        # One tick before the onset opens the incidents that are no news.
+        # One tick before the onset opens the incidents that are not new.
         alerts = self.fold.replay(lines, times[times < until], onset - DAY / 24, until, FINE)
         return [describe(alert) for alert in alerts if pd.Timestamp(alert.time) > onset]
 
     def shifts(self) -> list[Record]:
-        """Which features are found within a day where all of them move by so much."""
+        """Return which features are found within a day if all of them move by each of ``SHIFTS`` or ``MOVED``."""
         onset = self.rows["time"].iloc[0] + 9 * DAY
         names = [name for name in self.fold.features if name != self.fold.stream.text]
         found: dict[str, float] = {}
@@ -190,13 +190,13 @@ class Served:
 
 
 PARTS = ("clean", "faults", "shifts", "sampled", "early", "early faults")
-"""``early``: with a profile that was fitted without times, its first two weeks."""
+"""``early``: the first two weeks, with a profile that was fitted without times."""
 
 
 def of_fold(
     stream: str, number: int, parts: Iterable[str], step: float, folder: str
 ) -> list[tuple[str, list[Record]]]:
-    """The parts of a fold that are wanted; kept in the folder, if there is one."""
+    """Return the requested parts of a fold; they are kept in the folder, if there is one."""
     served = Served(stream, number, step=step)
     untimed = Served(stream, number, timed=False, step=step)
     measured = []
@@ -223,7 +223,7 @@ def describe(alert: Alert) -> Record:
 
 
 def fingerprint() -> str:
-    """Of all that the figures depend on."""
+    """Return a hash of everything that the figures depend on."""
     digest, package = hashlib.sha256(), Path(content.__file__).parents[1]
     here = Path(__file__).parent
     code = [*(here / f"{name}.py" for name in ("datasets", "detectable", "serving")), Path(__file__)]
@@ -243,7 +243,7 @@ def fingerprint() -> str:
 def measure(
     streams: Iterable[Stream], *, parts: Iterable[str] = PARTS, folds: Iterable[int] = (), step: float = STEP
 ) -> dict[str, list[Record]]:
-    """By part, the records of these streams: some parts only of one fold of each."""
+    """Return part → the records of these streams; some parts are measured only on one fold of each stream."""
     folder = OUT / fingerprint()
     if step == STEP:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""From the records to the figures, and from the figures to the page."""
+"""Compute the figures from the records, and the page from the figures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.detection.faults import FAULTS
 
 MONTH_WEEKS = 30.44 / 7
 SOON, LATE = 150, 500
-SLOW = 200  # events a day; streams with fewer have a day
+SLOW = 200  # events per day; faults in streams with fewer may take a day to be found
 LISTED = 40
 METHOD = Path(__file__).parent / "method.md"
 Record = dict[str, Any]
@@ -132,7 +132,7 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def _rate(records: list[Record]) -> Record:
-    """Alerts of clean weeks; ``at_most``: the upper end of a one-sided 95 % interval of Poisson's rate."""
+    """Return the rate of alerts in clean weeks; ``at_most``: upper end of a one-sided 95 % Poisson interval."""
     weeks = sum(record["weeks"] for record in records)
     count = sum(len(record["alerts"]) for record in records)
     worst = max((len(record["alerts"]) / record["weeks"] for record in records), default=0.0)
@@ -153,7 +153,7 @@ def _is_in_time(fault: Record) -> bool:
 
 
 def _best(records: list[Record]) -> list[int]:
-    """(Found, faults, flagged, clean days) at the threshold of the highest J. What a peer cannot take is found."""
+    """Return (found, faults, flagged, clean days) at the threshold of the highest J. Failures count as found."""
     faults = [float("inf") if r["failed"] else r["score"] for r in records if r["fault"]]
     clean = [r["score"] for r in records if not r["fault"] and r["score"] is not None]
     options = [
@@ -164,7 +164,7 @@ def _best(records: list[Record]) -> list[int]:
 
 
 def youden(found: tuple[int, int], flagged: tuple[int, int]) -> float:
-    """Youden's J = share of faults found - share of clean days flagged, from -1 to 1."""
+    """Return Youden's J = share of faults found - share of clean days flagged, from -1 to 1."""
     return (found[0] / found[1] if found[1] else 0.0) - (flagged[0] / flagged[1] if flagged[1] else 0.0)
 
 
@@ -172,7 +172,7 @@ def youden(found: tuple[int, int], flagged: tuple[int, int]) -> float:
 
 
 def page(results: Record) -> str:
-    """The report in Markdown."""
+    """Return the report in Markdown."""
     natural, shuffled = results["natural"], results["shuffled"]
     lines = [
         "# How soon the watches find what goes wrong, and how often they cry without cause",
@@ -330,7 +330,7 @@ def _plain(subject: str) -> str:
 
 
 def _shift_table(natural: Record, before: dict[str, float | None]) -> list[str]:
-    """``before``: by stream and feature, the smallest shift that was found by an earlier version."""
+    """Return the table of shifts; ``before``: stream and feature → smallest shift found by an earlier version."""
     rows = [record for part in natural.values() for record in part["shifts"]]
     lines = [
         "",

@@ -19,14 +19,14 @@ from benchmarks.detection.detectable import ABSENT, DAY, is_number
 from benchmarks.detection.serving import Fold
 
 MOST = 2000
-"""Rows of a day; longer days are thinned."""
+"""The maximum number of rows per day; longer days are thinned."""
 CLEAN_DAYS = 20
 LEAST = 5
 Record = dict[str, Any]
 
 
 def verdicts(name: str, streams: Iterable[Stream], folder: Path) -> list[Record]:
-    """A peer's scores, from an environment of its own; kept in the folder."""
+    """Return a peer's scores, computed in its own environment; kept in the folder."""
     out, windows = folder / f"{name}.json", folder / "windows"
     if not out.is_file():
         windows.mkdir(exist_ok=True)
@@ -67,7 +67,7 @@ def _thin(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _table(fold: Fold, rows: pd.DataFrame) -> dict[str, list[Any]]:
-    """Lists, since the peers' pandas is another one. Without texts, and without a column that no row has."""
+    """Return lists, since the peers' pandas differs. Texts, and columns that no row has, are left out."""
     shown = rows[fold.features].astype(object).where(rows[fold.features].notna(), None)
     table = {name: shown[name].tolist() for name in fold.features if name != fold.stream.text}
     table = {name: values for name, values in table.items() if any(value != ABSENT for value in values)}

@@ -55,7 +55,7 @@ class Fold:
 
     @cached_property
     def estimator(self) -> Any:
-        """Trained on the rows whose outcome is known."""
+        """Return the model, trained on the rows whose outcome is known."""
         known = self.training.dropna(subset=["target"])
         text = self.stream.text
         numeric = [n for n in self.features if is_number(known, n)]
@@ -76,7 +76,7 @@ class Fold:
         )
 
     def predict(self, rows: pd.DataFrame) -> list[Any]:
-        """The model's answers. A value that is no number is missing where the model wants numbers."""
+        """Return the model's answers. A value that is not a number is missing where the model needs numbers."""
         inputs = rows[self.features].copy()
         for name in self.features:
             if is_number(self.training, name):
@@ -100,7 +100,7 @@ class Fold:
         return profiles.fit(data, model=self.model, version="1", prediction="prediction", config=config)
 
     def events(self, rows: pd.DataFrame, sample: float = 1.0) -> Iterator[bytes]:
-        """What the logger makes of these rows, as lines in the order of their arrival."""
+        """Yield the logger's events for these rows, as lines in the order of their arrival."""
         process = PredictionProcessor(
             model=self.model, version="1", profile=self.profile, service=self.stream.name, sample=sample
         )
@@ -134,7 +134,7 @@ class Fold:
         until: pd.Timestamp,
         every: timedelta,
     ) -> tuple[Alert, ...]:
-        """The alerts of a backtest; ``arrivals`` are the times of the events."""
+        """Return the alerts of a backtest; ``arrivals`` are the times of the events."""
         return replay(
             lines,
             profile=self.profile,
@@ -156,10 +156,10 @@ def replay(
     every: timedelta,
     watches: Iterable[Watch],
 ) -> tuple[Alert, ...]:
-    """The alerts of the product's own backtest over these events.
+    """Return the alerts of the product's own backtest over these events.
 
     Args:
-        hours: those in which events arrived.
+        hours: the hours in which events arrived.
     """
     with tempfile.TemporaryDirectory(prefix="detection-") as folder:
         with EmbeddedStore(Path(folder)) as writable:
@@ -176,6 +176,6 @@ def replay(
 
 @cache
 def prediction_watches() -> list[Watch]:
-    """The shipped watches that read the events of predictions."""
+    """Return the shipped watches that read the events of predictions."""
     watches = load_watches(content.path("watchers"))
     return [watch for watch in watches if "logs-ml.prediction-" in watch.definition.model_dump_json()]

@@ -31,7 +31,7 @@ Record = dict[str, Any]
 
 @dataclass
 class Prepared:
-    """A stream with its pool, and the faults' altered rows, as lines with places for what differs by event."""
+    """A stream with its pool, and the rows altered by faults, as lines with placeholders for an event's values."""
 
     stream: Stream
     lines: list[str]
@@ -41,7 +41,7 @@ class Prepared:
 
 @dataclass
 class Events:
-    """Ascending ``at``, seconds since the Monday; the lines' numbers; nanoseconds; of which version; failed."""
+    """Events: ascending ``at``, seconds since the Monday; line numbers; nanoseconds; other version; failed."""
 
     at: Array
     documents: Array
@@ -69,7 +69,7 @@ def _template(document: Record) -> str:
 
 
 def render(prepared: Prepared, found: Events) -> list[bytes]:
-    """The events as the store keeps them."""
+    """Return the events as the store keeps them."""
     version = f'"version":"{prepared.stream.version}","role"'
     lines = []
     for i, (at, document, took) in enumerate(zip(found.at, found.documents, found.durations, strict=True)):
@@ -85,7 +85,7 @@ def render(prepared: Prepared, found: Events) -> list[bytes]:
 
 
 def events(prepared: Prepared, spans: list[tuple[float, float]], chance: np.random.Generator) -> Events:
-    """Clean events within these spans of time."""
+    """Draw clean events within these spans of time."""
     at = np.concatenate([prepared.stream.arrivals(begin, end, chance) for begin, end in spans])
     n = len(at)
     return Events(
@@ -100,7 +100,7 @@ def events(prepared: Prepared, spans: list[tuple[float, float]], chance: np.rand
 def strike(
     prepared: Prepared, fault: Fault, found: Events, onset: float, chance: np.random.Generator
 ) -> Array:
-    """Alter the events from the onset on; which of them were hit."""
+    """Alter the events from the onset on; return which of them were hit."""
     after = found.at >= onset
     share = fault.share
     if fault.times:
@@ -109,7 +109,7 @@ def strike(
     hit: Array = after & (chance.random(len(found.at)) < share * grown)
     if fault.alter is not None:
         chosen, begin = prepared.altered[fault.name]
-        # The same kind of row, where the pool has two: the altered rows keep the share of day and night.
+        # The same kind of row, if the pool has two: the altered rows keep the share of day and night.
         picked = chance.integers(0, len(chosen), int(hit.sum()))
         if prepared.stream.day is not None:
             half = len(prepared.stream.rows) // 2
@@ -129,7 +129,7 @@ def seed_of(*parts: object) -> int:
 
 
 def onset_of(stream: Stream, chance: np.random.Generator) -> float:
-    """A moment of the fifth week at which the stream has traffic."""
+    """Return a moment of the fifth week at which the stream has traffic."""
     while True:
         onset = 4 * WEEK + chance.uniform(0.0, WEEK)
         if chance.random() * stream.peak < stream.rate(np.array([onset]))[0]:
@@ -137,7 +137,7 @@ def onset_of(stream: Stream, chance: np.random.Generator) -> float:
 
 
 def faulty(prepared: Prepared, fault: Fault, seed: int) -> Record:
-    """One cell: whether and when a watch whose concern the fault is names its feature."""
+    """Measure one cell: whether and when a watch that is responsible for the fault names its feature."""
     stream = prepared.stream
     chance = np.random.default_rng(seed_of(stream.name, fault.name, seed))
     onset = onset_of(stream, chance)
@@ -168,7 +168,7 @@ def faulty(prepared: Prepared, fault: Fault, seed: int) -> Record:
 
 
 def clean(prepared: Prepared, seed: int, weeks: int) -> Record:
-    """Weeks in which nothing is wrong, after three that serve as the past; all watches at every tick of theirs."""
+    """Measure weeks without faults, after three that serve as the past; all watches run at all their ticks."""
     chance = np.random.default_rng(seed_of(prepared.stream.name, "clean", seed))
     end = (3 + weeks) * WEEK
     found = events(prepared, [(0.0, end)], chance)
@@ -189,7 +189,7 @@ def clean(prepared: Prepared, seed: int, weeks: int) -> Record:
 def _replayed(
     prepared: Prepared, found: Events, begin: float, end: float, watches: tuple[str, ...]
 ) -> tuple[Alert, ...]:
-    """The alerts of these watches, or of all."""
+    """Return the alerts of these watches, or of all."""
     return replay(
         render(prepared, found),
         profile=prepared.stream.profile,
@@ -202,7 +202,7 @@ def _replayed(
 
 
 def of_stream(name: str, seeds: int, clean_seeds: int, weeks: int, folder: str) -> list[Record]:
-    """Every cell of a stream; each is kept in the folder."""
+    """Return the records of every cell of a stream; each is kept in the folder."""
     prepared, records = prepare(STREAMS[name]()), []
 
     def kept(key: str, make: Callable[[], Record]) -> None:

@@ -1,7 +1,7 @@
 """Three streams of predictions: real loans, and two made-up ones whose traffic and mix follow the day and the week.
 
-A stream is a pool of rows, each run through the logger's own processor once, and a rate of arrivals; its events are
-drawn from the pool, so that weeks of them cost no more than the pool.
+A stream is a pool of rows, each run through the logger's own processor once, and a rate of arrivals. Its events are
+drawn from the pool, so that weeks of events cost no more than the pool.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TRAINING = 20_000
 
 @dataclass(frozen=True)
 class Stream:
-    """``rate``: events an hour by seconds since a Monday; ``day``: the share drawn from the pool's first half."""
+    """``rate``: events per hour by seconds since a Monday; ``day``: the share from the pool's first half."""
 
     name: str
     model: str
@@ -51,14 +51,14 @@ class Stream:
     text: str
 
     def arrivals(self, start: float, end: float, chance: np.random.Generator) -> Array:
-        """Seconds since the Monday, ascending: a Poisson process of the stream's rate (thinning)."""
+        """Return seconds since the Monday, ascending: a Poisson process of the stream's rate (thinning)."""
         n = chance.poisson(self.peak / 3600 * (end - start))
         at = np.sort(chance.uniform(start, end, n))
         kept: Array = at[chance.random(n) * self.peak < self.rate(at)]
         return kept
 
     def draw(self, at: Array, chance: np.random.Generator) -> Array:
-        """For each arrival the row of the pool."""
+        """Return the row of the pool for each arrival."""
         if self.day is None:
             return chance.integers(0, len(self.rows), len(at))
         half = len(self.rows) // 2
@@ -66,7 +66,7 @@ class Stream:
         return chance.integers(0, half, len(at)) + half * night
 
     def documents(self, rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
-        """What the logger makes of these rows and of the model's answers."""
+        """Yield the logger's documents for these rows and the model's answers."""
         processor = PredictionProcessor(
             model=self.model, version=self.version, profile=self.profile, service=f"{self.name}-api"
         )
@@ -91,7 +91,7 @@ def _weekend(at: Array) -> Array:
 
 
 def _seasonal(at: Array) -> Array:
-    """250 an hour on average, three times as many at 14:00 as at 2:00, and 40 % fewer at weekends."""
+    """Return 250 per hour on average, three times as many at 14:00 as at 2:00, and 40 % fewer on weekends."""
     day = 250.0 * (1.0 + 0.6 * np.cos(2 * np.pi * (_hour(at) - 14.0) / 24.0))
     return day * np.where(_weekend(at), 0.6, 1.0)
 
@@ -102,7 +102,7 @@ def _day_share(at: Array) -> Array:
 
 
 def loans_stream() -> Stream:
-    """10,000 real loans: trained on January, events drawn from February and March, in business hours."""
+    """Return 10,000 real loans: trained on January, events from February and March, in business hours."""
     months = loans.load()
     pipeline, fitted = train(months["Jan"])
     rows = pd.concat([months["Feb"], months["Mar"]], ignore_index=True)[list(loans.FEATURES)]
@@ -172,7 +172,7 @@ WORDS = [
 
 
 def _texts(chance: np.random.Generator, n: int, unknown: float) -> list[str]:
-    """Two or three words; in a share of the texts all of them are new."""
+    """Return texts of two or three words; in a share of the texts all words are new."""
     made = []
     for odd in chance.random(n) < unknown:
         count = int(chance.integers(2, 4))
@@ -238,7 +238,7 @@ def _claims_rows(chance: np.random.Generator, n: int, *, day: bool) -> pd.DataFr
 
 
 def _claims_answers(rows: pd.DataFrame) -> Array:
-    """A classifier: three classes."""
+    """Return the answers of a classifier with three classes."""
     score = (_numbers(rows, "amount", 480.0) - 480.0) / 160.0 + 0.05 * _numbers(rows, "delay", 8.0)
     score = score + np.asarray(rows["channel"].map({"agent": 0.4}).fillna(0.0), dtype=float)
     return np.where(score > 1.6, "refuse", np.where(score > 0.4, "review", "pay"))

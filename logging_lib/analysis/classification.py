@@ -1,4 +1,4 @@
-"""Measure a classifier where labels are known: areas, log loss, calibration, thresholds. Weighted. Pure."""
+"""Measure a classifier with known labels: areas, log loss, calibration, thresholds. Weighted. Pure."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ class LabeledAnswers:
     """Answers of a classifier with their actual classes.
 
     Attributes:
-        classes: all that were predicted, are known to the model, or are labels.
-        actual, predicted: places in ``classes``; shape (rows,).
+        classes: all classes that were predicted, are known to the model, or occur as labels.
+        actual, predicted: indices into ``classes``; shape (rows,).
         weight: shape (rows,).
-        probabilities: of each class; a row without any is NaN. Shape (rows, classes).
-        confidence: probability of the predicted class, NaN where unknown; shape (rows,).
-        positive: of two classes the place of the one that thresholds are about; None of several.
-        threshold: the least probability that predicts it; None where unknown.
-        notes: what a reader must know.
+        probabilities: the probability of each class; NaN in rows without any. Shape (rows, classes).
+        confidence: the probability of the predicted class, NaN where unknown; shape (rows,).
+        positive: for two classes, the index of the one that thresholds are about; None for several.
+        threshold: the least probability at which it is predicted; None if unknown.
+        notes: caveats for the reader.
     """
 
     classes: tuple[str, ...]
@@ -82,7 +82,7 @@ class LabeledAnswers:
 
 @dataclass(frozen=True, slots=True)
 class ClassMeasures:
-    """What ``measure_classes`` measured; see ``logging_lib.analysis.quality.SegmentQuality``."""
+    """The result of ``measure_classes``; see ``logging_lib.analysis.quality.SegmentQuality``."""
 
     metrics: dict[str, float]
     intervals: dict[str, tuple[float, float]]
@@ -93,7 +93,7 @@ class ClassMeasures:
 
 
 def recognize_answers(frame: pd.DataFrame) -> Classifier | None:
-    """Recognize probabilities of the class 1 among numbers: predictions between 0 and 1, labels 0 and 1.
+    """Recognize numbers that are probabilities of class 1: predictions between 0 and 1, labels 0 and 1.
 
     Args:
         frame: columns ``prediction`` and ``actual``, without nulls.
@@ -111,12 +111,12 @@ def read_labeled(frame: pd.DataFrame, classifier: Classifier | None) -> LabeledA
     """Read predicted and actual classes, and probabilities, of joined labels.
 
     Args:
-        frame: columns ``prediction``, ``actual``, ``weight`` and, where known, ``score`` and ``scores``; no row
-            without prediction or actual value.
-        classifier: what the profile knows of the model; None: classes are those that are seen.
+        frame: columns ``prediction``, ``actual``, ``weight`` and, where known, ``score`` and ``scores``; every row
+            has a prediction and an actual value.
+        classifier: the profile's entry for the model; None: use the classes that occur.
 
     Raises:
-        UnknownClasses: no label is a class that the model has.
+        UnknownClasses: no label is one of the model's classes.
     """
     answers = [_read_answer(row, classifier) for row in frame.to_dict("records")]
     labels = [category_text(to_python(value)) or str(value) for value in frame["actual"]]
@@ -167,7 +167,7 @@ def read_labeled(frame: pd.DataFrame, classifier: Classifier | None) -> LabeledA
 
 
 def measure_classes(answers: LabeledAnswers) -> ClassMeasures:
-    """Measure answers; at least one."""
+    """Measure at least one answer."""
     names, actual, predicted, weight = answers.classes, answers.actual, answers.predicted, answers.weight
     confusion = np.zeros((len(names), len(names)))
     np.add.at(confusion, (actual, predicted), weight)
@@ -201,13 +201,13 @@ def _measure_probabilities(
     intervals: dict[str, tuple[float, float]],
     classes: dict[str, dict[str, float]],
 ) -> tuple[tuple[Bin, ...], tuple[dict[str, float], ...]]:
-    """Add what probabilities say; return the calibration, and what other thresholds would give."""
+    """Add the measures of probabilities; return the calibration and the results at other thresholds."""
     has_all = np.asarray(~np.isnan(answers.probabilities).any(axis=1))
     scored = answers.select(has_all if has_all.any() else ~np.isnan(answers.confidence))
     if not len(scored.actual):
         return (), ()
     weight, right = scored.weight, (scored.predicted == scored.actual).astype(float)
-    if not has_all.any():  # only the probability of the predicted class is known
+    if not has_all.any():  # only the predicted class has a known probability
         pair = np.stack([scored.confidence, 1 - scored.confidence], axis=1)
         rows = dict(zip(("brier", "log_loss"), measure_rows(pair, (right == 0).astype(int)), strict=True))
         metrics |= {name: float(np.average(values, weights=weight)) for name, values in rows.items()}
@@ -237,7 +237,7 @@ def _measure_probabilities(
 
 
 def _try_thresholds(answers: LabeledAnswers) -> tuple[dict[str, float], ...]:
-    """Return precision, recall and the like of the positive class at each threshold, and at the model's."""
+    """Return precision, recall and the like of the positive class at each threshold, including the model's own."""
     score, happened = answers.probabilities[:, answers.positive or 0], answers.actual == answers.positive
     total, positives = answers.weight.sum(), answers.weight[happened].sum()
     rows = []
@@ -263,7 +263,7 @@ def _try_thresholds(answers: LabeledAnswers) -> tuple[dict[str, float], ...]:
 
 
 def _try_confidence(confidence: Array, right: Array, weight: Array) -> tuple[dict[str, float], ...]:
-    """Return, of several classes, how many answers have at least a confidence, and how many of them are right."""
+    """Return, for several classes, how many answers reach each confidence, and how many of those are right."""
     rows = []
     for threshold in THRESHOLDS:
         above = confidence >= threshold
@@ -275,7 +275,7 @@ def _try_confidence(confidence: Array, right: Array, weight: Array) -> tuple[dic
 
 
 def bin_reliability(score: Array, happened: Array, weight: Array) -> tuple[Bin, ...]:
-    """Compare scores with what happened in bins of equal width; each of shape (rows,)."""
+    """Compare scores with outcomes in bins of equal width; both arguments have shape (rows,)."""
     place = np.minimum((score * BINS).astype(int), BINS - 1)
     bins = []
     for i in range(BINS):
@@ -307,7 +307,7 @@ def effective_size(weight: Array) -> float:
 
 
 def _read_answer(row: Mapping[Any, Any], classifier: Classifier | None) -> dict[str, Any]:
-    """Return an answer as ``ml.prediction`` has it; that of a probability gets its class."""
+    """Return an answer in the form of ``ml.prediction``; an answer that is a probability gets its class."""
     prediction = to_python(row["prediction"])
     answer: dict[str, Any] = {}
     if classifier is not None and classifier.source == "value" and _to_number(prediction) is not None:
@@ -330,5 +330,5 @@ def _to_number(value: Any) -> float | None:
 
 
 def list_thresholds(rows: Sequence[Mapping[str, float]]) -> list[str]:
-    """Name the columns of a table of thresholds, without the mark of the model's own."""
+    """List the columns of a table of thresholds, without the one that marks the model's own."""
     return [name for name in rows[0] if name != "is_model"] if rows else []

@@ -1,4 +1,4 @@
-"""A column of each sample, made ready for the tests: its kind, its values, and what is not among them."""
+"""Prepare a column of each sample for the tests: its kind, its values, and the values that are left out."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from logging_lib.profile.vector_columns import Vectors, holds_vectors, read_vect
 Array = np.ndarray[Any, Any]
 
 INFERRED_FROM: Final = 200_000
-"""So many values of a sample are enough to infer a kind."""
+"""The number of a sample's values that is enough to infer a kind."""
 LARGEST: Final = 1e60
-"""Squares of squares of larger numbers leave the range of a double."""
+"""The largest usable number: the fourth power of a larger one exceeds the range of a double."""
 WORDS_FROM: Final = 50_000
-"""So many texts of a sample are enough to know its words."""
+"""The number of a sample's texts that is enough to know its words."""
 _NA: Final = frozenset(NA_VALUES)
 
 
@@ -42,8 +42,8 @@ _NA: Final = frozenset(NA_VALUES)
 class Column:
     """One sample's values of a variable: ``numbers`` sorted, shape (n,), or ``counts`` by category.
 
-    Of ``rows`` values ``missing`` are null; ``wrong_type`` are not of the variable's kind, and ``not_finite`` are
-    infinite or beyond ``LARGEST``: these are compared as shares. ``notes`` have examples of them.
+    Of the ``rows`` values, ``missing`` are null, ``wrong_type`` are not of the variable's kind, and ``not_finite``
+    are infinite or beyond ``LARGEST``: these are compared as shares. ``notes`` have examples of them.
     """
 
     rows: int
@@ -56,12 +56,12 @@ class Column:
 
     @property
     def usable(self) -> int:
-        """The number of values that a distribution is made of."""
+        """Return the number of values in the distribution."""
         return self.rows - self.missing - self.wrong_type - self.not_finite
 
 
 def infer_kind(series: Sequence[pd.Series]) -> str:
-    """Infer what the values of a variable are from the first sample that has any: what most of them are."""
+    """Infer the kind of a variable: that of most values of the first sample that has any."""
     present = next((values for values in (values.dropna() for values in series) if len(values)), None)
     if present is None or is_number_dtype(present):
         return "numeric"
@@ -76,9 +76,9 @@ def infer_kind(series: Sequence[pd.Series]) -> str:
 
 
 def numbers(series: pd.Series, kind: str) -> Column:
-    """Return the finite numbers, sorted; a date is its seconds since 1970.
+    """Return the finite numbers, sorted; a date becomes seconds since 1970.
 
-    A text that spells a number is not one, as in the service's logger; `parse_texts` is for files without types.
+    A text that spells a number is not a number, as in the service's logger; `parse_texts` is for untyped files.
     """
     values = _dates(series) if kind == "date" else _numbers(series)
     usable = np.sort(values.read[~np.isnan(values.read)])
@@ -99,7 +99,7 @@ def numbers(series: pd.Series, kind: str) -> Column:
 
 
 class _Values(NamedTuple):
-    """Values that could be ``read``, NaN for those that are missing, and the ``wrong`` ones."""
+    """Values that could be ``read``, with NaN for missing ones, and the ``wrong`` ones."""
 
     read: Array
     wrong: list[Any]
@@ -120,7 +120,7 @@ def _numbers(series: pd.Series) -> _Values:
 def _to_double(value: float) -> float:
     try:
         return float(value)
-    except OverflowError:  # an integer that no double holds
+    except OverflowError:  # an integer beyond the range of a double
         return math.inf if value > 0 else -math.inf
 
 
@@ -168,7 +168,7 @@ def categories(series: pd.Series) -> Column:
 
 
 def booleans(series: pd.Series) -> Column:
-    """Count true and false; ``1`` and ``yes`` are of another type, as in the service's logger."""
+    """Count true and false; ``1`` and ``yes`` have the wrong type, as in the service's logger."""
     counts: Counter[str] = Counter()
     wrong: list[Any] = []
     for value in map(to_python, series.astype(object)):
@@ -197,10 +197,10 @@ def texts(series: pd.Series) -> tuple[Column, list[str]]:
 
 
 def vectors(series: Sequence[pd.Series]) -> tuple[list[Column], list[tuple[Array, Array]]]:
-    """Count the vectors of each sample, and measure their norms and their cosines to the first one's centroid.
+    """Count the vectors of each sample, and measure their norms and their cosines to the first sample's centroid.
 
     Returns:
-        A column without values, and two sorted arrays of shape (vectors,), of each sample.
+        For each sample, a column without values and two sorted arrays of shape (vectors,).
     """
     read = [read_vectors(values) for values in series]
     reference = next((i for i, sample in enumerate(read) if sample.find_centroid()), 0)
@@ -215,7 +215,7 @@ def vectors(series: Sequence[pd.Series]) -> tuple[list[Column], list[tuple[Array
 def measure_vectors(
     sample: Vectors, centroid: tuple[float, ...], *, is_own: bool = False
 ) -> tuple[Column, tuple[Array, Array]]:
-    """Count a sample's vectors, and measure their norms and cosines to a centroid, sorted; NaN of none is there."""
+    """Count a sample's vectors, and measure their norms and cosines to a centroid, sorted; without one, NaN."""
     norms, cosines = (
         np.sort(numbers[~np.isnan(numbers)]) for numbers in sample.measure(centroid, is_own=is_own)
     )
@@ -232,10 +232,10 @@ def measure_vectors(
 
 
 def parse_texts(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a table of a file without types, where a number among texts is a number.
+    """Return the table of an untyped file with texts that spell numbers as numbers.
 
-    Only of columns in which most values spell a number: there a file with one odd value has texts alone. Codes with
-    leading zeros stay texts.
+    This applies only to columns in which most values spell a number: one odd value makes a whole column text.
+    Codes with leading zeros stay texts.
     """
     parsed = {}
     for name in frame.columns:

@@ -1,6 +1,6 @@
-"""Samples against each other, variable by variable: the test that fits, its effect, the correction for many.
+"""Compare samples variable by variable: choose a fitting test, measure the effect, correct for many tests.
 
-scipy does the mathematics; what is chosen and why is here:
+scipy does the mathematics. This module chooses the tests, for these reasons:
 
 =================  ===============================================  ====================================
 variable           two samples                                      several samples
@@ -19,12 +19,13 @@ other types,       and the like
 infinite numbers
 =================  ===============================================  ====================================
 
-A variable *differs* where its test is significant after Benjamini and Hochberg's correction over all variables, and
-its effect is not negligible: of a million rows every difference is significant. So does a category with values
-that the first sample does not have, in a hundredth of the rows or more: a model knows nothing of those. So do
-categories and identifiers that are all new: no test can say that, where each value is there once.
+A variable *differs* if its test is significant after Benjamini and Hochberg's correction over all variables and
+its effect is not negligible: in a million rows every difference is significant. A category also differs if at
+least one row in a hundred has a value that the first sample does not have, because a model knows nothing about such
+values. Categories and identifiers also differ if all their values are new: no test can show that if each value
+occurs once.
 
-A variable is *not comparable* where nothing is known of it: a sample has no row, or none has a value of its kind.
+A variable is *not comparable* if nothing is known about it: a sample has no rows, or no value of the right kind.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ Array = np.ndarray[Any, Any]
 PREDICTION: Final = "ml.prediction"
 """The column that is compared with the profile's prediction."""
 FEW_VALUES: Final = 12
-"""Numbers with no more distinct values are compared value by value."""
+"""Numbers with at most this many distinct values are compared value by value."""
 PLOTTED: Final = 20
 
 NUMERIC_TESTS: Final = ("ks", "welch", "mann_whitney")
@@ -81,7 +82,7 @@ def compare(
 
     Args:
         samples: DataFrames, shape (rows, columns). The first of two samples may be a profile, whose bins and
-            moments then stand for the training data.
+            moments then represent the training data.
         names: what to call the samples; default ``a``, ``b``, ...
         alpha: the share of false findings among the findings.
         min_effect: the smallest effect that counts: ``negligible`` (any), ``small``, ``medium`` or ``large``.
@@ -92,13 +93,13 @@ def compare(
         max_rows: sample at most this many rows of each sample, without replacement.
         seed: the random seed for ``max_rows`` and for permutation tests.
         exclude: columns that are not compared, such as identifiers.
-        paired: variables that were compared row by row, each in place of the column of its name.
+        paired: variables that were compared row by row; each replaces the column of the same name.
 
     Returns:
-        The variables, those that differ most first. Many tests are corrected for by Benjamini and Hochberg (1995).
+        The variables, those that differ most first, corrected for many tests by Benjamini and Hochberg (1995).
 
     Raises:
-        ValueError: fewer than two samples, an unknown option or column, or no column in common.
+        ValueError: there are fewer than two samples, an unknown option or column, or no column in common.
     """
     inputs = _check_options(samples, alpha, min_effect, numeric_test, category_test)
     sample_names = tuple(names) or tuple(_letters(len(inputs)))
@@ -150,7 +151,7 @@ def compare(
             other for name, kind in kind_of.items() if kind == "vector" for other in derived_names(str(name))
         }
         for name, kind in kind_of.items():
-            if name in derived:  # as a log has them, to training's centroid; here it is the first sample's
+            if name in derived:  # logs have the cosine to training's centroid; here it is the first sample's
                 continue
             compared = _compare_column(str(name), kind, [frame[name] for frame in frames], options)
             variables += [_add_size_note(variable, options) for variable in compared]
@@ -209,7 +210,7 @@ def _draw_rows(sample: Sample, name: str, max_rows: int, seed: int, notes: list[
 
 
 def _compare_column(name: str, kind: str, series: list[pd.Series], options: _Options) -> list[Variable]:
-    """The variables of a feature: its distribution, and the shares that are not part of it."""
+    """Compare a feature's distribution, and the shares of values that are not part of it."""
     if kind in ("category", "boolean"):
         read = columns.booleans if kind == "boolean" else columns.categories
         parts = [read(values) for values in series]
@@ -233,7 +234,7 @@ def _compare_column(name: str, kind: str, series: list[pd.Series], options: _Opt
 def _compare_texts(
     name: str, parts: list[Column], texts: list[list[str]], options: _Options
 ) -> list[Variable]:
-    """The number of words and, of two samples, how much of each text the first one does not have."""
+    """Compare the number of words and, for two samples, how much of each text the first one does not have."""
     variable = _compare_numbers(name, "words", parts, options)
     if len(texts) > 2 or not all(texts):
         return [variable]
@@ -311,7 +312,7 @@ def _explain_counts(test: Test, kind: str) -> str:
 
 
 def _choose_plotted(labels: Sequence[str], table: Array) -> Bins:
-    """The most frequent categories, the rest together."""
+    """Choose the most frequent categories and pool the rest."""
     names = list(labels[:PLOTTED])
     counts = table[:, :PLOTTED].astype(float)
     if len(labels) > PLOTTED:
@@ -415,7 +416,7 @@ def _compare_groups(
 
 
 def _format_ranges(edges: Array, kind: str) -> tuple[str, ...]:
-    """Write each bin as ``20 to 30``; of dates, to the day where that distinguishes them all."""
+    """Format each bin as ``20 to 30``; dates are cut to the day if all bins still differ."""
     texts = [f"{edge:.4g}" for edge in edges.tolist()]
     if kind == "date":
         moments = [format_epoch(edge) for edge in edges.tolist()]
@@ -425,7 +426,7 @@ def _format_ranges(edges: Array, kind: str) -> tuple[str, ...]:
 
 
 def _summarize(values: Array) -> dict[str, float]:
-    low, median, high = np.quantile(values, [0.05, 0.5, 0.95])  # sorted already
+    low, median, high = np.quantile(values, [0.05, 0.5, 0.95])  # the values are already sorted
     moments = numeric_tests.measure_moments(values)
     return {
         "mean": moments.mean, "std": moments.std, "min": float(values[0]), "p05": float(low),
@@ -434,7 +435,7 @@ def _summarize(values: Array) -> dict[str, float]:
 
 
 def _add_size_note(variable: Variable, options: _Options) -> Variable:
-    """With what its sample sizes mean."""
+    """Add a note on what the sample sizes mean."""
     notes = list(variable.notes)
     if variable.rows and 0 < min(variable.rows) < FEW_ROWS:
         smallest = options.names[int(np.argmin(variable.rows))]
@@ -452,7 +453,7 @@ def _add_size_note(variable: Variable, options: _Options) -> Variable:
 
 
 def detectable(n: int, m: int, *, alpha: float = 0.05, power: float = 0.8) -> float:
-    """Return the shift, in standard deviations, that a two-sided t-test of samples of n and m finds with that power
-    (normal approximation; Cohen 1988, 2.3)."""
+    """Return the shift, in standard deviations, that a two-sided t-test of samples of sizes n and m detects with
+    this power (normal approximation; Cohen 1988, 2.3)."""
     z = stats.norm.isf(alpha / 2) + stats.norm.isf(1 - power)
     return float(z * math.sqrt(1 / n + 1 / m))

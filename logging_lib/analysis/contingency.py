@@ -21,7 +21,7 @@ PERMUTED_TO = 2000
 
 RESAMPLES = 2000
 Z = 1.959963984540054
-"""The normal distribution's 97.5 % quantile: of 95 % intervals."""
+"""The normal distribution's 97.5 % quantile, for 95 % intervals."""
 
 SMOOTHING = 0.5
 """Added to every cell before a distance takes logarithms (Jeffreys' prior)."""
@@ -33,11 +33,11 @@ def association(table: Array, *, test: str = "chi2", seed: int = 0) -> tuple[Tes
     Args:
         table: counts, shape (samples, categories); each sample has some, each category may be empty.
         test: ``chi2`` (Pearson) or ``g`` (likelihood ratio).
-        seed: of the permutations.
+        seed: the seed of the permutations.
 
     Returns:
         The test, Cramér's V, and the table that was tested: sparse categories are pooled in its last column.
-        A 2 x 2 table with sparse cells has Fisher's exact test, a larger one with up to ``PERMUTED_TO`` rows a
+        A 2 x 2 table with sparse cells gets Fisher's exact test, a larger one with up to ``PERMUTED_TO`` rows a
         permutation test with fixed margins.
     """
     table = table[:, table.sum(axis=0) > 0]
@@ -102,10 +102,10 @@ def _statistic(table: Array, test: str) -> float:
 def cramers_v(table: Array) -> Effect:
     """Return Cramér's V of samples of equal size with these shares, corrected for its bias.
 
-    The plain V of the same difference shrinks as one sample grows beside the other: an effect size must not depend
-    on how many rows were drawn. For samples of equal size it is the plain one. Corrected as by Bergsma (Journal of
-    the Korean Statistical Society 42, 2013); the interval is that of the noncentral chi-squared distribution
-    (Smithson 2003, chapter 4).
+    The plain V of the same difference shrinks as one sample grows beside the other, but an effect size must not
+    depend on the number of sampled rows. For samples of equal size it is the plain V. Corrected as by Bergsma
+    (Journal of the Korean Statistical Society 42, 2013); the interval is that of the noncentral chi-squared
+    distribution (Smithson 2003, chapter 4).
     """
     r, k = table.shape
     sizes = table.sum(axis=1)
@@ -124,7 +124,7 @@ def cramers_v(table: Array) -> Effect:
 def noncentrality(chi2: float, freedom: float) -> tuple[float, float]:
     """Return the noncentralities under which ``chi2`` is the 97.5 % and the 2.5 % quantile.
 
-    From 1,000 on by the normal approximation, mean freedom + λ and variance 2 (freedom + 2 λ), where the exact
+    From 1,000 on, use the normal approximation, mean freedom + λ and variance 2 (freedom + 2 λ), because the exact
     inversion takes long and gains nothing.
     """
     if chi2 + freedom > 1000:
@@ -144,7 +144,7 @@ def noncentrality(chi2: float, freedom: float) -> tuple[float, float]:
 
 
 def risk_difference(table: Array, *, z: float = Z) -> Effect:
-    """Return for a 2 x 2 table the second column's share in the second sample less that in the first.
+    """Return, for a 2 x 2 table, the second column's share in the second sample minus that in the first.
 
     The interval is Newcombe's (Statistics in Medicine 17, 1998, method 10).
     """
@@ -158,8 +158,8 @@ def risk_difference(table: Array, *, z: float = Z) -> Effect:
 
 
 def cohens_h(table: Array) -> Effect:
-    """Return for a 2 x 2 table Cohen's h between the shares of the second column, second sample less first (Cohen
-    1988, chapter 6): the arcsine makes its variance 1/n + 1/m whatever the shares."""
+    """Return, for a 2 x 2 table, Cohen's h between the shares of the second column, second sample minus first
+    (Cohen 1988, chapter 6): the arcsine makes its variance 1/n + 1/m whatever the shares."""
     (_, hits_a), (_, hits_b) = table.tolist()
     n, m = (int(total) for total in table.sum(axis=1))
     h = 2 * (math.asin(math.sqrt(hits_b / m)) - math.asin(math.sqrt(hits_a / n)))
@@ -170,14 +170,14 @@ def cohens_h(table: Array) -> Effect:
 def wilson(hits: float, trials: float, *, z: float = Z) -> tuple[float, float]:
     """Return the interval of a share, 95 % by default (Wilson, JASA 22, 1927).
 
-    Weighted labels have an effective number of trials, which is not whole; scipy's interval needs whole ones.
+    Weighted labels have an effective number of trials that is not whole; scipy's interval needs whole ones.
     """
     if trials <= 0:
         return 0.0, 1.0
     z2 = z * z
     middle = (hits + z2 / 2) / (trials + z2)
     half = z / (trials + z2) * math.sqrt(max(hits * (trials - hits) / trials + z2 / 4, 0.0))
-    # Without hits the lower end is 0, and without misses the upper end is 1: rounding leaves 5e-20 of it.
+    # Without hits the lower end is 0, and without misses the upper end is 1; rounding would leave about 5e-20.
     low = 0.0 if hits <= 0 else max(0.0, middle - half)
     high = 1.0 if hits >= trials else min(1.0, middle + half)
     return low, high
@@ -193,14 +193,14 @@ def psi(table: Array) -> float:
 
 
 def psi_by_chance(table: Array) -> float:
-    """Return what the index is on average where nothing differs: (bins - 1) (1/n + 1/m) (Yurdakul 2018)."""
+    """Return the index's mean if nothing differs: (bins - 1) (1/n + 1/m) (Yurdakul 2018)."""
     n, m = table.sum(axis=1)
     return float((table.shape[1] - 1) * (1 / n + 1 / m))
 
 
 def jensen_shannon(table: Array) -> float:
     """Return the Jensen-Shannon distance of two samples' shares, shape (2, bins): 0 to 1, logarithms to base 2."""
-    with np.errstate(invalid="ignore"):  # of nearly equal shares the divergence can be below 0 by rounding
+    with np.errstate(invalid="ignore"):  # rounding can make the divergence of nearly equal shares negative
         return float(np.nan_to_num(distance.jensenshannon(table[0], table[1], base=2)))
 
 

@@ -1,11 +1,11 @@
 """Estimate a classifier's quality before labels arrive, from calibrated probabilities: CBPE. Weighted. Pure.
 
-Confidence-based performance estimation, as NannyML does it: if of the predictions with a calibrated probability of
-0.8 four of five are right, then how many of a batch are right is known without its labels. Of a calibrated
-probability c, a row is an actual positive to the part c and a negative to the part 1 - c; every metric is computed
-of these parts. It holds while the calibration does: it sees inputs that moved to where the model is less certain,
-and does not see that the same inputs have other outcomes (concept drift), nor that probabilities are wrong among
-inputs that the evaluation did not have.
+This is confidence-based performance estimation as in NannyML. If four of five predictions with a calibrated
+probability of 0.8 are right, the number of right predictions in a batch is known without labels. A row with the
+calibrated probability c is an actual positive to the part c and a negative to the part 1 - c; every metric is
+computed from these parts. The estimate holds as long as the calibration does. It sees inputs that moved to where
+the model is less certain. It does not see that the same inputs have other outcomes (concept drift), nor that
+probabilities are wrong for inputs that the evaluation did not have.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class ClassScores(NamedTuple):
 
     Attributes:
         scores: the model's probability of the class.
-        weight: of the rows with that score.
-        predicted: the weight of those for which the class was predicted.
+        weight: the weight of the rows with that score.
+        predicted: the weight of those rows for which the class was predicted.
     """
 
     scores: Array
@@ -50,7 +50,7 @@ class ClassScores(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ExpectedErrors:
-    """Sums over the events that have an expected error: what ``ml.prediction.expected_error`` gives."""
+    """Sums over the events with an expected error, from ``ml.prediction.expected_error``."""
 
     weight: float
     squared_weight: float
@@ -59,12 +59,12 @@ class ExpectedErrors:
 
     @property
     def size(self) -> float:
-        """Kish's effective number of events."""
+        """Return Kish's effective number of events."""
         return self.weight**2 / self.squared_weight if self.squared_weight > 0 else 0.0
 
     @property
     def accuracy(self) -> float:
-        """The estimated share of right answers; at least one event."""
+        """Return the estimated share of right answers; needs at least one event."""
         return 1 - self.errors / self.weight
 
 
@@ -73,9 +73,9 @@ class Estimate:
     """An estimate of what labels will show.
 
     Attributes:
-        weight: the predictions that it is of.
+        weight: the weight of the estimated predictions.
         metrics: by the names of ``logging_lib.analysis.quality``.
-        intervals: in which the realized value of this many predictions is, 95 % of times, if what is assumed holds.
+        intervals: contain the realized value for this many predictions 95 % of the time, if the assumptions hold.
         classes: class → estimated precision, recall and f1.
     """
 
@@ -86,7 +86,7 @@ class Estimate:
 
 
 def bound_accuracy(errors: ExpectedErrors, classifier: Classifier) -> tuple[float, float]:
-    """Bound the accuracy that labels will show: chance of that many answers, and the evaluation's own error."""
+    """Bound the accuracy that labels will show, by chance at this size and by the evaluation's own error."""
     mean = errors.errors / errors.weight
     chance = max(mean - errors.squared_errors / errors.weight, 0.0) / errors.size
     realized = classifier.metrics.get("accuracy", errors.accuracy)
@@ -101,14 +101,14 @@ def estimate_quality(
     errors: Mapping[str, ExpectedErrors],
     calibrated: Mapping[str, Array] | None = None,
 ) -> Estimate | None:
-    """Estimate the quality of predictions from their scores; None where there is nothing to estimate from.
+    """Estimate the quality of predictions from their scores; None if there is nothing to estimate from.
 
     Args:
-        classifier: what the profile knows, with its calibration.
-        scores: class → its scores; of two classes the positive one's alone. May be empty.
+        classifier: the profile's entry for the classifier, with its calibration.
+        scores: class → its scores; for two classes only the positive one's. May be empty.
         errors: predicted class → the expected errors of the predictions of that class.
-        calibrated: class → calibrated probability of each row or bin; default: by the class's own curve, and, of
-            several classes, scaled so that all of them have as many actual rows as there are predictions.
+        calibrated: class → calibrated probability of each row or bin; default: by the class's own curve. Several
+            classes are scaled so that together they have as many actual rows as there are predictions.
     """
     total = _add_errors(list(errors.values()))
     if total.weight <= 0:
@@ -159,7 +159,7 @@ def estimate_quality(
 
 
 def estimate_answers(classifier: Classifier, answers: LabeledAnswers) -> Estimate | None:
-    """Estimate the quality of answers as if their labels were not known, to compare with what labels show."""
+    """Estimate the quality of answers as if their labels were unknown, to compare it with the measured quality."""
     names = answers.classes
     if not classifier.calibration or not set(classifier.classes) <= set(names):
         return None
@@ -211,7 +211,7 @@ def _add_errors(parts: Sequence[ExpectedErrors]) -> ExpectedErrors:
 
 
 def _calibrate(classifier: Classifier, scores: Mapping[str, ClassScores]) -> dict[str, Array]:
-    """Calibrate each class by its own curve; several classes so that they sum up to all predictions."""
+    """Calibrate each class by its own curve; scale several classes to sum to the number of predictions."""
     shares = {
         name: apply_calibration(classifier.calibration[name], of_class.scores)
         for name, of_class in scores.items()
@@ -247,7 +247,7 @@ def _estimate_losses(
 
 
 def _bound_area(area: float, share: float, size: float, rows: int) -> tuple[float, float]:
-    """Bound an area by the number of predictions and that of evaluation rows, each with the share of positives."""
+    """Bound an area by the numbers of predictions and of evaluation rows, each with the share of positives."""
     halves = [
         (high - low) / 2
         for number in (size, float(rows))

@@ -1,8 +1,8 @@
-"""Logs as training data: served inputs with their labels, checks and provenance, page by page, as Parquet or CSV.
+"""Export logs as training data: served inputs with labels, checks and provenance, page by page, as Parquet or CSV.
 
-A model that learns from what an earlier model brought about confirms itself. So each row says whether its event
-was flagged by a check, came from a shadow model, or was influenced by a model (``labels.model_influenced``), and
-such rows can be left out; the share of each is reported.
+A model that learns from the effects of an earlier model confirms itself. So each row says whether its event was
+flagged by a check, came from a shadow model, or was influenced by a model (``labels.model_influenced``). Such rows
+can be left out; the share of each kind is reported.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LOOKED_AT: Final = 10_000
 INFLUENCED: Final = "model_influenced"
 MARKS: Final = ("flagged", "shadow", "influenced", "unlabelled")
 FLAGS: Final = ("absent", "unseen", "out_of_range", "not_finite", "wrong_type", "unexpected", "oov")
-"""Checks that flag an event; a missing value is ordinary for most models."""
+"""The checks that flag an event by default; a missing value is ordinary for most models."""
 _CHECKS: Final = ("missing", *FLAGS)
 _TEXTS: Final = {
     "event.id": ("event", "id"), "ml.request.id": ("ml", "request", "id"), "ml.model.name": ("ml", "model", "name"),
@@ -51,8 +51,8 @@ _FIELDS: Final = (
 
 @dataclass
 class Exported:
-    """``rows`` of ``events`` were written; ``marked`` counts the events by mark, ``left_out`` those of them that
-    were left out; ``untyped`` features are in the column ``ml.input.other`` alone."""
+    """The result of an export: ``rows`` of ``events`` were written. ``marked`` counts events by mark, ``left_out``
+    those that were left out; ``untyped`` features are only in the column ``ml.input.other``."""
 
     events: int = 0
     rows: int = 0
@@ -61,7 +61,7 @@ class Exported:
     untyped: Counter[str] = field(default_factory=Counter)
 
     def document(self) -> dict[str, Any]:
-        """Return it as JSON has it; the shares are of all selected events."""
+        """Return the result as a JSON object; shares are of all selected events."""
         return {
             "events": self.events,
             "rows": self.rows,
@@ -96,20 +96,20 @@ def export(
     influenced: str = INFLUENCED,
     advance: Callable[[int], None] = lambda number: None,
 ) -> Exported:
-    """Write the selected predictions, oldest first; memory holds a page of them.
+    """Write the selected predictions, oldest first; memory holds one page of them.
 
     Args:
-        target: ``.parquet`` or ``.csv``; there is no such file until all is written.
-        now: recorded in the file.
-        kinds: feature → kind, as the profile has it; default: as the first events have them.
+        target: ``.parquet`` or ``.csv``; the file appears only when everything is written.
+        now: the current time, recorded in the file.
+        kinds: feature → kind, as in the profile; default: inferred from the first events.
         leave_out: marks whose events are not written: ``flagged``, ``shadow``, ``influenced``, ``unlabelled``.
         flags: the checks that flag an event.
-        influenced: the key of ``labels.*`` that marks an event: any value but ``false``, or ``KEY=VALUE``.
+        influenced: the ``labels.*`` key that marks an event: any value except ``false``, or ``KEY=VALUE``.
         advance: called with the number of events that were processed.
 
     Raises:
-        StoreError: there are no such events.
-        ValueError: another format or mark, or a feature has the name of a column of ours.
+        StoreError: no event is selected.
+        ValueError: the format or a mark is unknown, or a feature has the name of one of our columns.
     """
     excluded = frozenset(leave_out)
     if unknown := excluded - set(MARKS):
@@ -153,8 +153,8 @@ def export(
 
 
 def profile_kinds(store: Store, selection: Selection) -> dict[str, str]:
-    """Return feature → kind of the published profiles of the selected versions, or nothing. A feature that
-    versions disagree about is a text."""
+    """Return feature → kind from the published profiles of the selected versions, or an empty dict. A feature that
+    versions disagree about is text."""
     from logging_lib.store.profiles import load_published
 
     keys = [
@@ -239,7 +239,7 @@ class _Parquet:
 
 
 class _Csv:
-    """Lists become texts with a space between."""
+    """Writes CSV; lists become texts separated by spaces."""
 
     def __init__(self, writer: Any, schema: pa.Schema) -> None:
         self._writer, self._schema = writer, schema
@@ -260,7 +260,7 @@ class _Csv:
 
 
 def _read_labels(store: Store, sources: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """event.id → its latest label."""
+    """Return event.id → its latest label."""
     query = {
         "bool": {"filter": [{"terms": {"ml.prediction.id": [event["event"]["id"] for event in sources]}}]}
     }
@@ -343,6 +343,6 @@ def _as_list(value: Any) -> list[str]:
 
 
 def _to_microseconds(value: Any) -> int | None:
-    """Microseconds since 1970."""
+    """Return microseconds since 1970."""
     seconds = to_epoch(value)
     return None if seconds is None else round(seconds * 1e6)

@@ -28,22 +28,22 @@ def read(
     max_labels: int = 1_000_000,
     filters: Sequence[Mapping[str, Any]] = (),
 ) -> pd.DataFrame:
-    """Read the joined labels as a DataFrame, the latest of each prediction: by the time at which it was known.
+    """Read the joined labels as a DataFrame, for each prediction the label that became known last.
 
     Args:
-        selection: by model, version, role, and the time at which the label was known; ``where`` may name a
+        selection: model, version, role, and the time at which the label became known; ``where`` may name a
             ``labels.*`` key of the label events.
-        by: add the column ``segment``: ``version``, ``role``, a ``labels.*`` key, or a feature of the prediction.
-        max_labels: how many label events are read, the latest.
-        filters: further queries that the label events match.
+        by: adds the column ``segment``: ``version``, ``role``, a ``labels.*`` key, or a feature of the prediction.
+        max_labels: the number of label events to read, the latest ones.
+        filters: further queries that the label events must match.
 
     Returns:
         Columns ``prediction``, ``actual``, ``score``, ``scores``, ``expected_error``, ``weight``, ``delay`` (s),
         ``model``, ``version``, ``role``, ``at``, ``predicted_at``, ``prediction_id``, ``changed`` (an earlier label
-        was another), and ``segment``.
+        was different), and ``segment``.
 
     Raises:
-        StoreError: there are none.
+        StoreError: there are no joined labels.
     """
     import pandas as pd
 
@@ -94,7 +94,7 @@ def _build_row(source: Mapping[str, Any], by: str | None) -> dict[str, Any]:
 
 
 def _add_segments(store: Store, rows: Mapping[str, dict[str, Any]], by: str) -> None:
-    """The segment of each label, from its prediction's inputs or ``labels.*``."""
+    """Add the segment of each label, from its prediction's inputs or ``labels.*``."""
     name = by.removeprefix("labels.")
     for ids in chunks(row["prediction_id"] for row in rows.values() if row["prediction_id"]):
         query = {"bool": {"filter": [{"terms": {"event.id": ids}}]}}
@@ -108,7 +108,7 @@ def _add_segments(store: Store, rows: Mapping[str, dict[str, Any]], by: str) -> 
 
 
 def share(store: Store, selection: Selection, model: str, version: str) -> dict[str, Any]:
-    """Count the predictions that were made in the selection's time and those that have a label, by weight.
+    """Count the predictions made in the selection's time, and those of them that have a label, by weight.
 
     Returns:
         ``predictions``, ``labelled`` and ``share``.
@@ -124,7 +124,7 @@ def share(store: Store, selection: Selection, model: str, version: str) -> dict[
     filters = [replace(scope, since=None, until=None).query(), {"term": {"ml.label.joined": True}}]
     if bounds:
         filters.append({"range": {"ml.prediction.timestamp": bounds}})
-    # A label that changed is one more event of the same prediction.
+    # A changed label is a further event of the same prediction.
     distinct = {"labelled": {"cardinality": {"field": "ml.prediction.id", "precision_threshold": 40_000}}}
     counts = store.search(
         LABELS, {"size": 0, "query": {"bool": {"filter": filters}}, "aggs": {**distinct, **weight}}
@@ -146,7 +146,7 @@ _SOURCE: Final = (
 
 
 class _Answer(NamedTuple):
-    """An output, how long it took in milliseconds, and ``field=value`` of all that its request belongs to."""
+    """An output, its duration in milliseconds, and ``field=value`` of everything its request belongs to."""
 
     output: Any
     score: Any
@@ -161,11 +161,11 @@ def shadow(store: Store, selection: Selection, *, max_rows: int = MAX_REQUESTS) 
     """Compare each shadow version with each live version that answered the same requests.
 
     Args:
-        selection: of the requests; its role and version are not looked at.
-        max_rows: so many of the latest shadow predictions are looked at.
+        selection: selects requests; its role and version are ignored.
+        max_rows: the number of shadow predictions to read, the latest ones.
 
     Raises:
-        StoreError: there are no shadow predictions, or none of a request that the live model answered, too.
+        StoreError: there are no shadow predictions, or none for a request that the live model answered as well.
     """
     import pandas as pd
 
@@ -215,9 +215,9 @@ def shadow(store: Store, selection: Selection, *, max_rows: int = MAX_REQUESTS) 
 
 
 def _read_answers(store: Store, selection: Selection, max_answers: int) -> dict[str, _Answers]:
-    """Version → request → its answer, the latest first."""
+    """Return version → request → its answer, the latest first."""
     answers: dict[str, _Answers] = {}
-    names: dict[str, str] = {}  # many events share a slice: one text of each is enough
+    names: dict[str, str] = {}  # many events share a slice, so each text is kept once
     number = 0
     for source in _scan_events(store, STREAMS, selection.query(), _SOURCE):
         ml = source["ml"]
@@ -240,7 +240,7 @@ def _read_answers(store: Store, selection: Selection, max_answers: int) -> dict[
 
 
 def _list_slices(source: Mapping[str, Any]) -> Iterator[str]:
-    """``field=value`` of an event's bins, or of its categories where no profile made any, and of its origin."""
+    """Yield ``field=value`` of an event's bins (of its categories if no profile made any), and of its origin."""
     inputs = source["ml"].get("input") or {}
     bins = inputs.get("bins")
     if bins:
@@ -258,7 +258,7 @@ def _list_slices(source: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _read_actuals(store: Store, selection: Selection) -> dict[str, Any]:
-    """Request → actual value; where there are several, the latest."""
+    """Return request → actual value; the latest, if there are several."""
     query = Selection(model=selection.model).query()
     actuals: dict[str, Any] = {}
     for source in _scan_events(store, LABELS, query, ("ml.request.id", "ml.label.value", "ml.label.label")):

@@ -1,9 +1,9 @@
-"""Labels that arrive late: label events from files and streams, joined with the predictions they are about.
+"""Join labels that arrive late, from files and streams, with the predictions they are about.
 
-A label event has the prediction copied in, since Elasticsearch has no join; one for each prediction of the request,
-live and shadow, of every version. Its id is made of the prediction and the actual value, so whatever is done
-twice is stored once: a run that was stopped is simply started again. An actual value that changed is a new
-event; readers take the latest.
+Elasticsearch has no join, so a label event contains a copy of its prediction. There is one label event for each
+prediction of the request: live and shadow, of every version. Its id is derived from the prediction and the actual
+value, so repeated work is stored once, and a run that was stopped can be started again. A changed actual value is a
+new event; readers take the latest.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _NA: Final = frozenset(NA_VALUES)
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What the columns of a file are called; ``event``: with the prediction's event.id, if requests have none."""
+    """The names of a file's columns; ``event`` holds the prediction's event.id, if requests have no id."""
 
     request: str = "request_id"
     actual: str = "actual"
@@ -62,7 +62,7 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """The actual value of one row, about a request or about one event."""
+    """The actual value of one row, for a request or for an event."""
 
     actual: Any
     at: str
@@ -73,13 +73,13 @@ class Label:
 
 @dataclass
 class Done:
-    """What became of the rows.
+    """Counts of processed rows.
 
     Attributes:
-        rows: that were read.
+        rows: rows that were read.
         joined: label events written with their prediction.
-        known: that were there already.
-        waiting: rows whose prediction is not there (yet); kept without it where they came from outside.
+        known: label events that were already stored.
+        waiting: rows whose prediction is not stored yet; labels from outside are stored without it.
         refused: (row or id, reason).
     """
 
@@ -103,7 +103,7 @@ def rows_of(path: Path) -> Iterator[Mapping[str, Any]]:
     """Yield the rows of a ``.csv`` or ``.tsv`` (also ``.gz``), ``.parquet`` or ``.jsonl`` file, one by one.
 
     Raises:
-        ValueError: another format, or a line that is no JSON object.
+        ValueError: the file has another format, or a line is not a JSON object.
     """
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if is_csv(path):
@@ -126,10 +126,10 @@ def rows_of(path: Path) -> Iterator[Mapping[str, Any]]:
 def check_columns(
     rows: Iterable[Mapping[str, Any]], columns: Columns, source: str
 ) -> Iterator[Mapping[str, Any]]:
-    """Yield rows, once one of the first ones has the columns that a label needs.
+    """Yield the rows after checking that one of the first ones has the columns that a label needs.
 
     Raises:
-        ValueError: none has; names the columns that there are, and the option to say which it is.
+        ValueError: no row has them; names the columns that exist, and the option that selects one.
     """
     remaining = iter(rows)
     first = list(islice(remaining, _FIRST_ROWS))
@@ -150,7 +150,7 @@ def check_columns(
 
 
 def lines_of(stream: IO[bytes]) -> Iterator[list[Mapping[str, Any]]]:
-    """Read JSON lines as they arrive: a list of what is there, without waiting for more."""
+    """Yield JSON lines as they arrive: lists of the lines available without waiting for more."""
     read = getattr(stream, "read1", stream.read)
     remainder, number = b"", 0
     while block := read(1 << 16):
@@ -174,16 +174,16 @@ def ingest(
 ) -> Done:
     """Write label events for actual values from outside.
 
-    A label of a class that the model does not have, by its published profile, is refused: it is most often another
-    spelling, and would count as a wrong answer.
+    A label is refused if its class is not in the model's published profile: it is usually another spelling, and
+    would count as a wrong answer.
 
     Args:
-        rows: each with the request's id and the actual value, and, where it has them, the model and when the
+        rows: each has the request's id and the actual value and, optionally, the model and the time at which the
             value became known.
-        now: the time of those that do not say when.
-        model: of the rows that name none. Without it a label whose prediction is not there yet cannot be kept.
-        namespace: of the label stream.
-        new_classes: write labels of classes that the model does not have, too.
+        now: the time used for rows without one.
+        model: the model of rows that name none. Without it, a label whose prediction is not stored yet is refused.
+        namespace: the namespace of the label stream.
+        new_classes: also write labels of classes that the model does not have.
         advance: called with the number of rows that were processed.
     """
     outcome = Done()
@@ -212,11 +212,11 @@ def join(
     namespace: str = DEFAULT_NAMESPACE,
     advance: Callable[[int], None] = lambda number: None,
 ) -> Done:
-    """Join the labels of the store with predictions that they have no event for: because the service had
-    forgotten the prediction, because it arrived later, or because a shadow model answered, too.
+    """Join the store's labels with predictions that have no label event yet: the service had forgotten the
+    prediction, it arrived later, or a shadow model answered as well.
 
     Args:
-        selection: of the labels, by model and time.
+        selection: selects labels by model and time.
         advance: called with the number of labels that were processed.
     """
     outcome = Done()
@@ -236,7 +236,7 @@ def join(
 
 
 def chunks(items: Iterable[Item], size: int = CHUNK) -> Iterator[list[Item]]:
-    """Yield lists of up to ``size`` items, as ``itertools.batched`` of Python 3.12."""
+    """Yield lists of up to ``size`` items, like ``itertools.batched`` of Python 3.12."""
     remaining = iter(items)
     while chunk := list(islice(remaining, size)):
         yield chunk
@@ -279,14 +279,14 @@ def _text(value: Any) -> str | None:
 
 
 class KnownClasses:
-    """Find the classes of a model version in its published profile; without a store none are known."""
+    """Finds the classes of a model version in its published profile; without a store, no classes are known."""
 
     def __init__(self, store: Store | None) -> None:
         self._store = store
         self._classes: dict[str, tuple[str, ...]] = {}
 
     def find(self, model: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return the classes of ``ml.model``; empty where they are not known."""
+        """Return the classes of ``ml.model``, or an empty tuple if they are not known."""
         key = f"{model.get('name')}:{model.get('version')}"
         if key not in self._classes:
             self._classes[key] = self._read(key)
@@ -312,7 +312,7 @@ def _write(
     namespace: str,
     keep: bool,
 ) -> None:
-    """Write label events for all predictions of these labels; without any, one alone where ``keep``."""
+    """Write label events for all predictions of these labels; without any, the label alone if ``keep``."""
     if not labels:
         return
     by_request: dict[tuple[str, str], list[dict[str, Any]]] = {}
@@ -381,7 +381,7 @@ def _write(
 
 
 def build_joined_event(label: Label, prediction: Mapping[str, Any]) -> dict[str, Any]:
-    """Build the event of a label about a stored prediction; pure."""
+    """Build the event of a label with a stored prediction; pure."""
     ml = prediction["ml"]
     output = ml.get("prediction") or {}
     actual: Any = label.actual
@@ -428,7 +428,7 @@ def _build_event(
 
 
 def _key(event: Mapping[str, Any]) -> tuple[str, Any]:
-    """Return the prediction and its actual value, whoever wrote the event."""
+    """Return the prediction and its actual value, regardless of who wrote the event."""
     return (event["ml"].get("prediction") or {}).get("id", ""), output_of(event["ml"]["label"])
 
 
@@ -445,7 +445,7 @@ def _find_predictions(store: Store, labels: list[Label]) -> Iterator[dict[str, A
 
 
 def _find_indexed(store: Store, events: Iterable[Mapping[str, Any]]) -> set[Any]:
-    """Find the ids of these events that are indexed, and (prediction, actual) of those that others wrote."""
+    """Find the ids of these events that are indexed, and the (prediction, actual) pairs that others wrote."""
     event_list = list(events)
     if not event_list:
         return set()

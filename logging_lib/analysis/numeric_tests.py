@@ -1,6 +1,6 @@
 """Test samples of numbers: two by their distributions, ranks and means, several by analysis of variance.
 
-Sorting two samples is what costs: one merge of the sorted values serves every measure of both. scipy computes what
+The cost is in sorting two samples; one merge of the sorted values serves every measure of both. scipy computes what
 it computes as fast; Kolmogorov-Smirnov's D and the Wasserstein distance come from the merge (see docs/design.md).
 """
 
@@ -21,7 +21,7 @@ from logging_lib.analysis.results import Effect, Test
 Array = np.ndarray[Any, Any]
 Z_OF_D = 2.3263478740408408
 EXACT_TO = 10_000
-"""``len(a) * len(b)`` up to which the Kolmogorov-Smirnov test is exact."""
+"""The largest ``len(a) * len(b)`` for which the Kolmogorov-Smirnov test is exact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class MergedSamples:
     Attributes:
         a, b: the samples, sorted, shapes (n,) and (m,).
         values: the distinct values, rising, shape (k,).
-        ends_a: how many values of the first sample are not above each, shape (k,).
-        ends_b: the same of the second sample.
+        ends_a: for each distinct value, how many values of the first sample are not above it, shape (k,).
+        ends_b: the same for the second sample.
     """
 
     a: Array
@@ -47,7 +47,7 @@ class MergedSamples:
 
 
 def merge(a: Array, b: Array) -> MergedSamples:
-    """Merge two samples that are sorted already and have at least one value each; shapes (n,), (m,)."""
+    """Merge two samples that are already sorted and have at least one value each; shapes (n,), (m,)."""
     values = np.concatenate([a, b])
     order = values.argsort(kind="stable")  # two runs: timsort merges them in linear time
     values = values[order]
@@ -60,10 +60,10 @@ def merge(a: Array, b: Array) -> MergedSamples:
 def ks(merged: MergedSamples) -> tuple[Test, Effect]:
     """Test with Kolmogorov and Smirnov's D, two-sided, and give D an interval.
 
-    p: exact for small samples, otherwise by the limiting distribution with scipy's own effective sample size.
-    The interval is Newcombe's for the two shares of values below the point where D is: D is asymptotically normal
-    around a true difference (Raghavachari, Annals of Statistics 1, 1973). Taken at 98 % it makes about 95 %, for
-    that point is not any one, but the one with the largest difference.
+    p is exact for small samples, otherwise from the limiting distribution with scipy's own effective sample size.
+    The interval is Newcombe's for the two shares of values below the point at which D occurs: D is asymptotically
+    normal around a true difference (Raghavachari, Annals of Statistics 1, 1973). A 98 % interval covers about 95 %,
+    because the point is not an arbitrary one, but the one with the largest difference.
     """
     n, m = len(merged.a), len(merged.b)
     gap = np.abs(merged.ends_a / n - merged.ends_b / m)
@@ -84,7 +84,7 @@ def _exact_p(a: Array, b: Array) -> float:
     with warnings.catch_warnings(record=True) as failures:
         warnings.simplefilter("always")
         p = float(stats.ks_2samp(a, b, method="exact").pvalue)
-    return 1.0 if failures else p  # scipy's exact method fails only where D is the least there can be
+    return 1.0 if failures else p  # scipy's exact method fails only for the least possible D
 
 
 def mann_whitney(merged: MergedSamples) -> tuple[Test, Effect]:
@@ -96,7 +96,7 @@ def mann_whitney(merged: MergedSamples) -> tuple[Test, Effect]:
     n, m = len(merged.a), len(merged.b)
     here_a, here_b = merged.counts()
     below_b, below_a = merged.ends_b - here_b, merged.ends_a - here_a
-    p = 1.0  # also where all values are the same
+    p = 1.0  # also if all values are the same
     if len(merged.values) > 1:
         p = float(stats.mannwhitneyu(merged.a, merged.b, method="asymptotic").pvalue)
     u = float(here_a @ (below_b + here_b / 2.0))
@@ -144,7 +144,7 @@ def measure_moments(values: Array) -> SampleMoments:
 def welch(a: SampleMoments, b: SampleMoments) -> tuple[Test, Effect] | None:
     """Test with Welch's t and measure Hedges' g, from moments alone.
 
-    None where nothing varies or a sample has one value.
+    Return None if nothing varies or a sample has one value.
 
     g is (mean of b - mean of a) over the pooled standard deviation, times 1 - 3 / (4 df - 1); its interval: Hedges
     and Olkin, Statistical Methods for Meta-Analysis (1985), eq. 5.15.
@@ -175,8 +175,8 @@ def cut(merged: MergedSamples, bins: int = 10) -> tuple[Array, Array]:
     """Cut both samples at the first one's quantiles and count the values between the edges.
 
     Returns:
-        Edges, shape (k + 1,), the outermost at the extremes of both samples; counts, shape (2, k). Values that
-        make up more than a bin have one of their own, so k may be below ``bins``.
+        Edges, shape (k + 1,), the outermost at the extremes of both samples; counts, shape (2, k). A value that
+        makes up more than a bin has its own bin, so k may be below ``bins``.
     """
     ranks = np.arange(1, bins) * len(merged.a) / bins
     at = np.searchsorted(merged.ends_a, ranks, side="left")
@@ -191,8 +191,9 @@ def cut(merged: MergedSamples, bins: int = 10) -> tuple[Array, Array]:
 def anova(samples: Sequence[Array]) -> tuple[Test, Effect] | None:
     """Test with Welch's analysis of variance, which does not need equal variances.
 
-    None where a sample has fewer than two values or does not vary. The effect is ω², the share of variance between
-    the samples, from the classical F (Hays 1963), its interval by the noncentral F distribution (Steiger 2004).
+    Return None if a sample has fewer than two values or does not vary. The effect is ω², the share of variance
+    between the samples, from the classical F (Hays 1963), its interval by the noncentral F distribution (Steiger
+    2004).
     """
     if any(len(sample) < 2 or sample.min() == sample.max() for sample in samples):
         return None
@@ -212,10 +213,10 @@ def anova(samples: Sequence[Array]) -> tuple[Test, Effect] | None:
 
 
 def kruskal(samples: Sequence[Array]) -> tuple[Test, Effect] | None:
-    """Test with Kruskal and Wallis' H; None where all values are the same.
+    """Test with Kruskal and Wallis' H; return None if all values are the same.
 
     The effect is ε² = (H - k + 1) / (n - k), the share of the ranks' variance between the samples (Kelley 1935).
-    The interval takes H as noncentral chi-squared.
+    The interval treats H as noncentral chi-squared.
     """
     k, n = len(samples), sum(map(len, samples))
     if n <= k or min(map(np.min, samples)) == max(map(np.max, samples)):

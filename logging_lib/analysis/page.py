@@ -13,14 +13,14 @@ from logging_lib.html.charts import NARROW, Drawing
 from logging_lib.html.pages import render
 
 MAX_DRAWN: Final = 60
-"""Variables with a drawing: those that differ most come first."""
+"""The number of variables with a drawing: those that differ most come first."""
 
 
 def render_page(comparison: Comparison, *, title: str, now: datetime) -> str:
     """Render the page.
 
     Args:
-        title: what was compared.
+        title: the name of what was compared.
         now: the time of the comparison.
     """
     return render(
@@ -58,7 +58,7 @@ def _variable(variable: Variable, names: tuple[str, ...], ident: str) -> dict[st
 
 
 def draw_bins(variable: Variable, names: tuple[str, ...], ident: str) -> dict[str, Any] | None:
-    """Draw the share of each sample in each bin; None where there are no bins."""
+    """Draw the share of each sample in each bin; None if there are no bins."""
     if variable.bins is None:
         return None
     labels = [shorten(label, 28) for label in variable.bins.labels]

@@ -1,8 +1,8 @@
 """Compare two models' answers to the same requests: how many differ, in which direction, and in which slice.
 
-Requests are the same, so no answer differs by chance: the share of differing answers decides, tested against the
-share that is tolerated. Whether one model's answers tend to be higher, or of other classes, is a test of its own:
-answers that differ both ways alike have no direction, and differ all the same.
+The requests are the same, so no answer differs by chance: the share of differing answers is tested against the
+share that is tolerated. Whether one model's answers tend to be higher, or of other classes, is a separate test:
+answers that differ equally often in both directions have no direction, but differ nevertheless.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ Array = np.ndarray[Any, Any]
 TOLERANCE: Final = 0.01
 """Two numbers agree within this share of the live model's standard deviation."""
 TOLERATED: Final = 0.01
-"""So many differing answers are tolerated."""
+"""The share of differing answers that is tolerated."""
 MAX_SLICES: Final = 3
 MIN_REQUESTS: Final = 30
-"""A slice has at least so many requests."""
+"""The least number of requests in a slice."""
 MIN_PHI: Final = 0.2
-"""The least correlation between being in a slice and differing."""
+"""The least correlation between membership in a slice and differing."""
 MAX_P: Final = 0.001
 
 
@@ -38,9 +38,9 @@ class DifferingSlice:
 
     Attributes:
         name: ``field=value``, such as ``channel=mobile``.
-        requests: in the slice; ``differing`` is the share of them with different answers.
-        elsewhere: that share among the requests outside this slice and those before it.
-        factor: the shadow's number as a multiple of the live one, where that is always the same.
+        requests: the number in the slice; ``differing`` is the share of them with different answers.
+        elsewhere: that share among the requests outside this slice and the slices before it.
+        factor: the shadow's number as a multiple of the live one, if it is always the same.
     """
 
     name: str
@@ -50,7 +50,7 @@ class DifferingSlice:
     factor: float | None = None
 
     def describe(self) -> str:
-        """Write where the answers differ, in one sentence."""
+        """Say in one sentence where the answers differ."""
         sentence = (
             f"the answers differ in {self.name}: {format_percent(self.differing)} of its {self.requests:,} "
             f"requests, {format_percent(self.elsewhere)} elsewhere"
@@ -60,7 +60,7 @@ class DifferingSlice:
         return f"{sentence}; there the shadow's is {format_number(self.factor)} times the live one"
 
     def document(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return the slice as a JSON object."""
         return {
             "name": self.name,
             "requests": self.requests,
@@ -76,9 +76,9 @@ class PairedAnswers:
 
     Attributes:
         name: the output's column, such as ``ml.prediction``.
-        requests: to which at least one model gave this output; ``differing`` of them have different ones.
-        direction: whether one model's outputs are higher, or of other classes; None where none differs.
-        slices: where they differ, those that explain most first.
+        requests: the number to which at least one model gave this output; ``differing`` of them differ.
+        direction: whether one model's outputs are higher, or of other classes; None if none differs.
+        slices: the slices where they differ, those that explain most first.
     """
 
     name: str
@@ -89,11 +89,11 @@ class PairedAnswers:
 
     @property
     def share(self) -> float:
-        """The share of requests with different outputs, 0 to 1."""
+        """Return the share of requests with different outputs, 0 to 1."""
         return self.differing / self.requests
 
     def variable(self) -> Variable:
-        """Return it as a variable of a comparison: its chosen test is of the share."""
+        """Return the outputs as a variable of a comparison; its chosen test is the test of the share."""
         p = float(stats.binomtest(self.differing, self.requests, TOLERATED, alternative="greater").pvalue)
         share = Test("differing_share", self.differing, p, note=f"more than {TOLERATED:.0%}")
         return Variable(
@@ -112,7 +112,7 @@ class PairedAnswers:
         )
 
     def document(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return the outputs as a JSON object."""
         return {
             "name": self.name,
             "requests": self.requests,
@@ -138,9 +138,9 @@ def compare_pairs(
 
     Args:
         name: the output's column.
-        live, shadow: numbers, or classes as objects, to each request with both; shape (pairs,), at least one.
-        unanswered: further requests that one model alone answered with an output; they differ.
-        slices: of each pair, ``field=value`` of everything it belongs to; shape (pairs,), or empty.
+        live, shadow: numbers, or classes as objects, for each request with both; shape (pairs,), at least one.
+        unanswered: the number of further requests that only one model answered with an output; they differ.
+        slices: for each pair, ``field=value`` of everything it belongs to; shape (pairs,), or empty.
     """
     same = agree(live, shadow)
     differs = ~same
@@ -163,7 +163,7 @@ def _test_numbers(a: Array, b: Array) -> Test:
 
 
 def _test_classes(a: Array, b: Array) -> Test:
-    """McNemar's exact test (Psychometrika 12, 1947); of more than two classes Bowker's (JASA 43, 1948)."""
+    """Test by McNemar (Psychometrika 12, 1947; exact), or by Bowker (JASA 43, 1948) for more than two classes."""
     counts = Counter(zip(a.tolist(), b.tolist(), strict=True))
     pairs = {tuple(sorted(pair)) for pair in counts}
     if len(pairs) == 1:
@@ -177,12 +177,12 @@ def _test_classes(a: Array, b: Array) -> Test:
 def find_slices(
     live: Array, shadow: Array, differs: Array, slices: Sequence[Iterable[str]]
 ) -> tuple[DifferingSlice, ...]:
-    """Find the slices that explain best which pairs differ, each among the requests outside those before it.
+    """Find the slices that best explain which pairs differ, each among the requests outside those before it.
 
     Args:
         live, shadow: outputs; shape (pairs,).
         differs: which pairs differ, a mask; shape (pairs,).
-        slices: of each pair, ``field=value`` of everything it belongs to; shape (pairs,).
+        slices: for each pair, ``field=value`` of everything it belongs to; shape (pairs,).
     """
     rows_of: defaultdict[str, list[int]] = defaultdict(list)
     for row, names in enumerate(slices):
@@ -222,7 +222,7 @@ def find_slices(
 
 
 def _correlate(rows: Array, differs: Array, remaining: Array) -> float:
-    """The correlation (phi) between being in a slice and differing, among the remaining pairs."""
+    """Return the correlation (phi) between being in a slice and differing, among the remaining pairs."""
     rows = rows[remaining[rows]]
     total, inside, hits = int(remaining.sum()), len(rows), int(differs[remaining].sum())
     if inside < MIN_REQUESTS or inside == total or hits in (0, total):
@@ -233,7 +233,7 @@ def _correlate(rows: Array, differs: Array, remaining: Array) -> float:
 
 
 def _find_factor(live: Array, shadow: Array) -> float | None:
-    """The factor between nearly all pairs; None where there is none, or of classes."""
+    """Return the factor between nearly all pairs; None if there is none, or for classes."""
     if live.dtype == object or shadow.dtype == object or (live == 0).any():
         return None
     ratios = shadow / live

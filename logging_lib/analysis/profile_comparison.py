@@ -1,4 +1,4 @@
-"""Served values against a profile: training's bins and moments stand for the data that are gone."""
+"""Compare served values with a profile: training's bins and moments represent the data that are gone."""
 
 from __future__ import annotations
 
@@ -19,26 +19,27 @@ from logging_lib.schema import tokens
 
 Array = np.ndarray[Any, Any]
 _OOV_SHARES: Final = np.array([0.0, 0.375, 0.625, 1.0])
-"""What stands for the bins of ``OOV_EDGES``: in the outer ones most texts have no unknown word, or only such."""
+"""Values that represent the bins of ``OOV_EDGES``: most texts in the outer bins have no, or only, unknown words."""
 
 
 def compare_with_profile(
     feature: Feature, derived: Sequence[Feature], served: pd.Series, sample_name: str, test: str, seed: int
 ) -> list[Variable]:
-    """Compare the feature and, where a share of its values is not part of a distribution, those shares.
+    """Compare a feature and, for values that are not part of a distribution, their shares.
 
     Args:
-        feature: of the profile, not hidden.
-        derived: of a vector, the norm and the cosine.
+        feature: a feature of the profile that is not hidden.
+        derived: for a vector, the norm and the cosine.
+        served: its values, shape (rows,); ``sample_name`` is their name in the notes.
         served: its values, shape (rows,); ``sample_name`` is what the notes call them.
         test: ``chi2`` or ``g``.
-        seed: of a permutation test.
+        seed: the seed of a permutation test.
     """
     variables = []
     if feature.kind == "text":
         part, texts = columns.texts(served)
         words = [split_words(text[:MAX_CHECKED_TEXT]) for text in texts]
-        if feature.edges:  # not in a profile of an earlier version
+        if feature.edges:  # profiles of earlier versions have none
             lengths = np.sort(np.array([len(text) for text in words], dtype=float))
             variables.append(_compare_bins(feature, lengths, sample_name, test, seed))
         variables.append(_compare_words(feature, words))
@@ -62,7 +63,7 @@ def compare_with_profile(
 
 
 def _count_trained(feature: Feature) -> Column:
-    """Count training's values as those of a sample."""
+    """Count training's values as if they were a sample."""
     bins = feature.expected_bins()
     missing, wrong, infinite = (
         sum(bins.get(name, 0) for name in names)
@@ -141,7 +142,7 @@ def _compare_words(feature: Feature, words: list[list[str]]) -> Variable:
 
 
 def _count_bins(feature: Feature, values: Array) -> tuple[list[str], Array]:
-    """Labels and counts of the profile's bins and of what lies outside them; ``values`` are sorted."""
+    """Return labels and counts of the profile's bins and of the values outside them; ``values`` are sorted."""
     edges = np.array(feature.edges)
     labels = [tokens.BELOW, *feature.bin_labels(), tokens.ABOVE]
     if len(edges) == 1:

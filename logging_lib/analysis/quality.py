@@ -1,4 +1,4 @@
-"""How well a model did, where the label is known: errors, calibration, delay of the label. Weighted."""
+"""Measure how well a model did where the label is known: errors, calibration, delay of the label. Weighted."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ from logging_lib.profile.classifier import Classifier
 
 @dataclass(frozen=True, slots=True)
 class SegmentQuality:
-    """Of one segment.
+    """The measured quality of one segment.
 
     Attributes:
-        segment: its value; ``all`` for everything.
-        labels: how many; ``weight`` what they stand for.
+        segment: its value; ``all`` for all rows.
+        labels: the number of labels; ``weight`` is the number they represent.
         kind: ``numeric`` or ``category``.
-        metrics: numbers: ``mae``, ``rmse``, ``bias`` (prediction less actual), ``r2``; classes: ``accuracy``,
-            ``macro_f1`` and, with probabilities, ``roc_auc``, ``average_precision``, ``log_loss``, ``brier`` and
-            ``ece``.
+        metrics: for numbers: ``mae``, ``rmse``, ``bias`` (prediction minus actual), ``r2``; for classes:
+            ``accuracy``, ``macro_f1`` and, with probabilities, ``roc_auc``, ``average_precision``, ``log_loss``,
+            ``brier`` and ``ece``.
         intervals: 95 % intervals of ``mae``, ``bias``, ``accuracy``, ``roc_auc``, ``log_loss`` and ``brier``.
         classes: class → precision, recall, f1, labels, predicted and, with probabilities, its areas.
-        reliability: calibration, from the lowest score or prediction to the highest; of two classes of the
-            probability of the positive one, of several of the predicted one.
+        reliability: calibration, from the lowest score or prediction to the highest; for two classes of the
+            probability of the positive one, for several of the predicted one.
         confusion: actual class → predicted class → labels.
-        thresholds: of two classes, precision, recall and the like at each threshold; of several, how many answers
-            have a probability of at least the threshold, and how many of them are right. ``is_model`` is 1 at the
+        thresholds: for two classes, precision, recall and the like at each threshold; for several, how many answers
+            have a probability of at least the threshold, and how many of those are right. ``is_model`` is 1 at the
             model's own threshold.
-        positive: of two classes, the one that areas, calibration and thresholds are about.
+        positive: for two classes, the one that areas, calibration and thresholds are about.
     """
 
     segment: str
@@ -61,7 +61,7 @@ class SegmentQuality:
     positive: str = ""
 
     def document(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return the measures as a JSON object."""
         return {
             "segment": self.segment,
             "labels": self.labels,
@@ -90,14 +90,14 @@ class SegmentQuality:
 def measure(
     frame: pd.DataFrame, segment: str = "all", *, classifier: Classifier | None = None
 ) -> SegmentQuality:
-    """Measure predictions whose label is known.
+    """Measure predictions with a known label.
 
     Args:
-        frame: a row a prediction; columns ``prediction``, ``actual`` and, where known, ``weight`` (1 unless
+        frame: one row per prediction; columns ``prediction``, ``actual`` and, where known, ``weight`` (1 unless
             sampled), ``score`` (probability of the predicted class) and ``scores`` (mapping class → probability).
-        segment: what the rows are.
-        classifier: what the model's profile knows of its classes. Without it predictions between 0 and 1
-            whose labels are all 0 or 1 are taken for probabilities of the class 1.
+        segment: the name of the rows' segment.
+        classifier: the profile's entry for the model's classes. Without it, predictions between 0 and 1
+            whose labels are all 0 or 1 are taken as probabilities of class 1.
 
     Raises:
         UnknownClasses: no label is one of the model's classes.
@@ -136,7 +136,7 @@ def by_period(
 def _measure_segments(
     frame: pd.DataFrame, segments: Mapping[str, str | None], classifier: Classifier | None
 ) -> list[SegmentQuality]:
-    """Measure segments by their titles; each is a value of the column ``segment``, or None for all rows."""
+    """Measure segments by title; each is a value of the column ``segment``, or None for all rows."""
     frame = frame.dropna(subset=["prediction", "actual"])
     if frame.empty:
         raise ValueError(f"{next(iter(segments))}: no row has both a prediction and an actual value")
@@ -190,10 +190,10 @@ def _measure_classes(answers: LabeledAnswers, segment: str, notes: tuple[str, ..
 
 
 def delays(frame: pd.DataFrame) -> dict[str, float]:
-    """Measure how long after its prediction a label was known, in seconds: labels, mean, quantiles. Unweighted.
+    """Measure the time from prediction to known label, in seconds: labels, mean, quantiles. Unweighted.
 
     Args:
-        frame: a row a label; column ``delay``, in seconds, null where it is not known.
+        frame: one row per label; column ``delay``, in seconds, null if unknown.
     """
     seconds = frame["delay"].dropna().to_numpy(dtype=float)
     if not len(seconds):

@@ -1,4 +1,4 @@
-"""What a statistical comparison returns: value objects, and how they are described to a reader."""
+"""The value objects that a statistical comparison returns, with their descriptions for readers."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ THRESHOLDS: Final[Mapping[str, tuple[float, float, float]]] = {
     # Cohen, Statistical Power Analysis, 2nd ed. (1988): d, and w, which is V for two samples.
     "hedges_g": (0.2, 0.5, 0.8),
     "cramers_v": (0.1, 0.3, 0.5),
-    # The D that a shift of a normal distribution by Cohen's d has: 2 Φ(d / 2) - 1.
+    # The D of a normal distribution shifted by Cohen's d: 2 Φ(d / 2) - 1.
     "ks_d": (0.08, 0.197, 0.311),
     # Romano et al., Appropriate statistics for ordinal level data (2006).
     "cliffs_delta": (0.147, 0.33, 0.474),
     # Cohen's f 0.1, 0.25, 0.4 as shares of variance explained, f² / (1 + f²).
     "omega_squared": (0.0099, 0.0588, 0.1379),
     "epsilon_squared": (0.0099, 0.0588, 0.1379),
-    # Cohen's h between two shares; a difference of shares means another thing at 1 % than at 50 %.
+    # Cohen's h between two shares, because a difference of shares means something else at 1 % than at 50 %.
     "cohens_h": (0.2, 0.5, 0.8),
     # h at shares about 1/2, as a difference: sin(h / 2).
     "risk_difference": (0.0998, 0.2474, 0.3894),
-    # Of answers to the same requests: none differs by chance.
+    # For answers to the same requests, because none of those differs by chance.
     "differing_share": (0.01, 0.1, 0.5),
 }
-"""From where on an effect is small, medium, large."""
+"""The thresholds of small, medium and large effects."""
 
 
 _BESIDE_VALUES: Final = (
@@ -72,11 +72,11 @@ DISTANCE_NAMES: Final = {
 }
 
 NOT_COMPARED: Final = "not compared"
-"""The verdict where there is nothing to compare, or the share of the values that are lost says it."""
+"""The verdict if there is nothing to compare, or if the share of lost values already says it."""
 NOT_COMPARABLE: Final = "not comparable"
-"""The verdict where values could not be compared, so that nothing is known of the variable."""
+"""The verdict if values could not be compared, so that nothing is known about the variable."""
 DIGITS: Final = 3
-"""Significant digits of a figure in a description."""
+"""The significant digits of a number in a description."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +86,12 @@ class Test:
     Attributes:
         name: such as ``ks`` or ``chi2``.
         statistic: the test's statistic.
-        p: the probability of this statistic or a larger one if the samples are of one population.
-        q: ``p`` corrected for the number of tests (Benjamini and Hochberg, 1995); only of the chosen test.
-        note: what limits the result.
+        p: the probability of this statistic or a larger one if the samples come from one population.
+        q: ``p`` corrected for the number of tests (Benjamini and Hochberg, 1995); set only for the chosen test.
+        note: limits of the result.
     """
 
-    __test__ = False  # pytest collects what is called Test
+    __test__ = False  # pytest collects classes called Test
 
     name: str
     statistic: float
@@ -100,7 +100,7 @@ class Test:
     note: str = ""
 
     def describe(self) -> str:
-        """Write ``Welch's t = 1.86, p 0.08``."""
+        """Return a text such as ``Welch's t = 1.86, p 0.08``."""
         note = f" ({self.note})" if self.note else ""
         statistic = format_number(self.statistic, DIGITS)
         return f"{TEST_NAMES[self.name]} = {statistic}, p {format_probability(self.p)}{note}"
@@ -124,11 +124,11 @@ class Effect:
 
     @property
     def size(self) -> str:
-        """``negligible``, ``small``, ``medium`` or ``large``, by ``THRESHOLDS``."""
+        """Return ``negligible``, ``small``, ``medium`` or ``large``, by ``THRESHOLDS``."""
         return WORDS[sum(abs(self.value) >= limit for limit in THRESHOLDS[self.name])]
 
     def describe(self) -> str:
-        """Write ``Hedges' g 0.31 [0.2, 0.42]``."""
+        """Return a text such as ``Hedges' g 0.31 [0.2, 0.42]``."""
         value, low, high = (format_number(number, DIGITS) for number in (self.value, self.low, self.high))
         return f"{EFFECT_NAMES[self.name]} {value} [{low}, {high}]"
 
@@ -140,7 +140,7 @@ class Bins:
     Attributes:
         labels: the bins' names, shape (bins,).
         shares: 0 to 1, shape (samples, bins).
-        edges: of numbers: the bins' edges, shape (bins + 1,).
+        edges: for numbers, the bins' edges, shape (bins + 1,).
     """
 
     labels: tuple[str, ...]
@@ -158,13 +158,13 @@ class Variable:
             ``words`` (the number of words in a text), ``unknown_words`` or ``unknown_values`` (how much of each
             text the first sample does not have), ``missing`` (whether there is a value at all), ``wrong_type``,
             ``not_finite`` or ``paired`` (two models' answers to the same requests).
-        rows: values of each sample that the tests use, shape (samples,).
-        tests: the chosen one first.
-        effects: that of the chosen test first.
+        rows: the number of values of each sample that the tests use, shape (samples,).
+        tests: the chosen test first.
+        effects: the effect of the chosen test first.
         distances: ``psi``, ``jensen_shannon``, ``wasserstein`` (in the variable's unit).
-        summaries: of each sample: mean, std, median and the like.
+        summaries: for each sample: mean, std, median and the like.
         why: why this test was chosen.
-        notes: what limits the result.
+        notes: limits of the result.
         bins: the distributions, for a plot.
         verdict: one line; it begins with ``differs`` if the difference is significant and large enough.
     """
@@ -183,22 +183,22 @@ class Variable:
 
     @property
     def differs(self) -> bool:
-        """Whether the difference is significant and at least ``min_effect``."""
+        """Return whether the difference is significant and at least ``min_effect``."""
         return self.verdict.startswith("differs")
 
     @property
     def title(self) -> str:
-        """The name, with the kind if the variable is not the feature's value itself."""
+        """Return the name, with the kind if the variable is not the feature's value itself."""
         return f"{self.name} ({self.kind.replace('_', ' ')})" if self.kind in _BESIDE_VALUES else self.name
 
     def describe_distances(self) -> list[str]:
-        """Write each distance as ``PSI 0.12``."""
+        """Describe each distance, such as ``PSI 0.12``."""
         return [
             f"{DISTANCE_NAMES[name]} {format_number(value, DIGITS)}" for name, value in self.distances.items()
         ]
 
     def describe_change(self) -> str:
-        """Write the main change: the means, the missing shares, or the most frequent categories."""
+        """Describe the main change: the means, the missing shares, or the most frequent categories."""
         parts = []
         for summary in self.summaries:
             if "share" in summary:
@@ -220,11 +220,11 @@ class Comparison:
 
     Attributes:
         names: the samples' names, shape (samples,).
-        rows: rows of each sample that were compared, shape (samples,).
-        variables: those that differ most first.
+        rows: the number of rows of each sample that were compared, shape (samples,).
+        variables: the variables, those that differ most first.
         alpha: the share of false findings among the findings.
-        hypotheses: the number of tests that the correction is for.
-        notes: what limits the result.
+        hypotheses: the number of tests corrected for.
+        notes: limits of the result.
     """
 
     names: tuple[str, ...]
@@ -236,25 +236,25 @@ class Comparison:
 
     @property
     def differing(self) -> tuple[Variable, ...]:
-        """The variables that differ."""
+        """Return the variables that differ."""
         return tuple(variable for variable in self.variables if variable.differs)
 
     @property
     def is_empty(self) -> bool:
-        """Whether no value was compared, except that both samples have none."""
+        """Return whether no value was compared, except that both samples have none."""
         return not any(
             variable.differs or (variable.tests and variable.kind != "missing") for variable in self.variables
         )
 
     @property
     def not_comparable(self) -> tuple[Variable, ...]:
-        """The variables that could not be compared; all of them if there is no value to compare at all."""
+        """Return the variables that could not be compared; all of them if there is no value to compare."""
         if self.is_empty:
             return self.variables
         return tuple(variable for variable in self.variables if variable.verdict == NOT_COMPARABLE)
 
     def conclude(self) -> str:
-        """Write how many variables differ, and how many could not be compared, in one sentence."""
+        """Say in one sentence how many variables differ, and how many could not be compared."""
         differing, not_comparable = len(self.differing), len(self.not_comparable)
         total = len(self.variables) - not_comparable
         sizes = " | ".join(f"{name}: {rows:,} rows" for name, rows in zip(self.names, self.rows, strict=True))
@@ -271,10 +271,10 @@ class Comparison:
         )
 
     def to_html(self, path: str | Path | None = None) -> str:
-        """Return the comparison as a page with a picture of each variable; it needs the extra ``[report]``.
+        """Return the comparison as a page with a picture of each variable; needs the extra ``[report]``.
 
         Args:
-            path: a file to write the page to as well.
+            path: a file that the page is also written to.
         """
         from logging_lib.analysis.page import render_page
 
@@ -284,12 +284,12 @@ class Comparison:
         return page
 
     def _repr_html_(self) -> str:
-        """Show the page in a notebook, in a frame of its own."""
+        """Return the page for a notebook, in its own frame."""
         page = html.escape(self.to_html())
         return f'<iframe title="Comparison" srcdoc="{page}" width="100%" height="600"></iframe>'
 
     def document(self) -> dict[str, Any]:
-        """Return the comparison as JSON has it; a figure that does not exist is null."""
+        """Return the comparison as a JSON object; a number that does not exist is null."""
         return {
             "samples": [
                 {"name": name, "rows": rows} for name, rows in zip(self.names, self.rows, strict=True)

@@ -1,4 +1,4 @@
-"""Logged predictions as samples: what was served in a period, by a version, in a role or a segment."""
+"""Read logged predictions as samples: those of a period, a version, a role or a segment."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PART = re.compile(r"[,\s]+(?=[\w.@-]+=)")
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which predictions. ``where``: feature or ``labels.*`` key → value."""
+    """A selection of predictions. ``where``: feature or ``labels.*`` key → value."""
 
     model: str | None = None
     version: str | None = None
@@ -39,11 +39,11 @@ class Selection:
 
     @classmethod
     def parse(cls, text: str, *, now: datetime, base: Selection | None = None) -> Selection:
-        """Read ``version=2,role=shadow,since=2018-02-01,until=2018-03-01,homeownership=RENT``; ``last=7d`` stands
-        for the time before ``now``. What the text does not say is as in ``base``.
+        """Parse ``version=2,role=shadow,since=2018-02-01,until=2018-03-01,homeownership=RENT``; ``last=7d`` is the
+        time before ``now``. Parts that the text does not name are taken from ``base``.
 
         Raises:
-            ValueError: naming the part that is wrong.
+            ValueError: a part is wrong; the message names it.
         """
         selection = base or cls()
         where = dict(selection.where)
@@ -64,7 +64,7 @@ class Selection:
         return replace(selection, where=where)
 
     def query(self) -> dict[str, Any]:
-        """Return it as a search has it. The end of a period is not part of it."""
+        """Return the selection as a search query. A period does not include its end."""
         filters: list[dict[str, Any]] = [
             {"term": {name: value}}
             for name, value in (
@@ -99,8 +99,8 @@ class Selection:
 
 @dataclass(frozen=True)
 class Served:
-    """``frame`` has a row an event and a column a feature, ``PREDICTION`` and ``SCORE`` where there are any;
-    ``kinds`` are those of the profile the events were checked with; ``total`` events were selected."""
+    """Served predictions. ``frame`` has a row per event and a column per feature, with ``PREDICTION`` and ``SCORE``
+    if there are any; ``kinds`` are those of the profile that checked the events; ``total`` events were selected."""
 
     frame: pd.DataFrame
     kinds: Mapping[str, str]
@@ -118,17 +118,17 @@ def read(
 ) -> Served:
     """Read the selected predictions, or a random sample of ``max_rows`` of them.
 
-    Where the logger sampled some events and kept others (failures, flagged ones), those that stand for fewer
-    predictions are thinned, so that each row stands for as many.
+    If the logger sampled some events and kept others (failures, flagged ones), those that represent fewer
+    predictions are thinned, so that every row represents the same number.
 
     Args:
         selection: which predictions.
-        max_rows: of more, so many are drawn at random, with this ``seed``.
-        about: field of the event → column that it gets, such as ``{"event.id": "@event.id"}``; then the rows are
-            in the order of time.
+        max_rows: if more are selected, sample this many at random, with this ``seed``.
+        about: field of the event → its column, such as ``{"event.id": "@event.id"}``; the rows are then in the
+            order of time.
 
     Raises:
-        StoreError: there are none.
+        StoreError: no prediction is selected.
     """
     import numpy as np
     import pandas as pd
@@ -189,10 +189,10 @@ def read(
 
 
 def values_of(store: Store, selection: Selection, name: str, *, max_values: int = 20) -> list[str]:
-    """Return the values of a segment: of ``model``, ``version``, ``role``, a ``labels.*`` key or a category.
+    """Return the values of a segment: ``model``, ``version``, ``role``, a ``labels.*`` key or a category.
 
     Raises:
-        StoreError: there are none, or more than ``max_values``.
+        StoreError: there are no values, or more than ``max_values``.
     """
     counts: Counter[str] = Counter()
     for field_name in _list_fields(name):
@@ -221,7 +221,7 @@ def _list_features(store: Store, selection: Selection) -> list[str]:
 
 
 def models(store: Store) -> list[str]:
-    """List the models that have predictions, those with most first."""
+    """List the models that have predictions, those with the most first."""
     body = {"size": 0, "aggs": {"models": {"terms": {"field": "ml.model.name", "size": 1000}}}}
     aggregation = store.search(STREAMS, body).get("aggregations", {}).get("models", {})
     return [bucket["key"] for bucket in aggregation.get("buckets", ())]
@@ -235,7 +235,7 @@ def _count(store: Store, query: Mapping[str, Any]) -> int:
 def _draw(
     store: Store, query: Mapping[str, Any], fields: list[str], size: int, seed: int
 ) -> Iterator[dict[str, Any]]:
-    """A uniform sample. Elasticsearch draws it itself; a store that cannot is read through, with a reservoir."""
+    """Draw a uniform sample. Elasticsearch draws it itself; any other store is read through, with a reservoir."""
     score = {"random_score": {"seed": seed, "field": "_seq_no"}, "boost_mode": "replace"}
     body: dict[str, Any] = {
         "size": min(2000, size),
@@ -261,7 +261,7 @@ def _draw(
 def _draw_by_reservoir(
     store: Store, query: Mapping[str, Any], fields: list[str], size: int, seed: int
 ) -> Iterable[dict[str, Any]]:
-    """Vitter's algorithm R (ACM TOMS 11, 1985)."""
+    """Draw a sample by Vitter's algorithm R (ACM TOMS 11, 1985)."""
     from random import Random
 
     random = Random(seed)

@@ -1,7 +1,7 @@
-"""The seven monitoring tests of the ML Test Score, scored by what is deployed and was recently seen. Pure.
+"""Score the seven monitoring tests of the ML Test Score by what is deployed and was seen recently. Pure.
 
 Source: Breck et al., The ML Test Score: A Rubric for ML Production Readiness and Technical Debt Reduction (2017),
-section V. A test counts 1 where it runs by itself, again and again, and 0.5 where it was done by hand or in part.
+section V. A test counts 1 if it runs automatically and regularly, and 0.5 if it was done by hand or in part.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ MEANING: Final = (
 )
 SKEW_DAYS: Final = 31
 MOST_CHECKED: Final = 0.9
-"""So large a share of the predictions has to be compared with a profile."""
+"""The share of the predictions that must be compared with a profile."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What was found of a model.
+    """The evidence about a model.
 
     Attributes:
-        watches: id → when it ran last; None where it is deployed and never ran.
-        predictions: in the recent time, weighted; ``checked`` of them against a profile, ``timed`` with a duration.
-        starts, health: events of the model's services in that time.
-        labels: joined labels that became known in that time.
+        watches: id → the time of its last run; None if it is deployed and never ran.
+        predictions: the recent ones, weighted; ``checked`` of them against a profile, ``timed`` with a duration.
+        starts, health: recent events of the model's services.
+        labels: joined labels that became known recently.
         skew: the last recorded result of ``logging-lib skew``, or None.
         profile: of the deployed version: ``trained_at``, ``training_seconds``, ``quality``, ``libraries``; or None.
     """
@@ -52,7 +52,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Monitor:
-    """One of the seven. ``score`` is 0, 0.5 or 1; ``todo`` says what is missing, or what a test found."""
+    """One of the seven tests. ``score`` is 0, 0.5 or 1; ``todo`` says what is missing, or what a test found."""
 
     number: int
     title: str
@@ -67,7 +67,7 @@ class Monitor:
 
 @dataclass(frozen=True, slots=True)
 class Scorecard:
-    """All seven, in Breck et al.'s order."""
+    """All seven tests, in Breck et al.'s order."""
 
     model: str
     monitors: tuple[Monitor, ...]
@@ -85,7 +85,7 @@ class Scorecard:
         return all(monitor.score == COVERED for monitor in self.monitors)
 
     def document(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return the scorecard as a JSON object."""
         return {
             "model": self.model,
             "score": self.score,
@@ -106,7 +106,7 @@ class Scorecard:
 
 
 class _Need(NamedTuple):
-    """Something that a monitor needs: whether it is met, what was seen, what to do if not."""
+    """A requirement of a monitor: whether it is met, what was seen, what to do if it is not met."""
 
     met: bool
     evidence: str
@@ -117,7 +117,7 @@ def score(evidence: Evidence, *, now: datetime, recent: timedelta = timedelta(da
     """Score the evidence: each of the seven tests is covered, partly covered or missing.
 
     Args:
-        recent: a watch that ran, or an event that came, longer ago does not count.
+        recent: runs and events that are older than this do not count.
     """
     monitors = (
         _build_monitor(

@@ -1,4 +1,4 @@
-"""Read what a scorecard needs from a store: streams, profiles, recorded results and watches of one model."""
+"""Read the data of a scorecard from a store: streams, profiles, recorded results and watches of one model."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from logging_lib.store.port import Store, StoreError
 def write(
     store: Store, kind: str, *, model: str, version: str | None, summary: Mapping[str, Any], now: datetime
 ) -> None:
-    """Remember a result in the place of the last one of its kind.
+    """Store a result, replacing the last one of its kind.
 
     Raises:
-        StoreError: the store refuses it.
+        StoreError: the store refuses the result.
     """
     model_fields = {"name": model} if version is None else {"name": model, "version": version}
     document = {
@@ -40,7 +40,7 @@ def write(
 
 
 def last(store: Store, kind: str, model: str) -> list[dict[str, Any]]:
-    """Return the last results of a kind for a model, one a version, the newest first."""
+    """Return the last results of a kind for a model, one per version, the newest first."""
     query = {"bool": {"filter": [{"term": {"kind": kind}}, {"term": {"ml.model.name": model}}]}}
     hits = store.search(ANALYSIS, {"size": 1000, "query": query})["hits"]["hits"]
     return sorted(
@@ -57,11 +57,11 @@ Watches = dict[str, datetime | None]
 def gather(
     store: Store, model: str, *, now: datetime, recent: timedelta, watches: Mapping[str, datetime | None]
 ) -> Evidence:
-    """Look at the store.
+    """Gather the evidence from the store.
 
     Args:
         recent: how far back predictions and health count; starts ``START_DAYS``, labels ``LABEL_DAYS`` at least.
-        watches: id → when it ran last, as ``of_index``, ``of_folder`` or Watcher say.
+        watches: id → the time of the last run, from ``of_index``, ``of_folder`` or Watcher.
     """
     profile = _read_profile(store, model)
     predictions = _sum_weights(store, model, now - recent, now)
@@ -109,8 +109,8 @@ def of_folder(folder: Path) -> Watches:
 
 
 def of_watcher(answer: Mapping[str, Any], model: str) -> Watches:
-    """List the watches of real Watcher, from the answer of ``_watcher/_query/watches``: ours are called
-    ``logging-lib-<watch>--<model>``. One that is switched off is not deployed."""
+    """List the watches of real Watcher, from the answer of ``_watcher/_query/watches``; ours are named
+    ``logging-lib-<watch>--<model>``. A watch that is switched off is not deployed."""
     watches: Watches = {}
     for entry in answer.get("watches", ()):
         metadata = (entry.get("watch") or {}).get("metadata") or {}

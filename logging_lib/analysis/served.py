@@ -22,10 +22,10 @@ def encode_served(
 ) -> tuple[np.ndarray[Any, Any], dict[str, ServedFeature]]:
     """Encode logged predictions as the service that logged them did.
 
-    Hidden features are left out, whose values are not stored.
+    Hidden features are left out, because their values are not stored.
 
     Returns:
-        Each event's time in seconds since 1970, shape (events,); what each event is, by feature.
+        Each event's time in seconds since 1970, shape (events,); the encoded events, by feature.
     """
     import numpy as np
     import pandas as pd

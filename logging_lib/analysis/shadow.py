@@ -26,18 +26,18 @@ MOST_DISAGREEMENTS = 20
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
-    """One shadow version beside the live model.
+    """The comparison of one shadow version with the live model.
 
     Attributes:
         live, shadow: versions.
-        requests: answered by both; ``only_live`` and ``only_shadow`` by one alone.
+        requests: the number answered by both; ``only_live`` and ``only_shadow`` by one alone.
         kind: ``numeric`` or ``category``.
-        agreement: share of requests with the same answer, with its Wilson interval.
-        kappa: classes: Cohen's kappa, agreement beyond chance.
-        difference: numbers, shadow less live: mean, std, quantiles, correlation and the limits of agreement.
-        disagreements: classes: (live's, shadow's, requests), the most frequent first.
-        latency: of each model p50, p95 and p99 in ms, and the median of the paired differences with its p.
-        better: once labels are there: both models' error, the difference with its interval, p, and ``winner``.
+        agreement: the share of requests with the same answer, with its Wilson interval.
+        kappa: for classes: Cohen's kappa, the agreement beyond chance.
+        difference: for numbers, shadow minus live: mean, std, quantiles, correlation and the limits of agreement.
+        disagreements: for classes: (live's, shadow's, requests), the most frequent first.
+        latency: each model's p50, p95 and p99 in ms, and the median of the paired differences with its p.
+        better: if there are labels: both models' error, the difference with its interval, p, and ``winner``.
         paired: how many outputs differ and where: the prediction and, where both have one, the score.
     """
 
@@ -57,7 +57,7 @@ class Shadow:
     notes: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return the comparison as a JSON object."""
 
         def plain(values: Mapping[str, Any]) -> dict[str, Any]:
             return {
@@ -85,7 +85,7 @@ class Shadow:
         }
 
     def lines(self) -> list[str]:
-        """Write it for a person, a sentence each."""
+        """Return a description, one sentence per line."""
         share, low, high = self.agreement
         lines = [
             f"shadow {self.shadow} beside live {self.live}: {self.requests:,} requests answered by both, "
@@ -131,15 +131,15 @@ def compare_answers(
     """Compare the answers of a live and a shadow model to the same requests.
 
     Args:
-        pairs: a row a request; columns ``live`` and ``shadow`` (numbers or classes, missing where a model gave no
+        pairs: one row per request; columns ``live`` and ``shadow`` (numbers or classes, missing if a model gave no
             answer), and, where known, ``live_score``, ``shadow_score``, ``live_ms``, ``shadow_ms``, ``actual`` and
             ``slices`` (a list of ``field=value``).
         live, shadow: versions.
-        only_live, only_shadow: requests that one model alone answered.
-        alpha: from where on a difference is no winner.
+        only_live, only_shadow: the number of requests that one model alone answered.
+        alpha: the p from which on there is no winner.
 
     Raises:
-        ValueError: no pair with two answers.
+        ValueError: no pair has two answers.
     """
     answered = pairs.dropna(subset=["live", "shadow"])
     if answered.empty:
@@ -181,14 +181,14 @@ def compare_answers(
 
 
 def _read_outputs(pairs: pd.DataFrame, live: str, shadow: str, numeric: bool) -> tuple[Array, Array]:
-    """The outputs as numbers, or as texts in arrays of objects."""
+    """Return the outputs as numbers, or as texts in arrays of objects."""
     if numeric:
         return pairs[live].to_numpy(dtype=float), pairs[shadow].to_numpy(dtype=float)
     return tuple(pairs[name].astype(str).to_numpy(dtype=object) for name in (live, shadow))  # type: ignore[return-value]
 
 
 def _pair_outputs(pairs: pd.DataFrame, numeric: bool) -> Iterator[PairedAnswers]:
-    """Each output that both models have; an output that one alone gave differs."""
+    """Compare each output that both models have; an output that only one of them gave differs."""
     for name, live, shadow, numbers in (
         (PREDICTION, "live", "shadow", numeric),
         (SCORE, "live_score", "shadow_score", True),
@@ -204,7 +204,7 @@ def _pair_outputs(pairs: pd.DataFrame, numeric: bool) -> Iterator[PairedAnswers]
 
 
 def _measure_difference(a: Array, b: Array) -> dict[str, float]:
-    """Bland and Altman, Lancet 327 (1986): the mean and the limits within which 95 % of the differences lie."""
+    """Return the mean and the limits that contain 95 % of the differences (Bland and Altman, Lancet 327, 1986)."""
     d = b - a
     low, median, high = np.quantile(d, [0.025, 0.5, 0.975])
     varied = len(d) > 1 and a.std() > 0 and b.std() > 0
@@ -220,7 +220,7 @@ def _measure_difference(a: Array, b: Array) -> dict[str, float]:
 
 
 def _kappa(a: Array, b: Array) -> float:
-    """Cohen, Educational and Psychological Measurement 20 (1960)."""
+    """Return Cohen's kappa (Educational and Psychological Measurement 20, 1960)."""
     classes = np.unique(np.concatenate([a, b]))
     shares = [
         np.bincount(np.searchsorted(classes, answers), minlength=len(classes)) / len(answers)
@@ -252,10 +252,10 @@ def _compare_latency(pairs: pd.DataFrame) -> dict[str, float]:
 
 
 def _compare_errors(pairs: pd.DataFrame, numeric: bool, alpha: float) -> dict[str, Any]:
-    """Numbers: mean absolute errors, by the paired t-test. Classes: shares of wrong answers, by McNemar's exact
-    test (Psychometrika 12, 1947), with Bonett and Price's interval (Journal of
-    Educational and Behavioral Statistics 37, 2012). The difference is the shadow's error less the live one's:
-    below 0 the shadow is better."""
+    """Compare the errors. Numbers: mean absolute errors, by the paired t-test. Classes: shares of wrong answers, by
+    McNemar's exact test (Psychometrika 12, 1947), with Bonett and Price's interval (Journal of Educational and
+    Behavioral Statistics 37, 2012). The difference is the shadow's error minus the live one's: below 0 the shadow
+    is better."""
     if "actual" not in pairs:
         return {}
     labeled = pairs.dropna(subset=["actual"])

@@ -1,8 +1,8 @@
 """Compare shares: of missing, infinite and other values, and of words and values that the first sample lacks.
 
-What is not part of a distribution is compared as a share of its own, so that nothing is ignored. Unknown words are
-compared one-sided: a model knows nothing of a word that training did not have. How many to expect is measured on
-the first sample itself, each text against all others.
+Values outside a distribution are compared as shares of their own, so that nothing is ignored. Unknown words are
+compared one-sided, because a model knows nothing about a word that training did not have. The expected share is
+measured on the first sample itself, each text against all others.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ SHARE_KINDS: Final[Mapping[str, tuple[str, str, str]]] = {
         "whether a number is finite and not too large: the test of categories",
     ),
 }
-"""Kind of a variable → what its two shares are, and why this test was chosen."""
+"""Kind of a variable → the meaning of its two shares, and why this test was chosen."""
 _IDENTIFIER = re.compile(r"[!-~]{1,200}", re.ASCII)
-"""A text without a space: a code, a UUID, a URL. Its words mean nothing one by one."""
+"""A text without a space: a code, a UUID, a URL. Its words have no meaning on their own."""
 
 
 def add_shares(
@@ -51,15 +51,15 @@ def add_shares(
     test: str,
     seed: int,
 ) -> list[Variable]:
-    """Add to the variables of a feature the shares of its values that are not part of their distribution.
+    """Add the shares of a feature's values that are not part of their distribution to its variables.
 
     Args:
         name: the feature.
-        variables: of the feature's distribution, one or more; those without a test get the reason as a note.
+        variables: the feature's distribution, one or more; those without a test get the reason as a note.
         parts: the feature in each sample.
         names: the samples' names.
         test: ``chi2`` or ``g``.
-        seed: of a permutation test.
+        seed: the seed of a permutation test.
     """
     present = [part.rows - part.missing for part in parts]
     counts_by_kind: dict[str, list[tuple[int, int]]] = {
@@ -86,7 +86,7 @@ def add_shares(
 
 
 def _explain_missing_test(variable: Variable, parts: Sequence[Column], names: Sequence[str]) -> Variable:
-    """Say why there is no test, and whether nothing was compared in its place."""
+    """Explain why there is no test, and whether nothing was compared instead."""
     verdict = NOT_COMPARABLE
     empty = [name for name, part in zip(names, parts, strict=True) if not part.rows]
     lacking = [name for name, part in zip(names, parts, strict=True) if not part.usable]
@@ -94,7 +94,7 @@ def _explain_missing_test(variable: Variable, parts: Sequence[Column], names: Se
         note = f"{list_values(empty)} has no row"
     elif not lacking:
         return replace(variable, verdict=verdict)
-    elif len(lacking) < len(parts):  # the share of missing or other values says so
+    elif len(lacking) < len(parts):  # the share of missing or other values shows it
         verdict, note = NOT_COMPARED, f"{list_values(lacking)} has no value of this kind"
     elif any(part.missing < part.rows for part in parts):
         note = "no sample has a value of this kind"
@@ -104,14 +104,14 @@ def _explain_missing_test(variable: Variable, parts: Sequence[Column], names: Se
 
 
 def compare_share(name: str, kind: str, counts: Array, test: str, seed: int) -> Variable:
-    """Compare how often something holds of a value.
+    """Compare the share of values for which something holds.
 
     Args:
         name: the feature.
         kind: one of ``SHARE_KINDS``.
-        counts: (values of which it does not hold, those of which it does) of each sample, shape (samples, 2).
+        counts: (values for which it does not hold, values for which it does) in each sample, shape (samples, 2).
         test: ``chi2`` or ``g``.
-        seed: of a permutation test.
+        seed: the seed of a permutation test.
     """
     result, effect, _ = contingency.association(counts, test=test, seed=seed)
     effects = (
@@ -138,9 +138,9 @@ def compare_share(name: str, kind: str, counts: Array, test: str, seed: int) -> 
 
 
 def compare_unknown(name: str, kind: str, first: Array, second: Array, why: str) -> Variable:
-    """Compare how much of each text the first sample does not have: does the second have more of it?
+    """Test whether the second sample has more content that the first sample lacks, text by text.
 
-    The test is Mann and Whitney's, one-sided, of the share in each text, since the words of one text are not
+    The test is Mann and Whitney's, one-sided, of the share in each text, because the words of one text are not
     independent; the effect is Cohen's h between the mean shares.
 
     Args:
@@ -149,7 +149,7 @@ def compare_unknown(name: str, kind: str, first: Array, second: Array, why: str)
         first, second: the share in each text of either sample, 0 to 1; shapes (n,) and (m,), neither empty.
         why: why this test was chosen.
     """
-    u, p = len(first) * len(second) / 2, 1.0  # also where all texts have the same share
+    u, p = len(first) * len(second) / 2, 1.0  # also if all texts have the same share
     if min(first.min(), second.min()) < max(first.max(), second.max()):
         result = stats.mannwhitneyu(second, first, alternative="greater", method="asymptotic")
         u, p = float(result.statistic), float(result.pvalue)
@@ -177,12 +177,12 @@ def compare_unknown(name: str, kind: str, first: Array, second: Array, why: str)
 
 
 def are_identifiers(texts: Sequence[str]) -> bool:
-    """Whether the texts are identifiers, such as codes and URLs, rather than words of a language."""
+    """Return whether the texts are identifiers, such as codes and URLs, rather than words of a language."""
     return bool(texts) and sum(_IDENTIFIER.fullmatch(text) is not None for text in texts) > 0.99 * len(texts)
 
 
 def measure_unknown(first: Sequence[list[str]], second: Sequence[list[str]]) -> tuple[Array, Array]:
-    """Measure which share of each text's words the first sample does not have, of its own texts the other ones.
+    """Measure the share of each text's words that no text of the first sample has (no other text, for its own).
 
     Args:
         first, second: the words of each text.
@@ -203,12 +203,12 @@ def measure_unknown(first: Sequence[list[str]], second: Sequence[list[str]]) -> 
 
 
 def new_share(table: Array) -> float:
-    """Compute the second sample's share of values that the first lacks; ``table`` has shape (2, categories)."""
+    """Return the second sample's share of values that the first lacks; ``table`` has shape (2, categories)."""
     return float(table[1][table[0] == 0].sum() / table[1].sum())
 
 
 def new_values(labels: list[str], table: Array, name: str) -> list[str]:
-    """Return a note on them, the most frequent first, or none."""
+    """Return a note on the new values, the most frequent first, or an empty list."""
     new = sorted(
         ((int(b), label) for label, a, b in zip(labels, *table.tolist(), strict=True) if b and not a),
         reverse=True,

@@ -1,4 +1,4 @@
-"""Training/serving skew: the features as they were logged against the same features computed again in batch."""
+"""Find training/serving skew: compare logged features with the same features recomputed in batch."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ EXAMPLES: Final = 5
 TOLERANCE: Final = 1e-6
 MAX_RATE: Final = 0.01
 LOOKED_AT: Final = 20_000
-"""So many rows that differ are enough to find the cause."""
+"""The number of differing rows that is enough to find the cause."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """One feature.
+    """The comparison of one feature.
 
     Attributes:
         name: the feature.
-        rows: joined rows; ``mismatched`` of them differ.
-        rate: their share, ``low`` to ``high`` its 95 % interval (Wilson).
+        rows: the number of joined rows; ``mismatched`` of them differ.
+        rate: the share that differs; ``low`` to ``high`` is its 95 % interval (Wilson).
         allowed: whether the rate is within the limit.
-        cause: why they differ, likely; None where none does.
+        cause: the likely cause; None if no row differs.
         examples: (key, logged, recomputed).
     """
 
@@ -52,8 +52,8 @@ class Mismatch:
 
 @dataclass(frozen=True, slots=True)
 class Skew:
-    """All features, the worst first. ``only_logged`` rows and features were not recomputed, ``only_recomputed``
-    ones were not logged."""
+    """The comparison of all features, the worst first. ``only_logged`` rows and features were not recomputed,
+    ``only_recomputed`` ones were not logged."""
 
     key: str
     joined: int
@@ -67,17 +67,17 @@ class Skew:
 
     @property
     def skewed(self) -> tuple[Mismatch, ...]:
-        """The features whose rate is above the limit."""
+        """Return the features whose rate is above the limit."""
         return tuple(feature for feature in self.features if not feature.allowed)
 
     @property
     def ok(self) -> bool:
-        """No feature is skewed, and at most ``max_rate`` of the logged events have no recomputed row."""
+        """Return whether no feature is skewed and at most ``max_rate`` of the events lack a recomputed row."""
         total = self.joined + self.only_logged
         return not self.skewed and self.only_logged <= self.max_rate * total
 
     def document(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return the result as a JSON object."""
         return {
             "ok": self.ok,
             "key": self.key,
@@ -128,18 +128,18 @@ def find_skew(
     max_rate: float = MAX_RATE,
     ignore: tuple[str, ...] = (),
 ) -> Skew:
-    """Compare each feature that both have, row by row.
+    """Compare each feature that both tables have, row by row.
 
     Args:
-        logged: a row an event in the order of time, shape (events, columns); columns that are no features, such as
-            ``@timestamp``, begin with ``@`` or are in ``ignore``.
-        recomputed: a row an event, shape (rows, columns).
-        key: the column of ``logged`` that both are joined by; ``recomputed_key``: the same in ``recomputed``.
+        logged: one row per event in the order of time, shape (events, columns); columns that are not features, such
+            as ``@timestamp``, begin with ``@`` or are in ``ignore``.
+        recomputed: one row per event, shape (rows, columns).
+        key: the column of ``logged`` to join by; ``recomputed_key``: the same in ``recomputed``.
         kinds: feature → kind in the profile; a category is compared by its text.
-        tolerance: relative difference of two numbers that still are the same; ``tolerances`` by feature.
-        absolute: absolute difference that is allowed besides.
+        tolerance: the relative difference up to which two numbers are the same; ``tolerances`` by feature.
+        absolute: the absolute difference that is allowed in addition.
         max_rate: the share of differing rows that is allowed.
-        ignore: columns that are no features.
+        ignore: columns that are not features.
 
     Raises:
         ValueError: a key column is missing, no row has a partner, or there is no feature in common.
@@ -202,8 +202,8 @@ def _index_by_key(frame: pd.DataFrame, key: str) -> pd.DataFrame:
 
 
 def _align(logged: pd.Series, recomputed: pd.Series, kind: str | None) -> tuple[Array, Array]:
-    """Both columns in one form: floats where both are numbers, otherwise objects; a moment is ISO 8601 text, and a
-    vector is a list."""
+    """Return both columns in one form: floats if both are numbers, otherwise objects; a time is ISO 8601 text, and
+    a vector is a list."""
     if all(
         pd.api.types.is_numeric_dtype(side) and not pd.api.types.is_bool_dtype(side)
         for side in (logged, recomputed)

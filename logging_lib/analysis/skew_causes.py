@@ -1,7 +1,7 @@
-"""Why a logged value and a recomputed one differ: each explanation is tried on the rows that differ.
+"""Explain why logged and recomputed values differ by trying each explanation on the rows that differ.
 
-An explanation is a rule that turns the recomputed value into the logged one, or the other way round. The likeliest
-cause is the first, from the most to the least specific, that holds in ``EXPLAINS`` of the rows that differ.
+An explanation is a rule that turns the recomputed value into the logged one, or the reverse. Rules are tried from
+the most to the least specific; the likeliest cause is the first that holds in ``EXPLAINS`` of the rows that differ.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from logging_lib.profile.coerce import NA_VALUES, category_text, is_null, number
 
 Array = np.ndarray[Any, Any]
 EXPLAINS: Final = 0.95
-"""A cause is named if it explains so many of the rows that differ."""
+"""A cause is named if it explains at least this share of the rows that differ."""
 SAME_ROWS: Final = 0.5
-"""The columns of a lost join differ in at least so many of its rows; in the others they had no value anyway."""
+"""The columns of a lost join differ in at least this share of its rows; in the others they had no value anyway."""
 JOIN_MISS: Final = "join miss"
 DEFAULT: Final = "default filled in"
 UNEXPLAINED: Final = "unexplained"
@@ -45,9 +45,9 @@ _FACTORS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """``share`` of the rows that differ are explained; ``detail`` says how.
+    """A cause that explains ``share`` of the rows that differ; ``detail`` says how.
 
-    ``features`` are all that have this one cause in common, where they are several.
+    ``features`` lists all features that share this cause, if there are several.
     """
 
     name: str
@@ -62,9 +62,9 @@ class SkewedFeature:
 
     Attributes:
         name: the feature.
-        logged, recomputed: values, each of shape (rows,); None where there is none.
+        logged, recomputed: values, each of shape (rows,); None if there is no value.
         differs: mask, shape (rows,).
-        others: logged values of the other features, for columns that were swapped.
+        others: logged values of the other features, to find swapped columns.
     """
 
     name: str
@@ -75,13 +75,13 @@ class SkewedFeature:
 
 
 def likeliest(feature: SkewedFeature) -> Cause:
-    """Find the cause; ``unexplained`` where no explanation holds. A rule may explain what was logged by what was
-    recomputed, or the reverse."""
+    """Return the likeliest cause, or ``unexplained`` if no explanation holds. A rule may derive the logged value
+    from the recomputed one, or the reverse."""
     rows = np.flatnonzero(feature.differs)
     if not len(rows):
         return Cause("none", "nothing differs", 1.0)
     pairs = [(feature.logged[i], feature.recomputed[i]) for i in rows]
-    # What a double cannot hold is infinite or none in a rule, and so explains nothing.
+    # A value that a double cannot hold is infinite or missing in a rule, and so explains nothing.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         for explain in _EXPLANATIONS:
             for cause in explain(feature, rows, pairs):
@@ -94,11 +94,11 @@ def find_lost_joins(causes: Mapping[str, Cause], differs: Mapping[str, Array]) -
     """Find the columns that one lost join explains: they have no value, or a default, in the same rows.
 
     Args:
-        causes: feature → the cause that was found for it alone.
+        causes: feature → the cause found for it alone.
         differs: feature → mask of the rows that differ, shape (rows,).
 
     Returns:
-        The causes of the features that have a lost join in common, in place of their own.
+        The causes of the features that share a lost join; they replace the features' own causes.
     """
     joins: dict[str, Cause] = {}
     by_rows = sorted(causes, key=lambda name: (-int(differs[name].sum()), name))
@@ -134,7 +134,7 @@ def _is_missing(value: Any) -> bool:
 
 
 def _explain_missing(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
-    """Null on one side: an NA spelling, a default, or a lost join."""
+    """Explain null on one side: an NA spelling, a default, or a lost join."""
     for lost, filled, where in ((1, 0, "logged"), (0, 1, "recomputed")):
         values = [pair[filled] for pair in pairs if _is_missing(pair[lost]) and not _is_missing(pair[filled])]
         if not values:
@@ -161,7 +161,7 @@ def _is_na(value: Any) -> bool:
 
 
 def _explain_sentinels(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
-    """Both sides have a value, but one of them means none."""
+    """Explain values on both sides, one of which stands for a missing value."""
     for side, where in ((0, "logged"), (1, "recomputed")):
         hits = [pair[side] for pair in pairs if _is_na(pair[side]) and not _is_na(pair[1 - side])]
         if hits:
@@ -198,7 +198,7 @@ def _parse_boolean(value: Any) -> bool | None:
 
 
 def _parse_number(value: Any) -> float | None:
-    """The number that a text means, with separators of thousands, decimal commas and signs of currency."""
+    """Parse a text as a number, with thousands separators, decimal commas and currency signs."""
     if isinstance(value, bool):
         return float(value)
     if isinstance(value, int | float):
@@ -221,7 +221,7 @@ def _is_close(a: float, b: float, tolerance: float = 1e-6) -> bool:
 
 
 def _explain_texts(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
-    """Texts that are the same but for case, space, encoding or accents."""
+    """Explain texts that are the same except for case, space, encoding or accents."""
     texts = [(a, b) for a, b in pairs if isinstance(a, str) and isinstance(b, str)]
     if not texts:
         return
@@ -233,7 +233,7 @@ def _explain_texts(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterato
 
 
 def _is_mojibake(a: str, b: str) -> bool:
-    """One is the other's UTF-8 read as Latin-1 or Windows-1252, or with what it could not say left out."""
+    """Return whether one text is the other's UTF-8 read as Latin-1 or Windows-1252, possibly with losses."""
     for x, y in ((a, b), (b, a)):
         for wrong in ("latin-1", "cp1252"):
             try:
@@ -280,7 +280,7 @@ _TEXT_RULES: Final[tuple[tuple[str, str, Callable[[str, str], bool]], ...]] = (
 
 
 def _explain_times(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
-    """Moments that lie a time zone apart, or whose time of day was lost."""
+    """Explain times that are a time zone apart, or whose time of day was lost."""
     moments = [(to_epoch(a), to_epoch(b)) for a, b in pairs if isinstance(a, str) or isinstance(b, str)]
     instants = [(a, b) for a, b in moments if a is not None and b is not None]
     if len(instants) < 0.5 * len(pairs):
@@ -373,7 +373,7 @@ def _test_numbers(feature: SkewedFeature, a: Array, b: Array) -> Iterator[tuple[
 
 
 def _test_capping(feature: SkewedFeature, a: Array, b: Array) -> Iterator[tuple[str, str, int]]:
-    """One side stops at a bound that lies within the range of the other."""
+    """Test whether one side stops at a bound that is within the range of the other."""
     for side, x, y, other_values in (
         ("logged", a, b, feature.recomputed),
         ("recomputed", b, a, feature.logged),
@@ -413,7 +413,7 @@ def _test_rounding(a: Array, b: Array) -> Iterator[tuple[str, str, int]]:
 
 
 def _explain_stale(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
-    """The value of an earlier row, or of a later one."""
+    """Explain values that come from an earlier or a later row."""
     for lag in (1, 2, 3, -1):
         reached = [i for i in rows if 0 <= i - lag < len(feature.recomputed)]
         if len(reached) < 3:
@@ -434,7 +434,7 @@ def _explain_swapped(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Itera
 
 
 def _explain_constant(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
-    """One side has one and the same value wherever they differ."""
+    """Explain a side that has one and the same value wherever the two differ."""
     for side, where in ((0, "logged"), (1, "recomputed")):
         counted = Counter(str(pair[side]) for pair in pairs)
         value, count = counted.most_common(1)[0]
@@ -448,7 +448,7 @@ def _explain_constant(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iter
 
 
 def _explain_renamed(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
-    """Each category has one other name on the other side."""
+    """Explain categories that each have one other name on the other side."""
     if not all(isinstance(x, str | bool | int) for pair in pairs for x in pair):
         return
     names: dict[str, Counter[str]] = {}
@@ -463,7 +463,7 @@ def _explain_renamed(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Itera
 
 
 def _explain_misaligned(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
-    """The same values as a whole, in other rows."""
+    """Explain sides that have the same values as a whole, but in other rows."""
     logged, recomputed = (Counter(str(pair[side]) for pair in pairs) for side in (0, 1))
     common = sum((logged & recomputed).values())
     if len(logged) > 3 and len(pairs) > 5:

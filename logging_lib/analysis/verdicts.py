@@ -10,11 +10,11 @@ from scipy import stats
 from logging_lib.analysis.results import NOT_COMPARABLE, THRESHOLDS, WORDS, Effect, Variable
 
 NEW_SHARE: Final = 0.01
-"""So many values that the first sample does not have make a category differ, whatever the effect is otherwise."""
+"""A category differs if it has at least this share of values that the first sample lacks, whatever the effect."""
 ALL_NEW: Final = 0.99
-"""From so many on it differs whatever the test says."""
+"""Above this share of new values it differs whatever the test says."""
 FEW_ROWS: Final = 30
-"""Of fewer values a test proves little either way."""
+"""With fewer values, a test proves little either way."""
 
 
 def add_verdicts(variables: list[Variable], alpha: float, min_size: int) -> list[Variable]:
@@ -44,7 +44,7 @@ def add_verdicts(variables: list[Variable], alpha: float, min_size: int) -> list
 
 
 def _find_new_shares(variable: Variable) -> tuple[float, float]:
-    """The expected and the second sample's share of values that the first does not have; 0 of what has no such."""
+    """Return the expected and the second sample's share of values that the first lacks; 0 for other kinds."""
     if len(variable.summaries) != 2:
         return 0.0, 0.0
     expected, new = (float(summary.get("new_share", 0.0)) for summary in variable.summaries)
@@ -52,7 +52,7 @@ def _find_new_shares(variable: Variable) -> tuple[float, float]:
 
 
 def rank(variable: Variable) -> tuple[Any, ...]:
-    """Return the key to sort by: what differs first, then what is not comparable, then by significance and size."""
+    """Return the sort key: variables that differ, then not comparable ones, then by significance and size."""
     size = abs(variable.effects[0].value) / _large(variable.effects[0]) if variable.effects else 0.0
     significant = bool(variable.tests) and not variable.verdict.startswith("no")
     is_unknown = variable.verdict == NOT_COMPARABLE

@@ -1,4 +1,4 @@
-"""The command line: thin, one module a command group."""
+"""The command line: a thin layer, with one module per command group."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``logging-lib annotate``: checks for stored events that came without."""
+"""``logging-lib annotate``: add checks to stored events that arrived without any."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def annotate(
 
 
 def _look_again(store: ElasticsearchStore, result: Result, *, as_json: bool) -> Result:
-    """Annotate what arrived; without an answer return the result before."""
+    """Annotate new events; return the previous result if the store does not respond."""
     try:
         next_result = annotate_stored(store, list(load_published(store, count_unchecked(store))))
     except ElasticsearchError as error:

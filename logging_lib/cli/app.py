@@ -1,4 +1,4 @@
-"""Puts the command groups together."""
+"""Assemble the command groups."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``logging-lib audit``: everything that is known of one event."""
+"""``logging-lib audit``: show everything known about one event."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def audit(
 
 
 def _read_alerts(files: list[Path] | tuple[Path, ...]) -> Iterator[dict[str, Any]]:
-    """Read the alerts in these files; skip a line that is not an alert, since the runner may be writing it."""
+    """Yield the alerts in these files; skip lines that are not alerts, since the runner may be writing them."""
     for file in jsonlines.find_files(files):
         for line in jsonlines.read_lines(file):
             with contextlib.suppress(orjson.JSONDecodeError):

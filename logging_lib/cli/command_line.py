@@ -1,4 +1,4 @@
-"""The frame of all commands: ``--quiet`` and ``--verbose`` everywhere, and usage errors on one line."""
+"""The base of all commands: ``--quiet`` and ``--verbose`` everywhere, and usage errors on one line."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ VerboseOption = Annotated[
     ),
 ]
 _ClickError: type[Exception] = typer.BadParameter.__mro__[2]
-"""The base of all usage errors: of click, or of typer's own copy of it."""
+"""The base class of all usage errors: click's, or that of typer's own copy of click."""
 
 
 class Command(TyperCommand):
@@ -46,7 +46,7 @@ class Command(TyperCommand):
         return _without_types(super().get_params(ctx))
 
 
-class Group(TyperGroup):
+class CommandGroup(TyperGroup):
     """A group that reports a wrong command line on one line, with a suggestion."""
 
     def get_params(self, ctx: Any) -> list[Any]:
@@ -81,7 +81,7 @@ class App(typer.Typer):
     """A Typer application or group whose commands all take ``--quiet`` and ``--verbose``."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(cls=Group, pretty_exceptions_enable=False, **options)
+        super().__init__(cls=CommandGroup, pretty_exceptions_enable=False, **options)
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[Function], Function]:
         register = super().command(name, cls=Command, **options)
@@ -94,7 +94,7 @@ class App(typer.Typer):
 
 
 def _with_verbosity(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that takes ``quiet`` and ``verbose``, too, as typer reads them from its signature."""
+    """Return a function that also takes ``quiet`` and ``verbose``, as typer reads them from its signature."""
 
     @functools.wraps(function)
     def wrapper(*args: Any, quiet: bool, verbose: bool, **named: Any) -> Any:
@@ -115,7 +115,7 @@ def _with_verbosity(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _fold(text: str) -> str:
-    """Put each paragraph on one line, which the terminal wraps, and each example on its own."""
+    """Put each paragraph on one line, which the terminal wraps, and each example on its own line."""
     folded = []
     for paragraph in text.split("\n\n"):
         line = " ".join(paragraph.split())
@@ -127,7 +127,7 @@ def _fold(text: str) -> str:
 
 
 def _without_types(parameters: list[Any]) -> list[Any]:
-    """Leave out types such as ``<bool>`` and ``<path>`` beside a flag or an argument, whose name says it."""
+    """Remove types such as ``<bool>`` and ``<path>`` beside flags and arguments, whose names say them."""
     for parameter in parameters:
         if parameter.param_type_name == "argument":
             parameter.display_type_rich = lambda ctx: None
@@ -137,7 +137,7 @@ def _without_types(parameters: list[Any]) -> list[Any]:
 
 
 def describe_usage_error(error: Any) -> str:
-    """Describe on one line what is wrong with a command line: what was typed, what was meant, and where to look."""
+    """Describe on one line what is wrong with a command line: the input, the probable intention, where to look."""
     if type(error).__name__ == "NoArgsIsHelpError":
         return ""  # the help was printed
     context = getattr(error, "ctx", None)

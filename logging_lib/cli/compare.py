@@ -1,4 +1,4 @@
-"""``logging-lib compare``: samples against each other, variable by variable."""
+"""``logging-lib compare``: compare samples variable by variable."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from logging_lib.analysis.comparison import Sample
 
 NOT_COMPARABLE = 3
-"""The exit code where nothing differs, but not everything could be compared."""
+"""The exit code if nothing differs, but not everything could be compared."""
 _DATA = (".csv", ".gz", ".parquet", ".pq", ".jsonl", ".ndjson")
 
 
@@ -168,7 +168,7 @@ def show(comparison: Comparison) -> None:
 
 
 class _Reader:
-    """Turns what the command line names into samples; opens the store only where one is needed."""
+    """Turns the names on the command line into samples; opens the store only if one is needed."""
 
     def __init__(
         self,
@@ -257,7 +257,7 @@ class _Reader:
         return Selection.parse(text, now=self._now, base=self.base())
 
     def _trained(self) -> Any:
-        """The profile that was published for the model: of the version, or of the only one that was served."""
+        """Return the published profile of the model: of the version, or of the only one that was served."""
         versions = (
             [self._version]
             if self._version is not None

@@ -392,7 +392,7 @@ def _ids(dashboards: list[Dashboard]) -> list[str]:
 
 
 def _read(file: Path) -> list[Json]:
-    """The objects of an NDJSON file, without its summary. Raises StoreError."""
+    """Return the objects of an NDJSON file, without its summary. Raise StoreError."""
     documents = []
     for number, line in enumerate(file.read_bytes().splitlines(), 1):
         if not line.strip():

@@ -1,4 +1,4 @@
-"""``logging-lib erase``: a person's events, and what mentions them, out of every place."""
+"""``logging-lib erase``: remove a person's events, and mentions of them, from every place."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def erase(
 
 
 def _hashes(subject: str) -> set[str]:
-    """As the logger makes them: under the key, if there is one, and without."""
+    """Return the hashes as the logger computes them: with the key, if there is one, and without."""
     return {
         PrivacyFilter({}, key).hash_subject(subject)
         for key in (os.environb.get(KEY_VARIABLE.encode(), b""), b"")

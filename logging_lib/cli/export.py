@@ -1,4 +1,4 @@
-"""``logging-lib export``: what was served, as training data."""
+"""``logging-lib export``: write served data as training data."""
 
 from __future__ import annotations
 

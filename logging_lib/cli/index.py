@@ -1,4 +1,4 @@
-"""``logging-lib index``: events from files into a store."""
+"""``logging-lib index``: index events from files into a store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``logging-lib init``: the files that a new project begins with."""
+"""``logging-lib init``: write the first files of a new project."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def init(
 
 
 def _draft(data: Path | None, model: str, version: str, target: str | None) -> str:
-    """Draft ``profile.yml`` from training data, as ``profile fit --suggest-config`` does."""
+    """Draft ``profile.yml`` from training data, like ``profile fit --suggest-config``."""
     if data is None:
         return ""
     from logging_lib.profile.config import Config
@@ -117,12 +117,12 @@ def _draft(data: Path | None, model: str, version: str, target: str | None) -> s
 
 
 def _name_model(folder: Path) -> str:
-    """Name the model as the folder is named."""
+    """Name the model after the folder."""
     return re.sub(r"[^\w.-]+", "-", folder.resolve().name).strip("-") or "model"
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file; one that will hold secrets is readable by its owner alone."""
+    """Write a file; a file for secrets is readable only by its owner."""
     try:
         if path.name == ENVIRONMENT:
             path.touch(mode=0o600)

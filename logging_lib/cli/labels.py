@@ -268,7 +268,7 @@ def _versions(frame: Any) -> list[tuple[str, str]]:
 
 
 def _expected(store: Store, model: str, version: str) -> Mapping[str, Any]:
-    """What the published profile says of the quality that is expected; empty without one."""
+    """Return the expected quality from the published profile; empty without one."""
     fields = ["expected.quality", "expected.classifier"]
     body = {"size": 1, "query": {"ids": {"values": [f"{model}:{version}"]}}, "_source": fields}
     for hit in store.search("ml-profiles", body)["hits"]["hits"]:

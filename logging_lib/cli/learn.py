@@ -1,4 +1,4 @@
-"""``logging-lib profile learn``: learn natural variation from what a model served."""
+"""``logging-lib profile learn``: learn natural variation from a model's served data."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class NotPublishedError(LoggingLibError):
-    """Refuse to learn for a model version without a profile; the message says the remedy."""
+    """A model version has no published profile to learn for; the message names the remedy."""
 
 
 def learn(
@@ -138,7 +138,7 @@ def _find_profile(store: Store, file: Path | None, model: str, version: str) -> 
 
 
 def _find_variation(document: dict[str, Any] | None, profile: Profile) -> Variation:
-    """Find the variation that is in force: the published one, the file's, or the default."""
+    """Return the variation in force: the published one, the file's, or the default."""
     from logging_lib.profile.variation import state_default
 
     if document is not None and document["expected"].get("variation") is not None:

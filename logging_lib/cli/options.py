@@ -27,7 +27,7 @@ ROLES: Final = ("live", "shadow")
 
 
 class UsageError(LoggingLibError):
-    """Reject a command line: an option has a wrong value."""
+    """An option has a wrong value."""
 
 
 def reject(option: str, value: object, problem: str) -> UsageError:
@@ -36,7 +36,7 @@ def reject(option: str, value: object, problem: str) -> UsageError:
 
 
 def instant(text: str, option: str) -> datetime:
-    """Read an ISO 8601 time given to an option. Raises UsageError."""
+    """Parse an option's ISO 8601 time. Raise UsageError."""
     try:
         return parse_instant(text)
     except ValueError:
@@ -44,7 +44,7 @@ def instant(text: str, option: str) -> datetime:
 
 
 def past(text: str, option: str, now: datetime) -> datetime:
-    """Read an ISO 8601 time, or a duration ago such as ``7d``, given to an option. Raises UsageError."""
+    """Parse an option's ISO 8601 time, or a duration ago such as ``7d``. Raise UsageError."""
     try:
         return now - parse_duration(text)
     except OverflowError:
@@ -59,7 +59,7 @@ def past(text: str, option: str, now: datetime) -> datetime:
 
 
 def duration(text: str, option: str, *, least: timedelta = timedelta(seconds=1)) -> timedelta:
-    """Read a duration given to an option. Raises UsageError where it is shorter than ``least``."""
+    """Parse an option's duration. Raise UsageError if it is shorter than ``least``."""
     try:
         length = parse_duration(text)
     except ValueError:
@@ -72,7 +72,7 @@ def duration(text: str, option: str, *, least: timedelta = timedelta(seconds=1))
 
 
 def choice(value: str, option: str, known: Collection[str]) -> str:
-    """Return a value that must be one of several names. Raises UsageError with a suggestion."""
+    """Return a value that must be one of several names. Raise UsageError with a suggestion."""
     if value not in known:
         raise reject(option, value, f"not one of {', '.join(known)}{suggest(value, known)}")
     return value
@@ -165,24 +165,24 @@ def connect(url: str | None = None, *, timeout: float | None = None) -> Connecti
     """Connect to the Elasticsearch that the URL or the environment names.
 
     Args:
-        timeout: seconds to wait for one answer.
+        timeout: seconds to wait for one response.
 
     Raises:
-        StoreError: none is named, or a setting is wrong.
+        StoreError: no Elasticsearch is named, or a setting is wrong.
     """
     from logging_lib.store.connection import TIMEOUT, Connection, read_settings
 
-    # The client logs every attempt; what went wrong is in the error that is raised.
+    # The client logs every attempt, but the raised error already says what went wrong.
     logging.getLogger("elastic_transport").addHandler(logging.NullHandler())
     settings = read_settings(url=url, url_name="--elasticsearch" if url else "")
     return Connection(settings, timeout=TIMEOUT if timeout is None else timeout)
 
 
 def choose_place(directory: Path | None, url: str | None) -> Path | None:
-    """Return the folder of the embedded store, or None where ``--elasticsearch`` takes its place.
+    """Return the folder of the embedded store, or None if ``--elasticsearch`` replaces it.
 
     Raises:
-        UsageError: both were typed. A folder that is only in the environment gives way.
+        UsageError: both options were given. A folder from the environment does not count.
     """
     if directory is None or url is None:
         return directory
@@ -194,14 +194,14 @@ def choose_place(directory: Path | None, url: str | None) -> Path | None:
 def choose(
     directory: Path | None, url: str | None, *, read_only: bool = False, progress: Progress | None = None
 ) -> Store:
-    """Open the store that the options name, to read from.
+    """Open the store that the options name, for reading.
 
     Args:
-        progress: is called while the files of an embedded store are read.
+        progress: called while the files of an embedded store are read.
 
     Raises:
-        StoreError: none is named or both are, a setting is wrong, or it holds no events: it would answer that
-            all is well.
+        StoreError: none is named or both are, a setting is wrong, or the store holds no events: it would answer
+            that all is well.
     """
     directory = choose_place(directory, url)
     if directory is not None:
@@ -220,7 +220,7 @@ def choose_model(model: str | None, models: list[str]) -> str:
     """Return the model that ``--model`` names, or the only one of a store.
 
     Raises:
-        UsageError: the store does not have it, or without the option has several or none.
+        UsageError: the store does not have the model, or without the option has several or none.
     """
     if model is not None and model not in models:
         known = suggest(model, models) or f"; the store has {join_names(models, 10) or 'none'}"
@@ -231,7 +231,7 @@ def choose_model(model: str | None, models: list[str]) -> str:
 
 
 def existing_folder(path: Path) -> Path:
-    """Return the path of an embedded store that exists. Raises StoreError."""
+    """Return the path of an embedded store that exists. Raise StoreError."""
     if not path.is_dir():
         raise StoreError(
             f"{path}: no such folder{suggest_file(path) or '; give the folder that the events were indexed into'}"
@@ -240,7 +240,7 @@ def existing_folder(path: Path) -> Path:
 
 
 def open_elasticsearch(url: str | None) -> Store:
-    """Open the store over the Elasticsearch that the URL or the environment names. Raises StoreError."""
+    """Open the store over the Elasticsearch that the URL or the environment names. Raise StoreError."""
     from logging_lib.store.connection import PREFIX
     from logging_lib.store.elasticsearch import ElasticsearchStore
 
@@ -253,7 +253,7 @@ def open_store(directory: Path | None, *, read_only: bool = False, progress: Pro
     """Open the embedded store over a folder, or in memory.
 
     Raises:
-        StoreError: when the folder does not exist or has no events: it would answer that all is well.
+        StoreError: the folder does not exist or has no events: it would answer that all is well.
     """
     if directory is not None and not any(
         stream.is_dir() for stream in existing_folder(directory).glob("logs-*")

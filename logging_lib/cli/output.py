@@ -1,4 +1,4 @@
-"""Print what commands answer: tables, JSON, texts that came from logs, notes, progress and errors."""
+"""Print the output of commands: tables, JSON, texts from logs, notes, progress and errors."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ _verbosity: ContextVar[int] = ContextVar("verbosity", default=NORMAL)
 _logs: ContextVar[bool] = ContextVar("logs", default=False)
 _wants_json: ContextVar[bool] = ContextVar("wants_json", default=False)
 _PROGRESS_AFTER: Final = 2.0
-"""Seconds after which a command shows that it works."""
+"""Seconds after which a command shows its progress."""
 
 
 def set_verbosity(*, quiet: bool, verbose: bool, reset: bool = False) -> None:
-    """Set how much is printed beside the result.
+    """Set how much is printed besides the result.
 
     Args:
-        reset: begin anew, as each run of the command line does; otherwise neither flag keeps what was set.
+        reset: start from the defaults, as each run of the command line does; otherwise unset flags change nothing.
     """
     if reset:
         _stop_log()
@@ -64,23 +64,23 @@ def is_verbose() -> bool:
 
 
 def safe(text: object) -> str:
-    """Escape a text of the logs for rich: neither terminal codes nor rich's markup may act."""
+    """Escape a text from logs for rich, so that neither terminal codes nor rich's markup take effect."""
     return escape(plain(text))
 
 
 def plain(text: object) -> str:
-    """Escape a text of the logs for what is printed without rich."""
+    """Escape a text from logs for output without rich."""
     return Medium.HEADER.escape(str(text))
 
 
 def console() -> Console:
-    """Return the console of standard output. A pipe gets 200 columns: what is cut there cannot be searched."""
+    """Return the console of standard output. A pipe gets 200 columns, since truncated text cannot be searched."""
     terminal = Console()
-    return terminal if terminal.is_terminal else Console(width=200)
+    return terminal if terminal.is_terminal or "COLUMNS" in os.environ else Console(width=200)
 
 
 def note(text: object) -> None:
-    """Print a remark on standard error, beside the result; ``--quiet`` leaves it out. A daemon logs it."""
+    """Print a remark on standard error, besides the result; ``--quiet`` omits it. A daemon logs it."""
     if _logs.get():
         _log.info("%s", plain(text))
     elif _verbosity.get() > QUIET:
@@ -88,7 +88,7 @@ def note(text: object) -> None:
 
 
 def warn(text: object) -> None:
-    """Print on standard error what went wrong with a part; ``--quiet`` prints it, too. A daemon logs it."""
+    """Print on standard error what went wrong with a part, even with ``--quiet``. A daemon logs it."""
     if _logs.get():
         _log.warning("%s", plain(text))
     else:
@@ -100,10 +100,10 @@ def warn(text: object) -> None:
 
 @contextmanager
 def progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Show on a terminal that the block works, once it has taken two seconds; on standard error.
+    """Show progress on a terminal once the block has taken two seconds; on standard error.
 
     Yields:
-        a function to call with what is done and the total, where that is known.
+        a function to call with the amount done and the total, if that is known.
     """
     stderr = Console(stderr=True)
     if not stderr.is_terminal or _verbosity.get() != NORMAL:
@@ -129,7 +129,7 @@ def progress(title: str) -> Iterator[Callable[[int, int], None]]:
 
 
 class _OneLineFormatter(logging.Formatter):
-    """Write each record on one line with a time in UTC; a traceback only with ``--verbose``."""
+    """Formats each record on one line with a time in UTC; a traceback only with ``--verbose``."""
 
     converter = staticmethod(time.gmtime)
 
@@ -146,7 +146,7 @@ class _OneLineFormatter(logging.Formatter):
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):
-    """Write to what standard error is when a record is written."""
+    """Writes to the standard error that is current when a record is written."""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
@@ -162,13 +162,13 @@ def log_to_stderr() -> None:
     _logs.set(True)
     level = {QUIET: logging.WARNING, NORMAL: logging.INFO, VERBOSE: logging.DEBUG}[_verbosity.get()]
     logging.getLogger("logging_lib").setLevel(level)
-    # Its client logs each request, and each one that failed, which our own lines say as well.
+    # The client logs each request and each failed one, which our own lines report as well.
     logging.getLogger("elastic_transport").setLevel(logging.INFO if is_verbose() else logging.ERROR)
     logging.getLogger().addHandler(_handler)
 
 
 def _stop_log() -> None:
-    """End what ``log_to_stderr`` began, where several command lines are run in one process."""
+    """Undo ``log_to_stderr``, for several command lines in one process."""
     if _logs.get():
         _logs.set(False)
         logging.getLogger().removeHandler(_handler)
@@ -184,7 +184,7 @@ def print_json(document: Any) -> None:
 
 
 def remember_json(wanted: bool) -> bool:
-    """Remember for ``fail`` whether the command prints JSON: a callback of the option."""
+    """Remember for ``fail`` whether the command prints JSON; used as the option's callback."""
     _wants_json.set(wanted)
     return wanted
 
@@ -217,7 +217,7 @@ def fail(message: object, code: int = 2) -> typer.Exit:
 
     Args:
         message: what is wrong, and the remedy.
-        code: 2 for wrong input; 1 where what was asked for does not exist.
+        code: 2 for wrong input; 1 if the requested object does not exist.
     """
     text = str(message) or type(message).__name__
     print_error(text)
@@ -233,7 +233,7 @@ def handle_errors(*also: type[Exception], extra: str = "ops") -> Iterator[None]:
 
     Args:
         also: exceptions besides ``LoggingLibError`` and ``FileNotFoundError`` whose message is meant for the user.
-        extra: the extra to install where a library is missing.
+        extra: the extra to install if a library is missing.
     """
     shown: tuple[type[Exception], ...] = (LoggingLibError, FileNotFoundError, *also)
     try:
@@ -247,7 +247,7 @@ def handle_errors(*also: type[Exception], extra: str = "ops") -> Iterator[None]:
 
 
 def _describe(error: Exception) -> str:
-    """Return the message of an error; one of the system names its file first, as all others do."""
+    """Return the message of an error; a system error names its file first, as all others do."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         path = os.fsdecode(error.filename) if not isinstance(error.filename, int) else error.filename
         hint = suggest_file(path) if isinstance(error, FileNotFoundError) and isinstance(path, str) else ""

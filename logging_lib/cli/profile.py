@@ -257,10 +257,10 @@ def fit(
 
 
 def _protect(out: Path, model: str, version: str) -> None:
-    """Check that a file is not replaced that is something else than an earlier profile of the same model version.
+    """Refuse to replace a file unless it is an earlier profile of the same model version.
 
     Raises:
-        ProfileError: names the file, what it is and the remedy.
+        ProfileError: the file is something else; names the file, what it is and the remedy.
     """
     if not out.exists():
         return
@@ -289,7 +289,7 @@ def _print_notes(notes: Notes, out: Path) -> None:
 def _served(
     directory: Path | None, url: str | None, model: str, version: str, since: datetime, settings: Config
 ) -> tuple[pd.DataFrame, Mapping[str, np.ndarray[Any, Any]], Config]:
-    """The logged predictions as training data: typed as they were stored, held out by time."""
+    """Read the logged predictions as training data: typed as they were stored, held out by time."""
     from dataclasses import replace
 
     from logging_lib.profile.config import FeatureConfig

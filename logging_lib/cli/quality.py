@@ -15,16 +15,16 @@ from logging_lib.cli import output
 from logging_lib.profile.words import METRIC_NAMES
 
 SHOWN: Final = 20
-"""Classes that are shown."""
+"""The maximum number of classes shown."""
 _CLASS_COLUMNS: Final = ("labels", "predicted", "precision", "recall", "f1", "roc_auc", "average_precision")
 
 
 def show_quality(segments: Sequence[SegmentQuality], expected: Mapping[str, Any]) -> None:
-    """Print the segments beside training, then of all of them classes, confusions, thresholds and calibration.
+    """Print the segments beside training, then for all rows classes, confusions, thresholds and calibration.
 
     Args:
         segments: the first one is all rows.
-        expected: ``expected`` of the profile's document, with ``quality`` and ``classifier`` where it has them.
+        expected: ``expected`` of the profile's document, with ``quality`` and ``classifier`` if it has them.
     """
     overall = segments[0]
     names = list(overall.metrics)
@@ -60,7 +60,7 @@ def show_quality(segments: Sequence[SegmentQuality], expected: Mapping[str, Any]
 
 
 def describe_axes(quality: SegmentQuality) -> str:
-    """Say what the calibration compares."""
+    """Return what the calibration compares."""
     if quality.kind == "numeric":
         return "prediction → actual"
     return (
@@ -71,7 +71,7 @@ def describe_axes(quality: SegmentQuality) -> str:
 
 
 def _list_trained(expected: Mapping[str, Any]) -> tuple[str, int, Mapping[str, float]] | None:
-    """What the model's quality was when its profile was fitted: a title, rows, and metrics."""
+    """Return the model's quality at the time its profile was fitted: a title, rows, and metrics."""
     quality, classifier = expected.get("quality") or {}, expected.get("classifier") or {}
     title = "(evaluation)" if classifier.get("evaluated") else "(training, held out)"
     if classifier.get("metrics"):

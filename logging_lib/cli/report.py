@@ -107,7 +107,7 @@ def report(
             options.choose_model(model, samples.models(opened))
         subject = collect.subject_of(opened, model=model, version=version, role=role, start=since, end=until)
         if alerts:
-            # An alert comes after its events: without an end, the last one may have come after the last event.
+            # An alert follows its events: without an end, the last alert may be later than the last event.
             alerts_of_model = alerting.select(
                 (alert for file in alerts for alert in _read(file)), subject.model, since, until
             )
@@ -146,7 +146,7 @@ def report(
 
 
 def _of_profile(files: list[Path], model: str | None, version: str | None) -> tuple[str | None, str | None]:
-    """What the report is about where the profiles leave no choice."""
+    """Return the subject of the report if the profiles leave no choice."""
     from logging_lib import profile
 
     candidates = {(profile_file.model, profile_file.version) for profile_file in map(profile.load, files)}
@@ -157,7 +157,7 @@ def _of_profile(files: list[Path], model: str | None, version: str | None) -> tu
 
 
 def _read(file: Path) -> Iterator[Mapping[str, Any]]:
-    """The alerts of a file that the runner wrote."""
+    """Yield the alerts of a file that the runner wrote."""
     for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
         if not line.strip():
             continue
@@ -173,7 +173,7 @@ def _read(file: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _write(out: Path, text: str) -> None:
-    """The whole file or nothing."""
+    """Write the whole file or nothing."""
     temporary = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

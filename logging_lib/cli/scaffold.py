@@ -1,4 +1,4 @@
-"""Write the files that a new project begins with: ``profile.yml``, a service's snippet and ``.env``."""
+"""Write the first files of a new project: ``profile.yml``, a service's snippet and ``.env``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SERVICE: Final = "prediction_service.py"
 ENVIRONMENT: Final = ".env"
 
 FRAMEWORKS: Final = {"fastapi": "FastAPI", "flask": "Flask", "django": "Django", "celery": "Celery"}
-"""In the order in which one is chosen: where there is a web service, Celery does its work in the background."""
+"""In order of preference: in a project with a web service, Celery does that service's background work."""
 NO_FRAMEWORK: Final = "none"
 
 MAX_FILES: Final = 2000
@@ -40,7 +40,7 @@ features:
   zip: {kind: category}  # numeric, category, text, boolean, date or vector
   ssn: {hidden: true}  # keep no value of it""",
 }
-"""What ``profile.yml`` can say, with an example of each."""
+"""The settings of ``profile.yml``, with an example of each."""
 
 
 def find_frameworks(folder: Path) -> dict[str, str]:
@@ -66,7 +66,7 @@ def find_frameworks(folder: Path) -> dict[str, str]:
 
 
 def _list_sources(folder: Path) -> Iterator[Path]:
-    """List requirements and Python files, those of virtual environments left out; at most ``MAX_FILES``."""
+    """List requirements and Python files, except those of virtual environments; at most ``MAX_FILES``."""
     count = 0
     for directory, folders, names in os.walk(folder):
         folders[:] = sorted(
@@ -93,7 +93,7 @@ def render_service(framework: str, *, model: str, version: str) -> str:
 
 
 def render_environment() -> str:
-    """Render ``.env``, in which nothing is set."""
+    """Render ``.env``, which sets nothing yet."""
     return _read("env")
 
 
@@ -101,8 +101,8 @@ def render_config(draft: str) -> str:
     """Render ``profile.yml``.
 
     Args:
-        draft: what the training data advise, as ``profile.notes.draft_config`` writes it, or nothing. What it
-            does not set follows as a comment.
+        draft: advice from the training data, as ``profile.notes.draft_config`` writes it, or empty. Settings that
+            it lacks follow as comments.
     """
     missing = [
         text for key, text in _SETTINGS.items() if not re.search(rf"^(# )?{key}:", draft, re.MULTILINE)
@@ -123,6 +123,6 @@ def _read(name: str) -> str:
 
 
 def _quote(text: str) -> str:
-    """Quote a text for Python, as ruff and black format it."""
+    """Quote a text for Python in the style of ruff and black."""
     quoted = repr(text)
     return f'"{quoted[1:-1]}"' if quoted.startswith("'") and '"' not in quoted else quoted

@@ -1,4 +1,4 @@
-"""``logging-lib scorecard``: which of Breck et al.'s seven monitoring tests a model has."""
+"""``logging-lib scorecard``: show which of Breck et al.'s seven monitoring tests a model has."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def scorecard(
 
 
 def _watches(opened: Store, store: Path | None, url: str | None, state: Path | None, model: str) -> Watches:
-    """What our runner ran, and real Watcher where there is one."""
+    """Return the watches that our runner ran, and those of real Watcher if it is available."""
     from logging_lib.analysis import scorecard_data
 
     if state is not None:
@@ -83,7 +83,7 @@ def _watches(opened: Store, store: Path | None, url: str | None, state: Path | N
 
 
 def _of_watcher(url: str | None, model: str) -> Watches:
-    """Return nothing where the license does not include Watcher, or access is denied."""
+    """Return Watcher's watches; none if the license does not include Watcher, or access is denied."""
     from logging_lib.analysis import scorecard_data
     from logging_lib.store.connection import ElasticsearchError
 

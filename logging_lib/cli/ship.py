@@ -1,4 +1,4 @@
-"""``logging-lib ship``: from a spool to a receiver, as a daemon beside the service."""
+"""``logging-lib ship``: send a spool to a receiver, as a daemon beside the service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``logging-lib skew``: do training and serving compute the same features?"""
+"""``logging-lib skew``: check whether training and serving compute the same features."""
 
 from __future__ import annotations
 
@@ -163,14 +163,14 @@ def _recomputed(source: str, logged: pd.DataFrame) -> pd.DataFrame:
         for note in notes:
             output.note(f"{source}: {note}")
         if ".csv" in [suffix.lower() for suffix in Path(source).suffixes]:
-            # CSV has no types: a number among texts is a number.
+            # CSV has no types, so texts that spell numbers become numbers.
             for name in frame.columns:
                 if not pd.api.types.is_numeric_dtype(frame[name]) and name not in _KEYS:
                     frame[name] = frame[name].astype(object).map(parse_scalar)
         return frame
     module, _, name = source.partition(":")
     if "" not in sys.path:
-        sys.path.insert(0, "")  # the reader's own folder, as with python -m
+        sys.path.insert(0, "")  # the current folder, where the user's reader is, as with python -m
     try:
         function = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
@@ -183,7 +183,7 @@ def _recomputed(source: str, logged: pd.DataFrame) -> pd.DataFrame:
 
 
 def _key(key: str | None, logged: pd.DataFrame, recomputed: pd.DataFrame) -> tuple[str, str]:
-    """The key's column in either."""
+    """Return the key's column in both tables."""
     if key is not None:
         name, sign, column = key.partition("=")
         logged_column = _KEYS.get(name, name)

@@ -1,4 +1,4 @@
-"""``logging-lib stack`` and ``logging-lib doctor``: what we need in an Elasticsearch."""
+"""``logging-lib stack`` and ``logging-lib doctor``: manage and diagnose our resources in an Elasticsearch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -182,7 +181,7 @@ def status(
         table = Table("part", "state", box=None, pad_edge=False)
         for about, state in [*((str(part), str(state)) for part, state in states), *saved_states]:
             table.add_row(escape(about), state)
-        _console().print(table)
+        output.console().print(table)
         _print_lacks(server)
     raise typer.Exit(0 if all(state == "current" for _, state in [*states, *saved_states]) else 1)
 
@@ -213,7 +212,7 @@ def destroy(
             models = list(list_published_models(ElasticsearchStore(connection)))
             wanted += resources.render_watches(content.path("watchers"), models)
         changes = deployment.destroy(connection, wanted, force=force, dry_run=not yes)
-        if saved is not None:  # before our keys, of which one may be in use
+        if saved is not None:  # before our keys, because one of them may be in use
             changes += saved.destroy(force=force, dry_run=not yes)
         if server.security:
             changes += keys.invalidate_keys(connection, dry_run=not yes)
@@ -275,7 +274,7 @@ def doctor(
         for finding in diagnosis.group_findings(findings):
             remedy = f"\n→ {finding.remedy}" if finding.remedy else ""
             table.add_row(finding.level, finding.check, _safe(finding.text) + _safe(remedy, lines=True))
-        _console().print(table)
+        output.console().print(table)
     raise typer.Exit(1 if any(finding.level is diagnosis.FindingLevel.ERROR for finding in findings) else 0)
 
 
@@ -284,7 +283,7 @@ def doctor(
 
 @contextlib.contextmanager
 def _kibana(url: str | None, space: str) -> Iterator[saved_objects.SavedObjects | None]:
-    """The saved objects of the Kibana that is named; None where none is."""
+    """Open the saved objects of the named Kibana; yield None if none is named."""
     if url is None and not os.environ.get(f"{KIBANA}URL"):
         yield None
         return
@@ -296,7 +295,7 @@ def _kibana(url: str | None, space: str) -> Iterator[saved_objects.SavedObjects 
 def _base(
     server: ServerCapabilities, retention: list[str] | None, *, roles: bool
 ) -> list[resources.Resource]:
-    """What every cluster of this kind gets."""
+    """Return the resources that every cluster of this kind gets."""
     periods = {}
     for entry in retention or ():
         dataset, separator, period = entry.partition("=")
@@ -365,12 +364,7 @@ def _print_lacks(server: ServerCapabilities) -> None:
 
 
 def _safe(text: str, *, lines: bool = False) -> str:
-    """Names come from logs: neither terminal codes nor rich's markup may act."""
+    """Escape names from logs, so that neither terminal codes nor rich's markup take effect."""
     if lines:
         return "\n".join(_safe(line) for line in text.split("\n"))
     return output.safe(text)
-
-
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=200)

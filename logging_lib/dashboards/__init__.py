@@ -1,1 +1,1 @@
-"""Dashboards: panel specs, the searches that they stand for, and the Kibana saved objects made from them."""
+"""Dashboards: panel specifications, the searches behind them, and the Kibana saved objects built from them."""

@@ -1,4 +1,4 @@
-"""Dashboards for one model, made from its profile: each feature against its training frequencies. Pure."""
+"""Build a dashboard for one model from its profile: each feature against its training frequencies. Pure."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def _build_bins_panel(feature: Feature, label: str, version_filter: Filter) -> P
 
 
 def _build_checks_panel(feature: Feature, label: str, version_filter: Filter) -> Panel:
-    """The shares that failed a check, with the expected rates that are above zero as lines."""
+    """Build the panel of shares that failed a check; expected rates above zero are lines."""
     expected_checks = [check for check in CHECKS if check in feature.expected]
     checks = expected_checks or ["missing", "absent"]
     return Panel(
@@ -166,13 +166,13 @@ def _build_checks_panel(feature: Feature, label: str, version_filter: Filter) ->
 
 
 def _make_unique_label(name: str, uses: dict[str, int]) -> str:
-    """A name for titles, from which ids are made: cut, and still unique."""
+    """Return a name for titles, from which ids are made: shortened, and still unique."""
     text = _shorten_name(name)
     number = uses[text] = uses.get(text, 0) + 1
     return text if number == 1 else f"{text} ({number})"
 
 
 def _shorten_name(name: str) -> str:
-    """A name as a title shows it: without what steers a terminal or the direction of writing, and cut."""
+    """Shorten a name for a title, and remove characters that control a terminal or the writing direction."""
     text = printable(name)
     return text if len(text) <= MAX_NAME else text[: MAX_NAME - 1] + "…"

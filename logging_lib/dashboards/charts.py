@@ -1,4 +1,4 @@
-"""A panel's rows as a chart, for a page without Kibana. Pure."""
+"""Draw a panel's rows as a chart, for a page without Kibana. Pure."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _SCALED = ("value", "low", "high")
 
 
 def specs(panel: Panel, rows: Sequence[Row], feature: str | None) -> list[Spec]:
-    """Return what draws a panel that is neither a number nor a table.
+    """Return the specifications that draw a panel that is neither a number nor a table.
 
     Args:
-        feature: the chosen one, for ``bins``.
+        feature: the chosen feature, for ``bins``.
     """
     if panel.chart == "rates":
         return [_draw_rates(panel, rows)]
@@ -31,7 +31,7 @@ def specs(panel: Panel, rows: Sequence[Row], feature: str | None) -> list[Spec]:
 
 
 def _axis(metric: Metric | None) -> tuple[str, float]:
-    """(d3's number format, factor) of a metric's values on an axis."""
+    """Return (d3's number format, factor) for a metric's values on an axis."""
     form = _form(metric)
     if form == "percent":
         return ".1~%", 1.0
@@ -105,7 +105,7 @@ def _draw_heat_map(panel: Panel, rows: Sequence[Row]) -> Spec:
 
 
 def _draw_bins(panel: Panel, rows: Sequence[Row], feature: str | None) -> list[Spec]:
-    """How far each feature moved, and the bins of the chosen one or of that which moved most."""
+    """Draw how far each feature moved, and the bins of the chosen feature or of the one that moved most."""
     distances = {str(row["feature"]): row["distance"] or 0.0 for row in rows}
     ranked = sorted(distances, key=lambda name: -distances[name])[: panel.size]
     chosen_feature = (

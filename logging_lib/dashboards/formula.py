@@ -1,6 +1,6 @@
-"""The arithmetic of a panel's numbers: ``count(failed) / count()``. Pure.
+"""Parse and evaluate the arithmetic of a panel's numbers: ``count(failed) / count()``. Pure.
 
-A formula is parsed by Python's own grammar, of which only numbers, ``+ - * /``, parentheses, ``sqrt`` and the
+A formula is parsed with Python's own grammar, of which only numbers, ``+ - * /``, parentheses, ``sqrt`` and the
 operations below are allowed. ``count`` is always a sum of ``ml.sample.weight``.
 
 =========================  =================================================================
@@ -28,7 +28,7 @@ NUMERIC_ONLY: Final = ("average", "sum", "min", "max", "median", "std", "percent
 
 
 class FormulaError(ValueError):
-    """The text is no formula; the message says where and why."""
+    """The text is not a formula; the message says where and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ _LONGEST = 1000
 
 
 def parse(text: str) -> Formula:
-    """Read a formula. Raises FormulaError."""
+    """Parse a formula. Raise FormulaError."""
     if len(text) > _LONGEST:
         raise FormulaError(f"has more than {_LONGEST} characters")
     try:
@@ -77,7 +77,7 @@ def parse(text: str) -> Formula:
 
 
 def operations(formula: Formula) -> Iterator[Operation]:
-    """Yield the operations in it, from left to right, each once."""
+    """Yield the operations of a formula, from left to right, each once."""
     seen: set[Operation] = set()
     for node in _walk(formula):
         if isinstance(node, Operation) and node not in seen:
@@ -86,7 +86,7 @@ def operations(formula: Formula) -> Iterator[Operation]:
 
 
 def value(formula: Formula, value_of: Callable[[Operation], float | None]) -> float | None:
-    """Compute its value; None where one of its operations has none, or a division is by zero."""
+    """Compute a formula's value; None if one of its operations has none, or a division is by zero."""
     if isinstance(formula, Number):
         return formula.value
     if isinstance(formula, Operation):

@@ -1,4 +1,4 @@
-"""Writes what is made from ``kibana_dashboards/*.yml``: the NDJSON, and the list in the folder's README.
+"""Write the files generated from ``kibana_dashboards/*.yml``: the NDJSON, and the list in the folder's README.
 
 ``python -m logging_lib.dashboards.generate [--check] [ROOT]``
 """
@@ -45,7 +45,7 @@ def outputs(root: Path) -> dict[str, str]:
 
     Raises:
         SpecError: a dashboard's file is wrong.
-        ValueError: what was made has faults, or the README has no place for the list.
+        ValueError: the generated objects have faults, or the README has no place for the list.
     """
     dashboards = load_dashboards(root / FOLDER)
     ndjson_text = ndjson(saved_objects(dashboards))

@@ -1,4 +1,4 @@
-"""What a dashboard means but cannot do: unknown fields, sums of text, filters that nothing defines. Pure."""
+"""Find what a dashboard asks for but cannot get: unknown fields, sums of text, undefined filters. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NOT_OURS = ("_id", "_ignored", "_index")
 
 
 def check(dashboard: Dashboard, schema: Schema) -> Iterator[Finding]:
-    """Yield (where in the file, what is wrong and the remedy)."""
+    """Yield (place in the file, what is wrong and the remedy)."""
     titles: dict[str, int] = {}
     for place, panel in enumerate(dashboard.panels):
         at: Location = ("panels", place)
@@ -56,7 +56,7 @@ def _check_panel(panel: Panel, schema: Schema) -> Iterator[Finding]:
 
 
 def _check_shape(panel: Panel) -> Iterator[Finding]:
-    """Which keys go with which chart."""
+    """Check which keys are allowed with which chart."""
     chart, numbers = panel.chart, len(panel.numbers)
     if panel.drilldown is not None and not panel.splits:
         yield ("drilldown",), "a drilldown needs a 'split': a click on one of its values is what leads on"

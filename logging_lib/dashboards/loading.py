@@ -1,4 +1,4 @@
-"""Reads dashboard files; refuses what cannot be, with file and line, and with all reasons at once."""
+"""Load dashboard files; refuse invalid ones with file and line, and with all reasons at once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MERGE = "tag:yaml.org,2002:merge"
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with a dashboard file; ``message`` names the remedy."""
+    """A fault of a dashboard file; ``message`` names the remedy."""
 
     file: str
     line: int
@@ -36,7 +36,7 @@ class Problem:
 
 
 class SpecError(LoggingLibError, ValueError):
-    """Dashboard files that are refused. ``problems`` holds all that was found, not only the first."""
+    """Dashboard files that are refused. ``problems`` holds all problems, not only the first."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
@@ -44,10 +44,10 @@ class SpecError(LoggingLibError, ValueError):
 
 
 def load_dashboards(directory: str | Path) -> list[Dashboard]:
-    """Read all ``*.yml`` of a folder, in the order of their names.
+    """Load all ``*.yml`` of a folder, in the order of their names.
 
     Raises:
-        SpecError: with all problems of all files.
+        SpecError: a file is invalid; holds all problems of all files.
     """
     directory = Path(directory)
     files = sorted(directory.glob("*.yml")) if directory.is_dir() else [directory]
@@ -78,7 +78,7 @@ def load_dashboards(directory: str | Path) -> list[Dashboard]:
 
 
 def load_dashboard(file: str | Path) -> Dashboard:
-    """Read one file; the dashboard's id is the file's stem. Raises SpecError."""
+    """Load one file; the dashboard's id is the file's stem. Raise SpecError."""
     file = Path(file)
     try:
         text = file.read_text("utf-8")
@@ -88,7 +88,7 @@ def load_dashboard(file: str | Path) -> Dashboard:
 
 
 def parse_dashboard(text: str, *, id: str, file: str = "dashboard") -> Dashboard:  # noqa: A002
-    """Check a dashboard given as YAML. Raises SpecError with all problems found."""
+    """Parse a dashboard given as YAML. Raise SpecError with all problems."""
     if not _ID.fullmatch(id):
         raise SpecError([Problem(file, 1, f"{id!r} is not an id: use lower-case letters, digits and '-'")])
     lines = _Lines(file)
@@ -122,7 +122,7 @@ def parse_dashboard(text: str, *, id: str, file: str = "dashboard") -> Dashboard
 
 
 class _Lines:
-    """Reads YAML's nodes into Python's values and remembers on which line each stands."""
+    """Converts YAML's nodes to Python's values and remembers the line of each."""
 
     def __init__(self, file: str) -> None:
         self._file = file
@@ -157,7 +157,7 @@ class _Lines:
         return {**merged, **mapping}
 
     def line_of(self, location: Sequence[str | int]) -> int:
-        """Find the line of a location; parts that are not in the file (a union's branches) are skipped."""
+        """Return the line of a location; parts that are not in the file (a union's branches) are skipped."""
         path: tuple[str | int, ...] = ()
         for part in location:
             if (*path, part) in self._lines:
@@ -166,7 +166,7 @@ class _Lines:
 
 
 def _drop_consequences(errors: Sequence[Any]) -> list[Any]:
-    """Without what only follows: panels that are refused leave the list of panels empty."""
+    """Drop errors that only follow from others: panels that are refused leave the list of panels empty."""
     has_panel_errors = any(entry["loc"][:1] == ("panels",) and len(entry["loc"]) > 1 for entry in errors)
     return [entry for entry in errors if not (has_panel_errors and entry["loc"] == ("panels",))]
 

@@ -1,4 +1,4 @@
-"""The preview's page: one HTML file with its scripts and, where it is not served, its data. Pure."""
+"""Render the preview's page: one HTML file with its scripts and, if it is not served, its data. Pure."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def render_preview(
     """Render the page.
 
     Args:
-        choices: of ``preview.choices``.
-        views: of ``preview.static_views``; None for a page that asks its server.
-        periods: that can be chosen; default: all that are shorter than the data.
-        attention: of each model its ``model``, ``version``, ``level``, ``headline`` and ``sentence``, the most
+        choices: the result of ``preview.choices``.
+        views: the result of ``preview.static_views``; None for a page that asks its server.
+        periods: the periods to choose from; default: all that are shorter than the data.
+        attention: for each model its ``model``, ``version``, ``level``, ``headline`` and ``sentence``, the most
             urgent first; the first dashboard begins with them.
     """
     selectable_periods = [WHOLE, *choices["periods"]] if periods is None else list(periods)

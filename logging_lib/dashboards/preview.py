@@ -1,4 +1,4 @@
-"""The panels without Kibana: what there is to choose, and each panel's view, from a store."""
+"""Show panels without Kibana: read the available choices, and compute each panel's view, from a store."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from logging_lib.store.port import DelegatingStore, Store, StoreError
 PERIODS = ("1h", "6h", "24h", "7d", "30d", "90d", "365d")
 WHOLE = "all"
 MAX_STATIC = 40
-"""A static page holds at most so many combinations of model, version, role and period."""
+"""The maximum number of combinations of model, version, role and period in a static page."""
 MAX_CACHED_ANSWERS = 100
 _STREAMS = "logs-ml.prediction-*"
 
 
 class PreviewError(LoggingLibError, ValueError):
-    """A choice that cannot be shown; the message says what can."""
+    """A choice that cannot be shown; the message says what can be."""
 
 
 def choices(store: Store, *, now: datetime) -> dict[str, Any]:
-    """List what can be chosen: ``models`` → versions → roles, ``services``, ``features`` by model, ``first``
-    and ``last`` (ISO 8601, of the predictions; None without any), and the ``periods`` that are shorter than that.
+    """List the available choices: ``models`` → versions → roles, ``services``, ``features`` by model, ``first``
+    and ``last`` (ISO 8601, of the predictions; None without any), and the ``periods`` shorter than that range.
     """
     roles = {"terms": {"field": "ml.model.role", "size": 10}}
     versions = {"terms": {"field": "ml.model.version", "size": 200}, "aggs": {"roles": roles}}
@@ -81,10 +81,10 @@ def choices(store: Store, *, now: datetime) -> dict[str, Any]:
 def selection(
     control_texts: Mapping[str, str], available: Mapping[str, Any], *, now: datetime
 ) -> PanelSelection:
-    """Select what a person chose, by the names of the controls; ``period`` counts back from the last event.
+    """Build the selection from the controls' values; ``period`` counts back from the last event.
 
     Raises:
-        PreviewError: a period or a time that is none.
+        PreviewError: a period or a time is invalid.
     """
     names = ("model", "version", "role", "service", "feature")
     control_values = {name: control_texts[name] for name in names if control_texts.get(name)}
@@ -103,10 +103,10 @@ def selection(
 
 
 def prepare(store: Store, dashboards: Iterable[Dashboard]) -> None:
-    """Name all fields of the panels at once, and ask nothing of them.
+    """Name all fields of the panels in one search, without using its answer.
 
-    The embedded store reads a field out of its documents when it is named first: one pass for all of them takes
-    a fraction of one a panel.
+    The embedded store extracts a field from its documents when it is first named: one pass for all fields takes
+    a fraction of the time of one pass per panel.
     """
     nowhere = PanelSelection(datetime(2000, 1, 1, tzinfo=UTC), datetime(2000, 1, 2, tzinfo=UTC))
     fields_by_indices: dict[str, dict[str, None]] = {}
@@ -134,7 +134,7 @@ def _find_fields(part: Any) -> Iterator[str]:
 
 class CachingStore(DelegatingStore):
     """A store that gives the same answer to the same search until it is refreshed: the panels of a page show one
-    moment, and what they ask alike is asked once."""
+    moment, and panels with the same search ask it once."""
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
@@ -149,9 +149,9 @@ class CachingStore(DelegatingStore):
         if answer is None:
             answer = super().search(indices, body, **options)
         with self._lock:
-            if round_ != self._round:  # it was refreshed in the meantime
+            if round_ != self._round:  # the store was refreshed in the meantime
                 return answer
-            self._answers[search_key] = answer  # the last one asked for is the last one forgotten
+            self._answers[search_key] = answer  # the most recently used answer is evicted last
             if len(self._answers) > MAX_CACHED_ANSWERS:
                 del self._answers[next(iter(self._answers))]
         return answer
@@ -164,7 +164,7 @@ class CachingStore(DelegatingStore):
 
 
 def panel_view(store: Store, panel: Panel, panel_selection: PanelSelection) -> View:
-    """Compute a panel's view; what the store cannot answer is said in it."""
+    """Compute a panel's view; if the store cannot answer, the view says so."""
     if panel.chart == "text":
         return views.view(panel, [])
     try:
@@ -190,7 +190,7 @@ def panel_view(store: Store, panel: Panel, panel_selection: PanelSelection) -> V
 
 
 def outline(dashboards: Iterable[Dashboard]) -> list[dict[str, Any]]:
-    """Return what the page needs to know of the dashboards: no data."""
+    """Return the structure of the dashboards that the page needs, without data."""
     return [
         {
             "id": dashboard.id,
@@ -207,11 +207,11 @@ def outline(dashboards: Iterable[Dashboard]) -> list[dict[str, Any]]:
 
 
 def combinations(available: Mapping[str, Any], models: Sequence[str] = ()) -> Iterator[dict[str, str]]:
-    """Yield what a static page offers: each model, all its versions and roles together and each by itself,
-    over the whole time and the last day of it.
+    """Yield the choices of a static page: each model, all its versions and roles together and each by itself,
+    over the whole time and its last day.
 
     Raises:
-        PreviewError: one of ``models`` is not there, or there are too many for one page.
+        PreviewError: one of ``models`` does not exist, or there are too many combinations for one page.
     """
     for name in models:
         if name not in available["models"]:
@@ -259,7 +259,7 @@ def static_views(
 
 
 def key(control_texts: Mapping[str, str]) -> str:
-    """Build the same key as the page's script makes of the controls."""
+    """Build the same key as the page's script builds from the controls."""
     return "\n".join(control_texts.get(name, "") for name in ("model", "version", "role", "period"))
 
 

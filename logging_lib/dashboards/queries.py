@@ -1,7 +1,7 @@
-"""The Elasticsearch search that a panel stands for. Pure; both stores answer it.
+"""Build the Elasticsearch search of a panel. Pure; both stores answer it.
 
-The search of a panel can be cut nowhere in silence: what a panel shows the largest of, it says (``size``), and
-all else is asked for in full, which ``tables.rows`` checks.
+A panel's search never truncates silently: a panel that shows only the largest values says so (``size``), and
+everything else is requested in full, which ``tables.rows`` checks.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Body = dict[str, Any]
 
 PROFILES: Final = "ml-profiles"
 BEFORE: Final = timedelta(days=7)
-"""``bins`` compares with so much time before the chosen span."""
+"""The time before the chosen span that ``bins`` compares with."""
 MAX_BINS: Final = 20_000
 MAX_PROFILES: Final = 10_000
 TOKEN_FIELDS: Final = (
@@ -51,7 +51,7 @@ def request(panel: Panel, selection: PanelSelection) -> tuple[str, Body]:
     """Build the indices and the search body of a panel.
 
     Raises:
-        ValueError: the panel asks nothing (``text``).
+        ValueError: the panel has no search (``text``).
     """
     indices = sources.indices(panel.dataset, selection.namespace)
     if panel.chart == "text":
@@ -69,15 +69,15 @@ def request(panel: Panel, selection: PanelSelection) -> tuple[str, Body]:
 
 
 def shared_request(panel: Panel, selection: PanelSelection) -> tuple[str, Body]:
-    """Build the request in place of a panel's own, where one answer serves several panels: all bins of a model,
-    not those of one feature alone. ``tables.rows`` takes from the answer what is the panel's."""
+    """Build the request to send instead of a panel's own if one answer serves several panels: all bins of a model,
+    not those of one feature alone. ``tables.rows`` takes the panel's part from the answer."""
     if panel.chart == "bins" and panel.feature is not None:
         panel, selection = panel.model_copy(update={"feature": None}), replace(selection, feature=None)
     return request(panel, selection)
 
 
 def needs_request(panel: Panel, selection: PanelSelection) -> tuple[str, Body] | None:
-    """Build the search whose number of hits says whether the panel has anything to show; None if it always has."""
+    """Build the search that has hits if the panel has anything to show; None if it always has."""
     if not panel.needs:
         return None
     needed = panel.model_copy(update={"filter": panel.needs})
@@ -86,9 +86,9 @@ def needs_request(panel: Panel, selection: PanelSelection) -> tuple[str, Body] |
 
 
 def expected_request(panel: Panel, selection: PanelSelection) -> tuple[str, Body] | None:
-    """Build the search for what training had; None where the panel does not compare with it.
+    """Build the search for the training data's values; None if the panel does not compare with them.
 
-    Those profiles are asked for that are flagged as deployed, or the one whose version is chosen.
+    It selects profiles that are flagged as deployed, or the profile of the chosen version.
     """
     if panel.expected is None or panel.training is not None:
         return None
@@ -120,7 +120,7 @@ def metric_aggs(operations: Iterable[Operation], panel: Panel) -> Body:
 
 
 def agg_name(operation: Operation) -> str:
-    """Return the name of an operation's aggregation: the same operation in two formulas is asked once."""
+    """Return the name of an operation's aggregation: the same operation in two formulas is requested once."""
     name = "count" if operation.name == "per_minute" else operation.name
     parts = [
         name,
@@ -160,8 +160,8 @@ def _build_clause(name: str, criterion: Any) -> Body:
 
 
 def _build_selection_clauses(panel: Panel, selection: PanelSelection) -> list[Body]:
-    """Conditions of the filter and the controls, but not of time. The feature narrows what is shown, not what
-    is counted: a share's denominator stays."""
+    """Build the conditions of the filter and the controls, without time. The feature narrows what is shown, not
+    what is counted, so that a share keeps its denominator."""
     clauses = [_build_clause(name, criterion) for name, criterion in panel.filter.items()]
     for control in CONTROL_FIELDS:
         value, name = getattr(selection, control), sources.control_field(control, panel.dataset)
@@ -207,12 +207,12 @@ def _build_metric(operation: Operation, panel: Panel) -> Body:
 
 
 def _build_weight(panel: Panel) -> Body:
-    """Only a prediction must say what it stands for; a label that does not stands for one."""
+    """Build the weight: a prediction must have one; a label without one counts once."""
     return {"sum": {"field": _WEIGHT, **({} if panel.dataset == "prediction" else {"missing": 1})}}
 
 
 def _build_series(panel: Panel, selection: PanelSelection) -> Body:
-    """Metrics below the time or the field of ``x``, below the splits; the total orders the buckets."""
+    """Nest metrics below the time or the field of ``x``, below the splits; the total orders the buckets."""
     aggs = metric_aggs(operations(panel), panel)
     if panel.chart in SERIES_CHARTS or panel.chart == "heatmap":
         aggs = {"x": _build_x(panel, selection, aggs)}
@@ -258,7 +258,7 @@ def token_pattern(feature: str) -> str:
 
 
 def _build_rates(panel: Panel, selection: PanelSelection) -> Body:
-    """Weight of the failing events by feature and time, and of all events by time."""
+    """Sum the weight of failing events by feature and time, and of all events by time."""
     weight = {"weight": {"sum": {"field": _WEIGHT}}}
     over_time = {"x": {"date_histogram": _build_histogram(selection), "aggs": weight}}
     return {
@@ -294,7 +294,7 @@ def _build_bins(panel: Panel, selection: PanelSelection) -> Body:
 
 
 def _build_events(panel: Panel, selection: PanelSelection) -> Body:
-    """Single events, the newest first; a chosen feature leaves those in which it failed a check."""
+    """Search for single events, the newest first; a chosen feature selects those in which it failed a check."""
     query = _build_query(panel, selection)
     if selection.feature is not None and panel.dataset == "prediction":
         failed = [{"term": {name: selection.feature}} for name in check_fields()]

@@ -1,4 +1,4 @@
-"""What a person chose to look at: model, version, role, service, feature, and a span of time. Pure."""
+"""The part of the data that a person chose: model, version, role, service, feature, and a span of time. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 BUCKETS = 60
-"""About so many time buckets are drawn."""
+"""The approximate number of time buckets."""
 
 _STEPS = (
     ("1s", 1), ("5s", 5), ("10s", 10), ("30s", 30), ("1m", 60), ("5m", 300), ("10m", 600), ("30m", 1800),
@@ -17,7 +17,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 @dataclass(frozen=True, slots=True)
 class PanelSelection:
-    """``start`` is inclusive, ``end`` exclusive; both with a time zone. What is None is not chosen.
+    """A selection; ``start`` is inclusive, ``end`` exclusive, both with a time zone. None means not chosen.
 
     ``interval`` is a fixed interval of Elasticsearch's (``5m``); default: one that gives about 60 buckets.
     ``namespace`` chooses one of several namespaces of data streams.
@@ -41,7 +41,7 @@ class PanelSelection:
 
     @property
     def step(self) -> str:
-        """The width of a time bucket."""
+        """Return the width of a time bucket."""
         if self.interval is not None:
             return self.interval
         bucket_seconds = (self.end - self.start).total_seconds() / BUCKETS
@@ -53,7 +53,7 @@ class PanelSelection:
 
 
 def seconds(interval: str) -> int:
-    """Convert ``5m`` to 300. Raises ValueError."""
+    """Convert ``5m`` to 300. Raise ValueError."""
     number, unit = interval[:-1], interval[-1:]
     if not number.isdecimal() or int(number) < 1 or unit not in _UNITS:
         raise ValueError(f"{interval!r:.80} is not an interval such as 5m, 1h or 1d")
@@ -61,5 +61,5 @@ def seconds(interval: str) -> int:
 
 
 def last(period: str, end: datetime) -> PanelSelection:
-    """Select all that there is in the time of ``period`` (``24h``) before ``end``. Raises ValueError."""
+    """Select everything in the ``period`` (``24h``) before ``end``. Raise ValueError."""
     return PanelSelection(end - timedelta(seconds=seconds(period)), end)

@@ -1,4 +1,4 @@
-"""Serves the preview on this machine alone. It only reads."""
+"""Serve the preview on this machine only. It is read-only."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def server(
     clock: Callable[[], datetime],
     list_attention: Callable[[Store, Iterable[str]], Sequence[Mapping[str, Any]]] = lambda *_: (),
 ) -> ThreadingHTTPServer:
-    """Create a server that is bound, not yet serving; port 0 takes any that is free.
+    """Create a server that is bound, but not serving yet; port 0 takes any free one.
 
-    Requests that name another host are refused: a page of the web could otherwise have its own name point here
-    (DNS rebinding). There are four addresses, so nothing of the file system can be reached.
+    Requests that name another host are refused, because a web page could otherwise let its own name point here
+    (DNS rebinding). There are four addresses, so no file of the file system can be reached.
 
     Args:
-        list_attention: what ``render_preview`` takes as ``attention``, of a store and the names of its models.
+        list_attention: returns the ``attention`` of ``render_preview`` for a store and the names of its models.
 
     Raises:
         OSError: the port is taken.
@@ -89,7 +89,7 @@ def server(
             self.send_header("Cross-Origin-Resource-Policy", "same-origin")
             self.end_headers()
             if self.command != "HEAD":
-                # Who has chosen something else in the meantime does not wait for the answer.
+                # A user who has chosen something else in the meantime does not wait for the answer.
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                     self.wfile.write(body)
 

@@ -23,7 +23,7 @@ from logging_lib.schema.fields import load
 from logging_lib.schema.templates import WATCH_STATE
 
 ALERT: Final = "alert"
-"""What the watch runner sent to people: documents of its state, not our events."""
+"""The alerts that the watch runner sent to people: documents of its state, not our events."""
 
 _ALERT_FIELDS: Final = {
     name: SchemaField(name, kind, description, (ALERT,))
@@ -60,7 +60,7 @@ def names(dataset: str) -> list[str]:
 
 
 def control_field(control: Control, dataset: str) -> str | None:
-    """Return the field that a control narrows in a dataset; None where it has none."""
+    """Return the field that a control narrows in a dataset; None if it has none."""
     if dataset == ALERT:
         return "model" if control == "model" else None
     name = CONTROL_FIELDS.get(control)
@@ -76,7 +76,7 @@ Check = Literal["missing", "absent", "unseen", "out_of_range", "not_finite", "wr
 SERIES_CHARTS = ("line", "area", "bar")
 TIME = "time"
 WEIGHTED = ("prediction", "label")
-"""Datasets whose documents can stand for more than one event."""
+"""Datasets whose documents can represent more than one event."""
 
 CONTROL_FIELDS: dict[Control, str] = {
     "model": "ml.model.name",
@@ -128,7 +128,7 @@ def _condition(condition: Any) -> Any:
 
 Condition = Annotated[Value | list[Value] | Exists | Not | Range, PlainValidator(_condition)]
 Filter = dict[str, Condition]
-"""Field → what it must be; all of them must hold. A list: any of its values."""
+"""Field → required value; all conditions must hold. A list means any of its values."""
 
 
 def _formula(text: str) -> str:
@@ -179,7 +179,7 @@ class Metric(_Strict):
 
 
 class Reference(_Strict):
-    """A constant line, such as a rate that training had."""
+    """A constant line, such as a rate in training."""
 
     value: float
     label: Text
@@ -190,28 +190,28 @@ class Panel(_Strict):
 
     Attributes:
         title: what is shown, and what good looks like.
-        description: more on that; shown where the pointer rests on the title.
+        description: more detail; shown when the pointer rests on the title.
         chart: how it is drawn. ``rates``: the share of events whose check failed, by feature over time.
             ``bins``: a feature's bins now and in the week before. ``events``: single events. ``text``: Markdown.
         dataset: which events.
-        x: ``time``, or a field: of a line, area, bar or heat map.
+        x: ``time``, or a field; for a line, area, bar or heat map.
         split: one series, row or slice for each value of this field; a table takes several.
-        size: how many values of ``split``, the largest first.
-        metric, field, percentile, formula, format: the number, in short where there is one; else ``metrics``.
+        size: the number of values of ``split``, the largest first.
+        metric, field, percentile, formula, format: the number, if there is only one; otherwise use ``metrics``.
         where: the filters that formulas name.
         filter: which events count at all.
         needs: the preview shows the panel only where an event matches this filter, such as one of a shadow model.
         band: a band of the mean's standard error, for ``metric: average`` alone.
         stack: ``no``, ``yes``, or ``share`` (stacked to 100 %).
-        expected: what training had, from the published profile: of a check (``rates``), or of all bins.
+        expected: the values in training, from the published profile: of a check (``rates``), or of all bins.
         references: constant lines.
-        feature: the feature of ``bins``; default: the one that is chosen.
-        training: bin → share of training rows, for ``bins``; takes the place of the published profile.
+        feature: the feature of ``bins``; default: the chosen one.
+        training: bin → share of training rows, for ``bins``; replaces the published profile.
         columns: the fields of ``events``.
-        text: of a ``text`` panel.
-        elsewhere: that text where the panel is shown without Kibana.
-        drilldown: the dashboard that a click leads to.
-        width, height: of 48 columns, and in rows of 20 pixels.
+        text: the text of a ``text`` panel.
+        elsewhere: replaces that text if the panel is shown without Kibana.
+        drilldown: the dashboard that a click opens.
+        width, height: in 48ths of the width, and in rows of 20 pixels.
     """
 
     title: Text
@@ -247,7 +247,7 @@ class Panel(_Strict):
     @model_validator(mode="before")
     @classmethod
     def _booleans(cls, document: Any) -> Any:
-        """YAML reads a bare ``no`` or ``yes`` as a boolean."""
+        """Undo that YAML reads a bare ``no`` or ``yes`` as a boolean."""
         if isinstance(document, dict) and isinstance(document.get("stack"), bool):
             return {**document, "stack": "yes" if document["stack"] else "no"}
         return document
@@ -268,7 +268,7 @@ class Panel(_Strict):
 
     @cached_property
     def numbers(self) -> tuple[Metric, ...]:
-        """The panel's metrics, its short form included."""
+        """Return the panel's metrics, including its short form."""
         if self.metrics or (self.metric is None and self.formula is None):
             return self.metrics
         field = None if self.formula is not None else self.field
@@ -289,7 +289,7 @@ class Panel(_Strict):
 
 
 class Dashboard(_Strict):
-    """One file. ``id`` is the file's stem; ``period`` how far back it looks when it is opened (``24h``)."""
+    """A dashboard file. ``id`` is the file's stem; ``period`` is the initial time span (``24h``)."""
 
     id: Text
     title: Text

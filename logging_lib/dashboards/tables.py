@@ -1,4 +1,4 @@
-"""A panel's rows, made from the answer to its search: exactly what its chart draws. Pure.
+"""Compute a panel's rows from the answer to its search: exactly the rows that its chart draws. Pure.
 
 ====================  ============================================================================
 chart                 columns
@@ -7,13 +7,13 @@ line, area, bar       ``x`` (ISO 8601 or a value), ``series``, ``metric``, ``val
 metric                ``metric``, ``value``; with a split also ``series``
 pie                   ``series``, ``value``
 heatmap               ``x``, ``y``, ``value``
-table                 one column a split, one a metric, named by their labels
+table                 one column per split, one per metric, named by their labels
 rates                 ``x``, ``series`` (the feature), ``value`` (a share), ``expected``
 bins                  ``feature``, ``bin``, ``now``, ``before``, ``training`` (shares), ``distance``
-events                ``_id``, ``_source`` and one column a field
+events                ``_id``, ``_source`` and one column per field
 ====================  ============================================================================
 
-A ``value`` is None where there is none: an average of nothing, a share of nothing.
+A ``value`` is None if it is undefined: an average of nothing, a share of nothing.
 """
 
 from __future__ import annotations
@@ -68,11 +68,11 @@ _NAMES = {
 
 
 class CutError(ValueError):
-    """An answer leaves out what the panel needs; the message names the remedy."""
+    """An answer lacks data that the panel needs; the message names the remedy."""
 
 
 def label(name: str) -> str:
-    """Return what a field is called on a page."""
+    """Return the name of a field on a page."""
     if name in LABELS:
         return LABELS[name]
     if name.startswith("ml.check."):
@@ -82,7 +82,7 @@ def label(name: str) -> str:
 
 
 def metric_label(metric: Metric) -> str:
-    """Return what a number is called on a page."""
+    """Return the name of a number on a page."""
     if metric.label:
         return metric.label
     formula = metric.parsed
@@ -106,7 +106,7 @@ def rows(
         expected: the answer to ``queries.expected_request``.
 
     Raises:
-        CutError: the answer is not whole.
+        CutError: the answer is truncated.
     """
     if panel.chart == "events":
         return [_build_event_row(panel, hit) for hit in response["hits"]["hits"]]
@@ -145,7 +145,7 @@ def number(metric: Metric, bucket: Bucket, selection: PanelSelection) -> float |
 
 
 def expected_rates(expected: Mapping[str, Any], check: str) -> dict[str, float]:
-    """Return feature → the share of held-out training rows that failed the check, over all profiles found."""
+    """Return feature → the share of held-out training rows that failed the check, over all matching profiles."""
     counts: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     for hit in expected["hits"]["hits"]:
         counts_by_feature = hit["_source"].get("expected", {}).get("checks", {}).get(check, {})
@@ -156,7 +156,7 @@ def expected_rates(expected: Mapping[str, Any], check: str) -> dict[str, float]:
 
 
 def expected_bins(expected: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Return feature → bin → the share of training rows, over all profiles found; bins are spelled as in tokens."""
+    """Return feature → bin → the share of training rows, over all matching profiles; bins as spelled in tokens."""
     counts: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for hit in expected["hits"]["hits"]:
         for feature, bins in hit["_source"].get("expected", {}).get("bins", {}).items():
@@ -166,7 +166,7 @@ def expected_bins(expected: Mapping[str, Any]) -> dict[str, dict[str, float]]:
 
 
 def natural_sort_key(text: str) -> tuple[Any, ...]:
-    """Sort bins: special ones first, then by the numbers in them."""
+    """Return the sort key of a bin: special ones first, then by the numbers in them."""
     is_interval = text.removeprefix("len:")[:1] in "[("
     first = re.search(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?", text) if is_interval else None
     return (not text.startswith("!"), first is None, float(first[0]) if first else 0.0, text)
@@ -316,7 +316,7 @@ def _build_event_row(panel: Panel, hit: Mapping[str, Any]) -> Row:
 
 
 def _find_value(source: Any, path: Sequence[str]) -> Any:
-    """A dotted field of a source; below the starred fields a key can itself have dots."""
+    """Return a dotted field of a source; below the starred fields a key may contain dots itself."""
     if not path or not isinstance(source, Mapping):
         return source if not path else None
     for length in range(1, len(path) + 1):

@@ -1,7 +1,7 @@
-"""Panels that Lens cannot draw, as Vega-Lite in Kibana. Pure.
+"""Build panels that Lens cannot draw, as Vega-Lite in Kibana. Pure.
 
-Lens divides within a bucket. The share of events in which a feature was missing has its denominator outside of
-the feature's bucket, and a feature's bins now and before need two spans of time: these two ask Elasticsearch
+Lens divides within a bucket. The denominator of the share of events with a missing feature is outside the feature's
+bucket, and a feature's bins now and before need two spans of time, so these two query Elasticsearch
 themselves. The searches are those of ``queries``, with Kibana's own placeholders for time and filters.
 """
 
@@ -33,7 +33,7 @@ def spec(panel: Panel) -> str:
     """Render the text of the specification.
 
     Raises:
-        ValueError: the chart is none of ``CHARTS``.
+        ValueError: the chart is not one of ``CHARTS``.
     """
     if panel.chart == "rates":
         layout = _build_rates(panel)
@@ -45,7 +45,7 @@ def spec(panel: Panel) -> str:
 
 
 def _build_source(panel: Panel) -> Json:
-    """The panel's search; the answer is one object, whose aggregations are missing where there is no index."""
+    """Build the panel's search; the answer is one object, without aggregations if there is no index."""
     indices, body = queries.request(panel, _ANY)
     start = _BEFORE if panel.chart == "bins" and panel.training is None else _MIN
     return _build_data(indices, {**_insert_placeholders(body), "query": _build_context(panel, start)})
@@ -56,7 +56,7 @@ def _build_data(index: str, body: Json) -> Json:
 
 
 def _build_context(panel: Panel, start: Json) -> Json:
-    """What the dashboard's controls and filters ask, the panel's filter, and the span of time."""
+    """Build the conditions of the dashboard's controls and filters, the panel's filter, and the span of time."""
     return {
         "bool": {
             "must": ["%dashboard_context-must_clause%"],
@@ -71,7 +71,7 @@ def _build_context(panel: Panel, start: Json) -> Json:
 
 
 def _insert_placeholders(node: Any) -> Any:
-    """The search with Kibana's placeholders in the place of the moments of ``_ANY``."""
+    """Replace the times of ``_ANY`` in the search by Kibana's placeholders."""
     placeholders = {
         queries.instant(_ANY.start): _MIN,
         queries.instant(_ANY.end): _MAX,
@@ -91,7 +91,7 @@ def _insert_placeholders(node: Any) -> Any:
 
 
 def _build_rates(panel: Panel) -> Json:
-    """Lines of the failing share by feature; dashed, what the published profiles expect."""
+    """Build lines of the failing share by feature; the rates expected by published profiles are dashed."""
     check = (panel.field or "").rpartition(".")[2]
     color = {"field": "feature", "type": "nominal", "title": "Feature"}
     served: Json = {
@@ -196,7 +196,7 @@ _BINS: list[Json] = [
 
 
 def _build_bins(panel: Panel) -> Json:
-    """At the left how far each feature moved; a click on one shows its bins at the right."""
+    """Build a chart of how far each feature moved on the left; a click on a feature shows its bins on the right."""
     return {
         "data": _build_source(panel),
         "autosize": {"type": "pad"},
@@ -262,7 +262,7 @@ def _build_bins(panel: Panel) -> Json:
 
 
 def _build_training(panel: Panel) -> Json:
-    """Bars of one feature's bins as served; a tick where training was."""
+    """Build bars of one feature's served bins, with ticks for training."""
     training_shares = panel.training or {}
     names = sorted(training_shares, key=natural_sort_key)
     y = {"field": "bin", "type": "nominal", "title": None, "sort": [_unescape_bin(name) for name in names]}

@@ -1,9 +1,9 @@
-"""What a page without Kibana shows of a panel: numbers, a table, or Vega-Lite with its data. Pure.
+"""Build the view of a panel for a page without Kibana: numbers, a table, or Vega-Lite with its data. Pure.
 
 A view is a JSON object with ``kind``: ``numbers`` (``numbers``: [label, text]), ``table`` (``columns``, ``rows``),
 ``charts`` (``specs``, and the same as ``columns`` and ``rows``), ``text`` (``html``), ``empty`` or ``error``
-(``note``), or ``hidden``: a panel of what does not exist here, such as a shadow model. Values of logs are in it
-as they are: the page writes them as text.
+(``note``), or ``hidden``: a panel about something that does not exist here, such as a shadow model. Values from
+logs are included unescaped; the page inserts them as text.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ _ADDED_UP = ("count", "documents", "per_minute", "sum", "unique")
 
 
 def view(panel: Panel, rows: Sequence[Row], *, feature: str | None = None) -> View:
-    """Build what the page shows of a panel's rows (``tables.rows``).
+    """Build the page's view of a panel's rows (``tables.rows``).
 
     Args:
-        feature: the chosen one, for ``bins``.
+        feature: the chosen feature, for ``bins``.
     """
     if panel.chart == "text":
         return {"kind": "text", "html": _render_markdown(panel.elsewhere or panel.text)}
@@ -84,7 +84,7 @@ _HEADS = {
 
 
 def format_value(value: Any, form: str, decimals: int | None = None) -> str:
-    """Format a value as people read it; ``form`` is the metric's ``format``. None is an em dash."""
+    """Format a value for people; ``form`` is the metric's ``format``. None becomes an em dash."""
     if value is None:
         return "\u2014"
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -116,8 +116,8 @@ def _format_bytes(value: float) -> str:
 
 
 def _has_content(panel: Panel, rows: Sequence[Row]) -> bool:
-    """Whether there is something to draw. What is counted comes as 0 from where there is nothing, too; a share, a
-    mean or a maximum of 0 is one of something."""
+    """Return whether there is something to draw. Counts are 0 even without any data; a share, a mean or a maximum
+    of 0 comes from data."""
     if panel.chart in ("table", "events"):
         return bool(rows)
     if panel.chart == "bins":
@@ -134,7 +134,7 @@ def _adds_up(panel: Panel) -> bool:
 
 
 def _explain_empty(panel: Panel) -> str:
-    """Why a panel is empty, as far as its own search can tell."""
+    """Explain why a panel is empty, as far as its own search shows."""
     if panel.chart == "rates" or any(name.startswith("ml.check.") for name in panel.splits):
         return "No prediction failed this check in this period, or none was checked."
     if panel.dataset == "alert":
@@ -159,7 +159,7 @@ def _build_numbers(panel: Panel, rows: Sequence[Row]) -> View:
         metric = metrics_by_label[row["metric"]]
         name = str(row.get("series") or (row["metric"] if len(rows) > 1 else ""))
         numbers.append([name, format_value(row["value"], metric.format, metric.decimals)])
-    if not numbers:  # no such stream yet: a sum over nothing is 0, a share of nothing is none
+    if not numbers:  # no such stream yet: a sum over nothing is 0, a share has no value
         counts = all(metric.metric == "count" for metric in panel.numbers)
         numbers = [["", "0" if counts else "\u2014"]]
     return {"kind": "numbers", "numbers": numbers}
@@ -200,7 +200,7 @@ def _build_table(panel: Panel, rows: Sequence[Row]) -> View:
 
 
 def _shorten_time(value: Any) -> str:
-    """``2018-02-01T09:00:00.123456Z`` as ``2018-02-01 09:00:00``; anything else as it is."""
+    """Shorten ``2018-02-01T09:00:00.123456Z`` to ``2018-02-01 09:00:00``; leave anything else unchanged."""
     text = str(value)
     return f"{text[:10]} {text[11:19]}" if _INSTANT.fullmatch(text) else format_value(value, "number")
 
@@ -209,7 +209,7 @@ _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
 def _render_event(source: Any) -> str:
-    """A whole event as indented JSON, with long texts cut."""
+    """Render a whole event as indented JSON, with long texts cut."""
     text = orjson.dumps(_shorten_texts(source), option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode()
     return text if len(text) <= MAX_EVENT_TEXT else text[: MAX_EVENT_TEXT - 1] + "…"
 
@@ -225,7 +225,7 @@ def _shorten_texts(part: Any) -> Any:
 
 
 def _render_markdown(text: str) -> str:
-    """Markdown of our own files. Links between dashboards lead to the same within the page; a paragraph of nothing
-    else is left out, since the page has its own."""
+    """Render Markdown of our own files. Links between dashboards stay within the page; a paragraph that contains
+    only such links is left out, because the page has its own."""
     reader = MarkdownIt("commonmark", {"html": False})
     return str(reader.render(_VIEW_LINK.sub(r"#\1", _LINKS_ALONE.sub("", text))))

@@ -16,7 +16,7 @@ from aiosmtpd.controller import Controller
 
 
 class SmtpServer(Controller):
-    """Listen on 127.0.0.1, on a free port unless one is given.
+    """An SMTP server on 127.0.0.1, on a free port unless one is given.
 
     aiosmtpd itself needs a port number, and a port that was free when it was looked up may be taken by then.
     """
@@ -31,7 +31,7 @@ class SmtpServer(Controller):
 
 
 class Receivers:
-    """Save mails to ``<folder>/mail/*.eml`` and Slack messages to ``<folder>/slack.jsonl``, within ``with``."""
+    """Receivers that save mails to ``<folder>/mail/*.eml`` and Slack messages to ``<folder>/slack.jsonl``."""
 
     def __init__(self, folder: Path) -> None:
         self.subjects: list[str] = []
@@ -57,7 +57,7 @@ class Receivers:
 
     @property
     def settings(self) -> dict[str, str]:
-        """The environment of a runner that notifies them."""
+        """Return the environment of a runner that notifies these receivers."""
         return {
             "LOGGING_LIB_SMTP_URL": self.smtp_url,
             "LOGGING_LIB_MAIL_FROM": "logging-lib <ml-watch@example.org>",

@@ -58,14 +58,14 @@ PendingLabels = deque[tuple[datetime, str, float]]
 
 @dataclass
 class ServiceLog:
-    """Record what the service did: the time of each logged event, and how many events each incident hit."""
+    """The record of the service: the time of each logged event, and how many events each incident hit."""
 
     event_times: list[datetime]
     hits_by_incident: dict[str, int]
 
 
 def run(out: Path, *, seed: int = 1) -> int:
-    """Run the demo, with all its output in ``out``; return 0 where exactly the three incidents were found."""
+    """Run the demo, with all its output in ``out``; return 0 if exactly the three incidents were found."""
     started = time.perf_counter()
     console = Console()
     shutil.rmtree(out, ignore_errors=True)
@@ -168,7 +168,7 @@ def _run_watches(
     receivers: Receivers,
     console: Console,
 ) -> list[Alert]:
-    """Run the watches at each tick on what had arrived by then, counted for all ticks at once; deliver."""
+    """Run the watches at each tick on the events received so far, counted for all ticks at once; deliver."""
     moments = [now for now, _ in _ticks(rows)]
     runs = find_runs(watches, moments)
     answers = dict(zip((watch.id for watch in watches), EventHistory(store).searches(runs), strict=True))
@@ -236,7 +236,7 @@ def _predict_and_log(
     """Do what a service does with each request: receive the inputs, predict, log.
 
     Args:
-        durations: draws what a request took: how busy this machine is must raise no alert.
+        durations: draws the duration of a request, because the load of this machine must not raise an alert.
     """
     requests = loans.requests(arrived)
     for inputs, arrival, actual in zip(requests, arrived[loans.TIME], arrived[loans.TARGET], strict=True):
@@ -318,7 +318,7 @@ def _summarize(
 
 
 def _is_about(alert: Alert, incident: loans.DemoIncident) -> bool:
-    """Whether an incident explains an alert: several watches see the same mistake."""
+    """Return whether an incident explains an alert: several watches see the same mistake."""
     return incident.feature in alert.features and alert.time > incident.onset
 
 

@@ -38,7 +38,7 @@ def serve(
         folder: receives ``profile.json`` and ``spool``.
         ship_to: a receiver's URL, as ``configure`` takes it.
         rate: predictions per second.
-        seed: of the order of the loans, and of the rows that incidents hit.
+        seed: the random seed for the order of the loans, and for the rows that incidents hit.
         most: the number of predictions after which to stop; default: never.
         say: called with a line of text when an incident begins and ends.
         stop: stops the service when it is set.

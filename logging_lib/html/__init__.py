@@ -1,1 +1,1 @@
-"""Render HTML pages: theme, charts, templates. It gets values and knows neither a store nor a watch."""
+"""Render HTML pages: theme, charts, templates. The package gets values and knows neither stores nor watches."""

@@ -1,6 +1,6 @@
-"""The charts of all pages, as Vega-Lite: bins, lines with bands, heat maps, rankings. Pure.
+"""Build the charts of all pages, as Vega-Lite: bins, lines with bands, heat maps, rankings. Pure.
 
-A page with a script draws them itself, as wide as their column; all others carry them as SVG (``draw``).
+A page with a script draws them itself, as wide as their column; all other pages contain them as SVG (``draw``).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ WIDE: Final = 560
 NARROW: Final = 185
 FAILED: Final = "failed a check"
 MAX_LEGEND: Final = 34
-"""Characters that fit beside each other above the bars; longer names are below each other."""
+"""The number of characters that fit side by side above the bars; longer names are placed below each other."""
 _SHARE_AXIS: Final[Spec] = {"format": ".0%", "title": None, "tickCount": 4, "labelOverlap": True}
 _CELL: Final = {"x": "at", "y": "what", "value": "events"}
 _TIMES: Final = {
@@ -40,7 +40,7 @@ class Drawing:
 
 
 def draw(drawing: Drawing | None, ident: str) -> dict[str, Any] | None:
-    """Draw a chart as the templates take it; ``ident`` is unique within the page."""
+    """Draw a chart in the form that the templates use; ``ident`` is unique within the page."""
     if drawing is None:
         return None
     svgs = [
@@ -58,14 +58,14 @@ def bins(
     width: int | str = "container",
     title: str = "",
 ) -> Spec:
-    """Draw the shares of bins as bars: the first of two samples thick and gray, the second thin upon it.
+    """Draw the shares of bins as bars: the first of two samples thick and gray, the second thin on top of it.
 
-    Of more samples the bars stand below each other.
+    With more samples, the bars are below each other.
 
     Args:
-        labels: of the bins, in their order.
+        labels: the bins' names, in order.
         samples: name → shares, shape (bins,); None where the sample has no such bin.
-        failed: places of bins that are failed checks.
+        failed: indices of bins that are failed checks.
         width: pixels, or ``container``.
     """
     unique = _make_unique(labels)
@@ -145,7 +145,7 @@ def heat_map(rows: Sequence[Mapping[str, Any]], names: Sequence[str], *, over_ti
     """Draw ``value`` at ``x`` and ``y`` by opacity.
 
     Args:
-        names: those of ``y``, in their order.
+        names: the values of ``y``, in order.
         over_time: whether ``x`` is a time as ISO 8601.
     """
     label_expression = "utcFormat(toDate(datum.label), '%-d %b %H:%M')" if over_time else "datum.label"
@@ -181,15 +181,15 @@ def series(
     levels: Sequence[tuple[float, str]] = (),
     expected: Mapping[str, float] | None = None,
 ) -> Spec:
-    """Draw ``value`` by ``x`` as lines, areas or bars, one a ``series``, with a band where rows have ``low``.
+    """Draw ``value`` by ``x`` as lines, areas or bars, one per ``series``, with a band if rows have ``low``.
 
     Args:
         mark: ``line``, ``area`` or ``bar``.
-        y: the encoding of ``value`` but for its field.
+        y: the encoding of ``value``, without its field.
         over_time: whether ``x`` is a time as ISO 8601.
         columns: field → its name in the tooltip.
         levels: (value, name) of dashed lines.
-        expected: series → its usual value, a dashed line of the series' color.
+        expected: series → its usual value, drawn as a dashed line in the series' color.
     """
     value: Spec = {"field": "value", "type": "quantitative", **y}
     x = _x(mark, over_time=over_time)
@@ -231,7 +231,7 @@ def reliability(points: Sequence[Mapping[str, Any]], curve: Sequence[tuple[float
 
     Args:
         points: ``expected`` and ``observed``, and ``low`` and ``high`` of the latter's interval; each 0 to 1.
-        curve: (probability, share) as the profile has them, a line; may be empty.
+        curve: (probability, share) from the profile, drawn as a line; may be empty.
     """
 
     def axis(field: str, title: str) -> Spec:
@@ -276,7 +276,7 @@ def band(x: Spec, y: Spec) -> Spec:
 
 
 def level(value: float, name: str, y: Spec, *, width: int | None = None) -> Spec:
-    """Draw a dashed line at a value, named at its left end or, in a drawing of that width, at its right end."""
+    """Draw a dashed line at a value, labeled at its left end or, in a drawing of that width, at its right end."""
     at_value = {"y": {**y, "field": "level"}}
     place = {"align": "left", "dx": 4, "x": 0} if width is None else {"align": "right", "dx": -3, "x": width}
     return {
@@ -292,7 +292,7 @@ def level(value: float, name: str, y: Spec, *, width: int | None = None) -> Spec
 
 
 def _make_unique(labels: Sequence[str]) -> list[str]:
-    """Two long labels can be cut to the same text, which would be one bar: invisible spaces tell them apart."""
+    """Distinguish long labels that were cut to the same text by invisible spaces: they would be one bar."""
     seen: dict[str, None] = {}
     for label in labels:
         text = label
@@ -321,7 +321,7 @@ def _heading(text: str, *, weight: str = "bold") -> Spec:
 
 def _label_axis(width: int | str) -> Spec:
     axis: Spec = {"title": None, "labelLimit": 130, "labelColor": TEXT}
-    # The reader's font can be wider than the one that a drawing was measured with.
+    # The reader's font can be wider than the font that the drawing was measured with.
     return axis if width == "container" else {**axis, "labelLimit": 108, "minExtent": 128, "maxExtent": 128}
 
 

@@ -1,7 +1,7 @@
 """Render a page from its template: one environment, one theme, one escaping policy. Pure.
 
-Whatever comes from logs is text: Jinja2 escapes every value, ``short`` removes control characters and cuts. Each
-page forbids all scripts that it does not carry itself, and all requests.
+All data from logs is text: Jinja2 escapes every value, ``short`` removes control characters and cuts. Each page
+forbids all scripts that it does not contain itself, and all requests.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class PagePanel:
     """A part of a page: any of a drawing (``charts.draw``), a text, lines of a list, and a table.
 
     Attributes:
-        summary: what the table is behind; an open table without it.
+        summary: the title behind which the table is folded; without it the table is open.
     """
 
     drawing: Mapping[str, Any] | None = None
@@ -49,7 +49,7 @@ class PagePanel:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page with a heading, which the page's navigation leads to; ``link`` is a short title."""
+    """A part of a page with a heading that the navigation links to; ``link`` is a short title."""
 
     id: str
     title: str
@@ -65,18 +65,18 @@ def render(template: str, **values: Any) -> str:
 
     Args:
         template: its name: ``report``, ``compare`` or ``backtest``.
-        values: what the template names.
+        values: the variables of the template.
     """
     return _render(template, _build_policy(), values)
 
 
 def render_app(template: str, script: str, *, library: str, data: Any, live: bool, style: str = "") -> str:
-    """Render a page that draws itself by a script of ours, which reads ``data`` as JSON.
+    """Render a page that our script draws; the script reads ``data`` as JSON.
 
     Args:
         template, script, style: names of files beside the templates.
         library: the text of the script that ours needs.
-        live: whether the page may ask its own server; no page may ask any other.
+        live: whether the page may send requests to its own server; no page may send any elsewhere.
     """
     scripts = [_escape_script(text) for text in (library, _read(script))]
     values = {
@@ -92,7 +92,7 @@ def _render(template: str, policy: str, values: dict[str, Any], style: str = "")
 
 
 def _build_policy(scripts: Sequence[str] = (), *, live: bool = False) -> str:
-    """Return the content security policy: these scripts alone, and no request but to a live page's own server."""
+    """Return the content security policy: only these scripts, and requests only to a live page's own server."""
     hashes = " ".join(f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'" for text in scripts)
     return (
         f"default-src 'none'; script-src {hashes or chr(39) + 'none' + chr(39)}; style-src 'unsafe-inline'; "
@@ -101,7 +101,7 @@ def _build_policy(scripts: Sequence[str] = (), *, live: bool = False) -> str:
 
 
 def _escape_script(text: str) -> str:
-    """Spell a script so that it cannot end its element: within strings and patterns both spellings are the same."""
+    """Escape a script so that it cannot end its element; in strings and patterns both spellings are the same."""
     return _SCRIPT_ENDS.sub(lambda match: f"{match[1]}\\{match[2]}", text)
 
 

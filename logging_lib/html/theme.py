@@ -1,7 +1,7 @@
-"""The look of every drawing, and specifications drawn as inline SVG.
+"""Define the look of every drawing, and draw specifications as inline SVG.
 
 Colors are the CSS variables of ``templates/theme.css``, so that one drawing serves a light and a dark page. Color
-alone never says what a mark means: there is a legend, a label or a place for it.
+alone never carries a meaning: there is always a legend, a label or a position as well.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _GLOBALS = "window.vegaEmbed = vegaEmbed; window.vega = vega; window.vegaLite = 
 
 
 def apply_theme(spec: Mapping[str, Any]) -> Spec:
-    """Give a specification our look."""
+    """Apply our look to a specification."""
     return {
         "$schema": f"https://vega.github.io/schema/vega-lite/v{VEGA_LITE.partition('.')[0]}.json",
         "background": None,
@@ -77,12 +77,12 @@ def draw_svg(spec: Mapping[str, Any], *, ident: str, title: str, description: st
 
     Args:
         spec: Vega-Lite that contains its data.
-        ident: unique within the page, of letters, digits and ``-``.
+        ident: unique within the page; consists of letters, digits and ``-``.
         title: what is drawn; hostile texts are escaped here.
-        description: what the drawing shows, for those who cannot see it.
+        description: what the drawing shows, for people who cannot see it.
     """
     drawn = vegalite.svg(apply_theme(spec), vl_version=VEGA_LITE)
-    # Its ids would meet those of the page's other drawings.
+    # The SVG's ids would collide with those of the page's other drawings.
     drawn = re.sub(r'(id="|url\(#)((?:clip|gradient)[\w-]*)', rf"\g<1>{ident}-\g<2>", drawn)
     size = re.search(r'width="([\d.]+)" height="([\d.]+)"', drawn)
     assert size is not None
@@ -92,7 +92,7 @@ def draw_svg(spec: Mapping[str, Any], *, ident: str, title: str, description: st
         f'<title id="{ident}-t">{escape(title)}</title><desc id="{ident}-d">{escape(description)}</desc>'
     )
     inner = drawn[drawn.index(">") + 1 : drawn.rindex("</svg>")]
-    return f'{head}<g aria-hidden="true">{inner}</g></svg>'  # its marks have roles without names
+    return f'{head}<g aria-hidden="true">{inner}</g></svg>'  # the marks have roles without names
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Charts over time for pages without a script, which leave out the hours in which nothing happened. Pure."""
+"""Draw charts over time for pages without a script; hours in which nothing happened are left out. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MANY_GAPS: Final = 24
 _COUNT_AXIS: Final[Spec] = {"tickCount": 4, "format": "~s"}
 _DASHES: Final = ([1, 0], [5, 3], [2, 2])
 _FLAG_SIZE: Final = 19
-"""Pixels from one flag's center to the next one's, so that they do not touch."""
+"""Pixels between the centers of neighboring flags, so that they do not touch."""
 _FLAG: Final[Spec] = {
     "type": "point",
     "shape": "circle",
@@ -31,12 +31,12 @@ _FLAG: Final[Spec] = {
 
 @dataclass(frozen=True)
 class TimeAxis:
-    """Places of times on an axis without gaps.
+    """Positions of times on an axis without gaps.
 
     Attributes:
-        times: one for each place.
-        interval: between two places, where no time was left out.
-        this_year: the present one; times of another year, or of several, are labeled with theirs.
+        times: one for each position.
+        interval: the time between two positions, if none was left out.
+        this_year: the current year; times of another year, or of several, are labeled with theirs.
     """
 
     times: tuple[datetime, ...]
@@ -45,32 +45,32 @@ class TimeAxis:
 
     @property
     def gaps(self) -> list[int]:
-        """The places before which time was left out."""
+        """Return the positions before which time was left out."""
         step = self.interval * 1.5
         return [i for i in range(1, len(self.times)) if self.times[i] - self.times[i - 1] > step]
 
     def stretch(self, place: int) -> int:
-        """Return how many gaps are before a place: lines are drawn within a stretch alone."""
+        """Return the number of gaps before a position: lines are drawn only within a stretch."""
         return sum(gap <= place for gap in self.gaps)
 
     def place(self, time: datetime) -> float | None:
-        """Return where a time is; within a gap at the gap's end; None outside the axis by over an interval."""
+        """Return a time's position: within a gap the gap's end, None if it is outside by over an interval."""
         if not self.times or time < self.times[0] or time > self.times[-1] + 2 * self.interval:
             return None
         i = sum(start <= time for start in self.times) - 1
         return i + min((time - self.times[i]) / self.interval, 1.0)
 
     def x(self, width: int) -> Spec:
-        """Return the encoding of places in a drawing of that width."""
+        """Return the encoding of positions in a drawing of this width."""
         return {
             "field": "i", "type": "quantitative", "axis": self._labels(8 if width > 500 else 4),
             "scale": {"domain": [0, max(len(self.times), 1)], "nice": False, "zero": False},
         }  # fmt: skip
 
     def _labels(self, limit: int) -> Spec:
-        """Label days, or hours where all is within two days; evenly thinned out to ``limit``.
+        """Label days, or hours if everything is within two days; thinned out evenly to ``limit``.
 
-        Of hours in another year the first one names the day.
+        If the hours are in another year, the first label names the day.
         """
         labels: dict[int, str] = {}
         last_text = ""
@@ -98,7 +98,7 @@ class TimeAxis:
 
 @dataclass(frozen=True)
 class Point:
-    """A value in one interval; ``error`` is half the height of its band, or None without one."""
+    """A value in one interval; ``error`` is half the height of its band, or None without a band."""
 
     time: datetime
     value: float
@@ -106,13 +106,13 @@ class Point:
 
     @property
     def ends(self) -> dict[str, float]:
-        """The ends of the band."""
+        """Return the ends of the band."""
         return {} if self.error is None else {"low": self.value - self.error, "high": self.value + self.error}
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A moment that has a number, such as that of an alert."""
+    """A numbered time, such as that of an alert."""
 
     time: datetime
     number: int
@@ -135,11 +135,11 @@ def lines(
     """Draw values over time as lines, with their bands, a dashed level and numbered marks.
 
     Args:
-        series: name → its points; the first is the one that is served.
+        series: name → its points; the first is the served one.
         y_axis, y_scale: Vega-Lite's properties of the vertical axis and its scale.
-        level_at: a value and what it is.
-        color: of a single series.
-        dashed: whether each series has its own dashes.
+        level_at: a value and its name.
+        color: the color of a single series.
+        dashed: whether each series has its own dash pattern.
     """
     places = {time: i for i, time in enumerate(axis.times)}
     data: list[dict[str, Any]] = [
@@ -198,7 +198,7 @@ def bars(
     """Draw counts over time as stacked bars; the second kind is a failure.
 
     Args:
-        counts: kind → its count at each place.
+        counts: kind → its count at each position.
         unit: the title of the vertical axis.
     """
     data = [
@@ -245,7 +245,7 @@ def _draw_gap_rules(axis: TimeAxis) -> list[Spec]:
 
 
 def _draw_marks(axis: TimeAxis, marks: Sequence[Mark], width: int) -> list[Spec]:
-    """Draw numbered flags above the plot: flags that would overlap stand in rows, one above the other."""
+    """Draw numbered flags above the plot; flags that would overlap are placed in rows, one above the other."""
     pixels_per_place = width / max(len(axis.times), 1)
     row_ends: list[float] = []
     values = []

@@ -23,9 +23,9 @@ Involvement = Literal["failed", "counted"]
 
 @dataclass(frozen=True)
 class RecordedAlert:
-    """Hold a past alert that the event was part of.
+    """A past alert that the event was part of.
 
-    ``part`` is ``failed`` where the event has the fault that the watch found, ``counted`` where it was only in the
+    ``part`` is ``failed`` if the event has the fault that the watch found, ``counted`` if it was only in the
     evaluated window.
     """
 
@@ -36,13 +36,13 @@ class RecordedAlert:
 
 @dataclass
 class Audit:
-    """Hold what is known about an event.
+    """Everything known about an event.
 
     Attributes:
         event: the stored event.
         index: the index that holds it.
         profile: the published document of its model version, or None.
-        same_profile: whether the event was checked with that profile; None where either id is unknown.
+        same_profile: whether the event was checked with that profile; None if either id is unknown.
         start: the latest start of its process before it, with the versions of libraries and code.
         labels: the labels about it.
         siblings: other models' and roles' predictions for the same request.
@@ -86,7 +86,7 @@ class Audit:
 
 
 def audit(store: Store, event_id: str, alerts: Iterable[Mapping[str, Any]] = ()) -> Audit | None:
-    """Collect what is known about the event with this id; None where there is no such event.
+    """Collect what is known about the event with this id; return None if there is no such event.
 
     Args:
         alerts: past alerts, as the watch runner records them; those of its history in the store are added.
@@ -142,7 +142,7 @@ def match_alert(event: Mapping[str, Any], alert: Mapping[str, Any]) -> RecordedA
     """Return the part that an event had in an alert, or None. Pure.
 
     Windows are over ``event.ingested`` and end at the alert's time; a finding without a window counts as one over
-    24 hours. Where an alert has no findings, its features take their place.
+    24 hours. If an alert has no findings, its features take their place.
     """
     ml = event["ml"]
     model = ml["model"]
@@ -192,7 +192,7 @@ def _finding_window(finding: Mapping[str, Any]) -> timedelta:
 def _find_start(
     store: Store, event: Mapping[str, Any], of_model: list[dict[str, Any]]
 ) -> Mapping[str, Any] | None:
-    """Return the latest start before the event, of its own process where known, else of its model version."""
+    """Return the latest start before the event, of its own process if known, else of its model version."""
     # A process logs its start together with its first event, whose time is a little earlier.
     before = {"range": {"@timestamp": {"lte": f"{event['@timestamp']}||+1m"}}}
     of_process = [

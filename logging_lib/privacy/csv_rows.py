@@ -1,4 +1,4 @@
-"""Leave a person's rows out of a CSV file. A row may hold line breaks; what stays keeps its bytes."""
+"""Leave a person's rows out of a CSV file. A row may contain line breaks; the other rows keep their bytes."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def read_csv_rows(file: Path, finder: TermFinder) -> Iterator[tuple[bytes, bool]
 
 
 def rewrite_csv(file: Path, finder: TermFinder) -> None:
-    """Replace the file, in one step and durably, by one without the rows that mention a term.
+    """Replace the file, in one step and durably, with one without the rows that mention a term.
 
     Raises:
-        OSError: the file cannot be read, or its folder not be written.
+        OSError: the file cannot be read, or its folder cannot be written.
     """
     descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     scratch = Path(name)

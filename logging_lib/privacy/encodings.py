@@ -15,11 +15,11 @@ from typing import NamedTuple
 MASK = "#"
 
 PERCENT = re.compile(rb"%(?:25)*([0-9A-Fa-f]{2})")
-"""One byte of a link, also of one within another, where the percent sign is itself encoded."""
+"""One byte of a link, also of a link within another, whose percent sign is itself encoded."""
 QUOTED_PRINTABLE = re.compile(rb"=([0-9A-Fa-f]{2})|=[ \t]*\r?\n|\?=(?:\r?\n)?[ \t]=\?[!->@-~]+\?[qQ]\?")
 """One byte of a mail's part or header, or a line break that does not count."""
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]{8,}(?:\r?\n[A-Za-z0-9+/]+)*={0,2}")
-# Bytes around a short term, which must be text: a word or an image, decoded, may hold "7" by chance.
+# Bytes around a short term, which must be text: a decoded word or image may contain "7" by chance.
 _SHORT, _CONTEXT = 5, 12
 _NO_TEXT = re.compile(rb"[^\t\n\r -~\x80-\xff]")
 _BREAK = re.compile(rb"[\r\n]+")
@@ -29,7 +29,7 @@ Location = tuple[int, int]
 
 
 class Span(NamedTuple):
-    """Describe bytes of a file to overwrite with ``text``, repeated where it is not ``length`` bytes long."""
+    """Bytes of a file to overwrite with ``text``, repeated if it is not ``length`` bytes long."""
 
     offset: int
     length: int
@@ -41,11 +41,11 @@ class Span(NamedTuple):
 
 
 class DecodedText:
-    """Hold decoded bytes, and where each of them stands in the encoded ones.
+    """Decoded bytes, and the position of each of them in the encoded ones.
 
     Args:
         raw: the encoded bytes.
-        escape: matches an escaped byte, with its hexadecimal digits as the group, or what stands for nothing.
+        escape: matches an escaped byte, with its hexadecimal digits as the group, or an escape for no byte.
     """
 
     def __init__(self, raw: bytes, escape: re.Pattern[bytes]) -> None:
@@ -71,7 +71,7 @@ class DecodedText:
         self._pieces.append((offset, length))
 
     def locate(self, start: int, length: int) -> Iterator[Location]:
-        """Yield where some decoded bytes stand in the encoded ones; breaks between them are left out."""
+        """Yield the locations of decoded bytes in the encoded ones; breaks between them are left out."""
         for index in range(start, start + length):
             piece = bisect_right(self._starts, index) - 1
             offset, escaped = self._pieces[piece]
@@ -83,7 +83,7 @@ def find_in_base64(data: bytes, find: Callable[[bytes], Iterable[Location]]) -> 
     for match in _BASE64.finditer(data):
         lines = [*_BREAK.finditer(match[0])]
         letters = _BREAK.sub(b"", match[0]).rstrip(b"=")
-        # A word may stand before the encoded lines: try each alignment, where there are several lines.
+        # A word may precede the encoded lines: try each alignment if there are several lines.
         for phase in range(4 if lines else 1):
             encoded = letters[phase:]
             decoded = base64.b64decode(encoded[: len(encoded) // 4 * 4] + _pad(encoded))
@@ -99,7 +99,7 @@ def find_in_base64(data: bytes, find: Callable[[bytes], Iterable[Location]]) -> 
 
 
 def _pad(encoded: bytes) -> bytes:
-    """Return the last, incomplete four letters with their padding; one letter alone holds no byte."""
+    """Return the last, incomplete four letters with their padding; a single letter encodes no byte."""
     rest = encoded[len(encoded) // 4 * 4 :]
     return rest + b"=" * (4 - len(rest)) if len(rest) > 1 else b""
 

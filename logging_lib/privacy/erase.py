@@ -27,7 +27,7 @@ _MAX_PASSES = 4
 
 
 class ErasureRecordError(LoggingLibError):
-    """Report a record that cannot be read or is about another person; the message names the file and the remedy."""
+    """A record cannot be read or is about another person; the message names the file and the remedy."""
 
 
 class ErasureCluster(Protocol):
@@ -40,7 +40,7 @@ class ErasureCluster(Protocol):
 
 @dataclass
 class ErasureRecord:
-    """Record what was done about one person, in one file that is replaced at each step.
+    """The record of what was done about one person, in one file that is replaced at each step.
 
     ``runs`` has one entry per run: ``started``, ``finished`` (None: it was interrupted), and ``done`` by place.
     ``current_file`` is the file that an interrupted run was overwriting, with its spans.
@@ -140,7 +140,7 @@ def erase(
         ids_known: ``find_matches`` was called before, so that the ids need not be searched again.
 
     Returns:
-        What was done, by place, with a ``note`` where something is left.
+        What was done, by place, with a ``note`` if something is left.
 
     Raises:
         OSError: a file cannot be read or written.

@@ -22,7 +22,7 @@ _PAGE_SIZE, _MAX_TERMS, _MAX_ATTEMPTS = 1000, 5000, 5
 
 
 class ElasticsearchEraser:
-    """Find and remove a person's data in one cluster."""
+    """Finds and removes a person's data in one cluster."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -162,7 +162,7 @@ _IDENTIFYING_FIELDS: Final = ["event.id", "event.dataset", "ml.subject.hash", "m
 def mask_document(
     source: Mapping[str, Any], finder: TermFinder, traces: SubjectTraces
 ) -> dict[str, Any] | None:
-    """Return the document with the person's texts masked, or None where it has none.
+    """Return the document with the person's texts masked, or None if it has none.
 
     Pure except for adding to ``traces.profiles``.
     """

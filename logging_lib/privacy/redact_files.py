@@ -38,7 +38,7 @@ _SNIFFED_BYTES = 1 << 16
 
 @dataclass
 class PlaceMatches:
-    """Count what a place holds about the person: ``erase`` events to delete, ``redact`` texts to mask."""
+    """Counts of the person's data in a place: ``erase`` events to delete, ``redact`` texts to mask."""
 
     place: str
     erase: int = 0
@@ -54,11 +54,11 @@ class PlaceMatches:
 def list_files(paths: Iterable[Path]) -> list[Path]:
     """List the files at and below these paths, except locks and what is in hidden folders below them.
 
-    A hidden file may be a copy that a killed process or an editor left; hidden folders are those of other programs,
-    such as ``.git``, but for the watch runner's state.
+    A hidden file may be a copy that a killed process or an editor left; hidden folders belong to other programs,
+    such as ``.git``, except for the watch runner's state.
 
     Raises:
-        FileNotFoundError: naming the path that does not exist.
+        FileNotFoundError: a path does not exist; the message names it.
     """
     unique_files: dict[Path, None] = {}
     for path in paths:
@@ -144,7 +144,7 @@ def overwrite_spans(file: Path, spans: Iterable[Span]) -> None:
 
 
 def _file_kind(file: Path) -> str:
-    """Say how a file is read: by its name, also one that was rotated or replayed, else by its beginning."""
+    """Return how a file is read: by its name, even if it was rotated or replayed, else by its beginning."""
     if file.suffix in _PACKED_SUFFIXES:
         return f"packed ({file.suffix})"
     if not _LINE_SUFFIXES.isdisjoint(file.suffixes):

@@ -34,12 +34,12 @@ _WORD_BYTE = rb"[0-9A-Za-z_\-]"
 
 @dataclass
 class SubjectTraces:
-    """Hold what identifies the person.
+    """The texts and ids that identify the person.
 
     Attributes:
         hashes: ``ml.subject.hash``, with the present key and without one.
         texts: the subject's id and other texts that only this person has, such as an address.
-        fields: an event is this person's where one of these fields equals one of the texts.
+        fields: an event is this person's if one of these fields equals one of the texts.
         events: ids of the person's events.
         requests: their request ids; other people's events may share one.
     """
@@ -82,7 +82,7 @@ class SubjectTraces:
 
 
 class TermFinder:
-    """Find terms in bytes, as whole words and in the spellings of our file formats; in links percent-encoded, too.
+    """Finds terms in bytes, as whole words, in the spellings of our file formats, and percent-encoded in links.
 
     A term of digits only or of fewer than four characters is found only as a whole JSON text or as a token's value
     (``"7"``, ``id=7``): as a number it could be any count, and a masked number is not valid JSON.
@@ -103,7 +103,7 @@ class TermFinder:
         self._others = re.compile(b"|".join(longest_first)) if others else None
 
     def find_spans(self, data: bytes, start: int = 0) -> Iterator[Location]:
-        """Yield (offset, length) of each term in the data, whose first byte has the offset ``start``."""
+        """Yield (offset, length) of each term in the data; the data's first byte has the offset ``start``."""
         yield from self._find_plain(data, start)
         if b"%" in data:
             text = DecodedText(data, PERCENT)
@@ -177,7 +177,7 @@ def find_line_spans(
 
 
 def parse_event(line: bytes) -> dict[str, Any] | None:
-    """Parse one of our events; None where the line is something else."""
+    """Parse one of our events; return None if the line is something else."""
     try:
         event = orjson.loads(line)
     except orjson.JSONDecodeError:

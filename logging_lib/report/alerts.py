@@ -1,4 +1,4 @@
-"""Find the alerts of a report: as the runner wrote them, or by replaying watches; and the runbooks they name."""
+"""Find the alerts of a report, written by the runner or by replaying watches, and the runbooks they name."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHIPPED_RUNBOOKS: Final = "docs/runbooks"
 MAX_TICKS = 9000
 _STEPS = tuple(timedelta(minutes=minutes) for minutes in (5, 10, 15, 30, 60, 120, 360, 720, 1440))
 _PROBLEMS = 10
-_REACH = 25  # hours after an event in which a window still holds it
+_REACH = 25  # hours for which a window can still include an event
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,8 @@ class FoundAlerts:
     """The alerts of the period, and where they come from.
 
     Attributes:
-        documents: as the runner writes alerts.
-        searched_by: what the alerts were looked for with, for the verdict's sentence: ``25 watches``; empty where
-            no watch was run.
+        documents: alerts as the runner writes them.
+        searched_by: the source for the verdict's sentence, such as ``25 watches``; empty if no watch was run.
     """
 
     documents: Sequence[Mapping[str, Any]] = ()
@@ -47,14 +46,14 @@ class FoundAlerts:
 
 
 def name_files(files: Iterable[Path]) -> AlertSource:
-    """Name the files of alerts that the runner wrote."""
+    """Return the files of alerts that the runner wrote as an alert source."""
     return AlertSource(f"Alerts written by the watch runner: {', '.join(file.name for file in files)}.", 0)
 
 
 def select(
     documents: Iterable[Mapping[str, Any]], model: str, start: datetime | None, end: datetime | None
 ) -> list[Mapping[str, Any]]:
-    """Return the alerts about a model, or about all models, in a period; in the order of time."""
+    """Return the alerts of a period about a model, or about all models, in the order of time."""
     chosen = []
     for document in documents:
         moment = parse_instant(str(document["time"]))
@@ -78,9 +77,9 @@ def add_state(
     moments: Sequence[Moment],
     interval: timedelta,
 ) -> ReportedAlert:
-    """Add what the events say of an alert's end: still open, or resolved since when.
+    """Add the state at an alert's end according to the events: still open, or resolved since when.
 
-    What happened long after its last repeat belongs to a later incident.
+    Whatever happened long after its last repeat belongs to a later incident.
     """
     pairs = {(finding.check, finding.feature) for finding in alert.findings} & rates.keys()
     last: datetime | None = None
@@ -106,12 +105,12 @@ def replay(
 ) -> FoundAlerts:
     """Run the watches over the period, as if they had run while the model's events arrived.
 
-    Where they were loaded after they happened, the replay goes by the time at which they happened. It ends with the
+    If the events were loaded after they happened, the replay uses the time at which they happened. It ends with the
     model's last prediction.
 
     Args:
-        every: the time between ticks; None takes the shortest of at least 5 minutes that needs at most
-            ``MAX_TICKS`` ticks.
+        every: the time between ticks; None: the shortest of at least 5 minutes that needs at most ``MAX_TICKS``
+            ticks.
     """
     times = store.search(queries.PREDICTIONS, queries.times(subject)).get("aggregations", {})
     happened, arrived = (event_time.read_percentiles(times.get(name)) for name in ("happened", "arrived"))
@@ -152,13 +151,13 @@ def replay(
 
 
 def read_runbooks(watches: Iterable[Watch], folder: Path | None = None) -> dict[str, str]:
-    """Read the runbooks that watches name: name as ``metadata.runbook`` has it → Markdown.
+    """Read the runbooks that watches name: name in ``metadata.runbook`` → Markdown.
 
-    A name that is not that of a file here is skipped.
+    A name that is not a local file's is skipped.
 
     Args:
-        folder: of the watches, where they are not the shipped ones: a team's runbooks are relative to it or to
-            the folder above it.
+        folder: the folder of the watches, if they are not the shipped ones: a team's runbooks are relative to it or
+            to its parent folder.
     """
     texts: dict[str, str] = {}
     for name in {str(watch.metadata.get("runbook", "")) for watch in watches}:

@@ -1,4 +1,4 @@
-"""Say of each model in a store whether it needs attention now: what the preview opens on."""
+"""Determine for each model in a store whether it needs attention now, for the preview's first page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from logging_lib.report.model import HEADLINES, FeatureReport, Level, Subject
 from logging_lib.store.port import Store, StoreError
 
 PERIOD: Final = timedelta(days=7)
-"""How far back from a model's last prediction it is looked at."""
+"""The time before a model's last prediction that is examined."""
 MAX_MODELS: Final = 50
 MAX_NAMED: Final = 4
 _URGENCY: Final[tuple[str, ...]] = ("alert", "notice", "unknown", "well")
@@ -24,11 +24,11 @@ _URGENCY: Final[tuple[str, ...]] = ("alert", "notice", "unknown", "well")
 def list_attention(store: Store, models: Iterable[str]) -> list[dict[str, str]]:
     """Compare the last seven days of each model with its training, and count the alerts that were sent.
 
-    No watch is run: a rate or a distribution differs as in a report (``drift.compare_features``).
+    No watch is run; rates and distributions are compared as in a report (``drift.compare_features``).
 
     Returns:
-        One entry a model, the most urgent first: ``model``, ``version``, ``level``, ``headline`` and ``sentence``.
-        At most ``MAX_MODELS`` models are looked at.
+        One entry per model, the most urgent first: ``model``, ``version``, ``level``, ``headline``, ``sentence``.
+        At most ``MAX_MODELS`` models are examined.
     """
     entries = [_assess(store, model) for model in list(models)[:MAX_MODELS]]
     return sorted(entries, key=lambda entry: (_URGENCY.index(entry["level"]), entry["model"]))
@@ -76,7 +76,7 @@ def _describe(store: Store, subject: Subject) -> tuple[Level, str]:
 
 
 def _describe_feature(feature: FeatureReport) -> str:
-    """Name a feature with its most elevated rate or, without one, as distributed differently."""
+    """Describe a feature by its most elevated rate or, without one, as distributed differently."""
     elevated = max(
         (rate for rate in feature.rates if rate.elevated), key=lambda rate: rate.rate, default=None
     )
@@ -89,7 +89,7 @@ def _describe_feature(feature: FeatureReport) -> str:
 
 
 def _count_alerts(store: Store, subject: Subject) -> dict[str, int]:
-    """Count the alerts that the watch runner sent, by watch; empty where its state is not in this store."""
+    """Count the alerts that the watch runner sent, by watch; empty if its state is not in this store."""
     conditions = [
         {"term": {"record": "alert"}},
         {"term": {"model": subject.model}},

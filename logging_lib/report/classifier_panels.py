@@ -22,7 +22,7 @@ _BY_CLASS: Final = ("labels", "predicted", "precision", "recall", "f1", "roc_auc
 
 
 def show_classifier(report: ClassifierReport) -> Iterable[PagePanel]:
-    """Yield the panels of a classifier, or the one that says why it could not be measured."""
+    """Yield the panels of a classifier, or one that says why it could not be measured."""
     if report.problem:
         yield PagePanel(text=f"The quality was not measured: {report.problem}.")
         return
@@ -88,7 +88,7 @@ def show_classifier(report: ClassifierReport) -> Iterable[PagePanel]:
 
 
 def show_estimate(report: ModelReport) -> Iterable[PagePanel]:
-    """Yield the panels of a quality that was estimated without labels, with what it assumes."""
+    """Yield the panels of a quality that was estimated without labels, with its assumptions."""
     estimate = report.estimate
     if estimate is None:
         return
@@ -130,7 +130,7 @@ def show_estimate(report: ModelReport) -> Iterable[PagePanel]:
 
 
 def describe_estimate(estimate: EstimateReport) -> str:
-    """Say what an estimate rests on and what it assumes."""
+    """Describe the basis and the assumptions of an estimate."""
     source = (
         f"Calibrated on {estimate.rows:,} rows that the model was not trained on. "
         if estimate.evaluated
@@ -141,7 +141,7 @@ def describe_estimate(estimate: EstimateReport) -> str:
 
 
 def draw_estimate(report: ModelReport, estimate: EstimateReport) -> Drawing | None:
-    """Draw the estimated accuracy over time, and what labels show beside it; None of a single interval."""
+    """Draw the estimated accuracy over time, beside the accuracy by labels; None for a single interval."""
     if len(estimate.moments) < 2:
         return None
     subject = report.subject
@@ -174,7 +174,7 @@ def _name_source(*, evaluated: bool) -> str:
 
 
 def draw_calibration(report: ClassifierReport) -> Drawing | None:
-    """Draw probabilities against how often they happened, with that of the evaluation; None without any."""
+    """Draw probabilities against observed shares, with those of the evaluation; None without any."""
     points = report.overall["reliability"]
     if not points:
         return None

@@ -1,4 +1,4 @@
-"""Read what a report says of a classifier: its quality where labels are known, by period and by slice."""
+"""Read the quality of a classifier for a report: where labels are known, by period and by slice."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ PERIODS: Final = tuple(timedelta(hours=hours) for hours in (1, 3, 6, 12, 24, 7 *
 def read_quality(
     store: Store, subject: Subject, profile: Mapping[str, Any] | None, by: str | None
 ) -> ClassifierReport | None:
-    """Measure the latest labels of the subject's predictions in full; None where it has none.
+    """Measure the latest labels of the subject's predictions in full; None if it has none.
 
     Args:
-        profile: the document of the model version, where there is one.
+        profile: the document of the model version, if there is one.
         by: what its predictions are sliced by: a feature, or ``labels.KEY``.
     """
     from logging_lib.analysis import quality
@@ -80,6 +80,6 @@ def read_quality(
 
 
 def _choose_period(subject: Subject) -> timedelta:
-    """Choose the shortest period of which the report has no more than ``MAX_PERIODS``."""
+    """Choose the shortest period for which the report has at most ``MAX_PERIODS``."""
     span = subject.end - subject.start
     return next((period for period in PERIODS if span <= MAX_PERIODS * period), PERIODS[-1])

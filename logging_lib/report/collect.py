@@ -1,4 +1,4 @@
-"""Asks a store for all that a report says."""
+"""Collect everything that a report says from a store."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ HISTOGRAM_BINS = 20
 EARLY = timedelta(seconds=1)
 
 
-class NothingToReport(StoreError):  # noqa: N818 - it is no mistake of the program
-    """The store has nothing that the report could be about; the message says what there is."""
+class NothingToReport(StoreError):  # noqa: N818 - the program is not at fault
+    """The store has nothing that the report could be about; the message says what it has."""
 
 
 def subject_of(
@@ -55,13 +55,13 @@ def subject_of(
     start: datetime | None,
     end: datetime | None,
 ) -> Subject:
-    """Settle what the report is about; what is not given is found in the store.
+    """Determine what the report is about; arguments that are None are found in the store.
 
-    The role is ``live`` where the version has live predictions. The version is that which predicted most. The
+    The role is ``live`` if the version has live predictions. The version is the one that predicted most. The
     period is from the first to the last prediction.
 
     Raises:
-        NothingToReport: there is nothing, or several models; the message names them.
+        NothingToReport: there are no predictions, or several models; the message names them.
     """
     in_period = _find_variants(store, start, end)
     everything = in_period if start is None and end is None else _find_variants(store, None, None)
@@ -100,7 +100,7 @@ def subject_of(
                 f"the store holds no predictions, so there is no period to report on for {shorten(model)!r}; "
                 "give one with --since and --until"
             )
-        # Milliseconds are rounded down in the answer: the last event is to be within.
+        # The answer rounds milliseconds down, but the last event must be included.
         start, end = start or ends[0], end or ends[1] + EARLY
     return Subject(model, version, role, start, end)
 
@@ -108,7 +108,7 @@ def subject_of(
 def _find_variants(
     store: Store, start: datetime | None, end: datetime | None
 ) -> dict[tuple[str, str, str], tuple[datetime, datetime, float]]:
-    """(model, version, role) → first, last and weight of its predictions."""
+    """Return (model, version, role) → first, last and weight of its predictions."""
     answer = store.search(queries.PREDICTIONS, queries.models(start, end))
     return {
         (model["key"], version["key"], role["key"]): (
@@ -125,7 +125,7 @@ def _find_variants(
 
 
 def profile_document(store: Store, model: str, version: str) -> Mapping[str, Any] | None:
-    """What is published of the model version's training, or None."""
+    """Return the published profile of the model version's training, or None."""
     body = {"size": 1, "query": {"ids": {"values": [f"{model}:{version}"]}}}
     hits = store.search("ml-profiles", body)["hits"]["hits"]
     return hits[0]["_source"] if hits else None
@@ -141,13 +141,13 @@ def collect(
     runbooks: Mapping[str, str] | None = None,
     by: str | None = None,
 ) -> ModelReport:
-    """Search for all that the report says.
+    """Search for everything that the report says.
 
     Args:
-        store: the events, and in ``ml-profiles`` what training looked like.
+        store: contains the events and, in ``ml-profiles``, the training data's profiles.
         found: the alerts.
-        watches: what is known of the alerts' watches: their titles, concerns and runbooks.
-        runbooks: a runbook's name as the watch has it → its Markdown.
+        watches: the alerts' watches with their titles, concerns and runbooks.
+        runbooks: a runbook's name in the watch → its Markdown.
         by: what a classifier's quality is sliced by: a feature, or ``labels.KEY``.
     """
     profile = profile_document(store, subject.model, subject.version)
@@ -178,7 +178,7 @@ def collect(
     quality = _read_quality(store, subject, profile, interval)
     is_classifier = any(entry.measure == responses.ACCURACY for entry in quality)
     classifier = classifiers.read_quality(store, subject, profile, by) if is_classifier else None
-    if classifier is not None and classifier.problem:  # an accuracy of 0 would be no finding
+    if classifier is not None and classifier.problem:  # an accuracy of 0 would not be a finding
         identity = (subject.version, subject.role)
         quality = tuple(entry for entry in quality if (entry.version, entry.role) != identity)
     return ModelReport(
@@ -207,7 +207,7 @@ def collect(
 
 
 def _compare_shadows(store: Store, subject: Subject) -> tuple[tuple[str, ...], ...]:
-    """Of the latest requests; empty where no request was answered by both."""
+    """Compare answers to the latest requests; empty if no request was answered by both."""
     selection = Selection(model=subject.model, since=subject.start, until=subject.end)
     try:
         return tuple(
@@ -218,7 +218,7 @@ def _compare_shadows(store: Store, subject: Subject) -> tuple[tuple[str, ...], .
 
 
 def _choose_interval(store: Store, subject: Subject) -> timedelta:
-    """The shortest interval that leaves at most ``MAX_MOMENTS`` in which there were predictions."""
+    """Return the shortest interval for which at most ``MAX_MOMENTS`` have predictions."""
     hourly = subject.end - subject.start < timedelta(days=1000)
     unit = timedelta(hours=1) if hourly else timedelta(days=1)
     answer = store.search(queries.PREDICTIONS, queries.hours(subject, "1h" if hourly else "1d"))
@@ -251,7 +251,7 @@ def _read_training(profile: Mapping[str, Any] | None) -> Training | None:
 def read_features(
     store: Store, subject: Subject, profile: Mapping[str, Any] | None, main: Variant | None
 ) -> tuple[list[FeatureReport], dict[str, float]]:
-    """Return the features of the profile, compared, and the weights of inputs that are not in the profile."""
+    """Return the compared features of the profile, and the weights of inputs that are not in the profile."""
     if main is None and profile is None:
         return [], {}
     aggregations = store.search(queries.PREDICTIONS, queries.checks(subject)).get("aggregations", {})
@@ -297,7 +297,7 @@ def _add_alerts(feature: FeatureReport, alerts: Sequence[ReportedAlert]) -> Feat
 
 
 def _read_output(store: Store, subject: Subject, profile: Mapping[str, Any] | None) -> Output | None:
-    """The prediction's distribution; without a profile's bins in a histogram, or by label."""
+    """Return the prediction's distribution: by the profile's bins, else as a histogram, or by label."""
     expected = profile["expected"].get("prediction") if profile else None
     aggregations = store.search(queries.PREDICTIONS, queries.outputs(subject)).get("aggregations")
     if aggregations is None:
@@ -360,7 +360,7 @@ def _count_served(output: Output, bins: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _choose_other(subject: Subject, variants: Sequence[Variant]) -> Subject | None:
-    """The variant to show beside the main one: the shadow that predicted most, or another version."""
+    """Return the variant to show beside the main one: the shadow that predicted most, or another version."""
     candidates = [v for v in variants if (v.version, v.role) != (subject.version, subject.role)]
     if not candidates:
         return None
@@ -393,7 +393,7 @@ def _write_notes(
     profile: Mapping[str, Any] | None,
     unknown: Mapping[str, float],
 ) -> Iterable[str]:
-    """What a reader must know to trust the numbers."""
+    """Return what a reader must know to trust the numbers."""
     if profile is None:
         yield (
             f"No profile of version {shorten(subject.version)} was given or published, so nothing was "

@@ -13,7 +13,7 @@ FORMAT_VERSION = 1
 
 
 def document(report: ModelReport) -> dict[str, Any]:
-    """The fields of ``model.Report``; times in ISO 8601, durations as ``30m``, runbooks by their names alone."""
+    """Return the fields of ``model.Report``; times in ISO 8601, durations as ``30m``, runbooks only by name."""
     fields = _plain(
         {
             **{

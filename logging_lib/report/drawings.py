@@ -26,7 +26,7 @@ def variant_name(version: str, role: str) -> str:
 
 
 def traffic(report: ModelReport, axis: TimeAxis) -> Drawing | None:
-    """Draw the predictions in each interval, those that failed apart, and when alerts were sent."""
+    """Draw the predictions in each interval, failed ones separately, and the times of alerts."""
     if not report.moments:
         return None
     marks = [mark for mark in _marks(report.alerts[:SHOWN]) if axis.place(mark.time) is not None]
@@ -47,7 +47,7 @@ def traffic(report: ModelReport, axis: TimeAxis) -> Drawing | None:
 def rate(
     alert: ReportedAlert, feature: str, measured: Rate, report: ModelReport, axis: TimeAxis
 ) -> Drawing | None:
-    """Draw how often a check failed in each interval, with what held-out rows let expect."""
+    """Draw how often a check failed in each interval, with the rate expected from held-out rows."""
     pair = (measured.check, feature)
     if not any(pair in moment.checks for moment in report.moments):
         return None
@@ -80,10 +80,10 @@ def bins(
     widths: Sequence[int],
     totals: tuple[float, float] | None = None,
 ) -> Drawing | None:
-    """Draw bins as bars, training beside what was served; categories beyond the largest share one bar.
+    """Draw bins as bars, training beside served data; categories beyond the largest share one bar.
 
     Args:
-        totals: what the bars are shares of, in training and served; default: all bins together.
+        totals: the totals of which the bars are shares, in training and served; default: all bins together.
     """
     trained, served = totals or (
         sum(share.trained for share in shares),
@@ -139,7 +139,7 @@ def mean(report: ModelReport, axis: TimeAxis) -> Drawing | None:
 
 
 def latency(report: ModelReport, axis: TimeAxis) -> Drawing | None:
-    """Draw the percentiles of the latency in each interval; None where none was measured."""
+    """Draw the percentiles of the latency in each interval; None if none was measured."""
     series = {
         name: [Point(m.time, m.latency[percent]) for m in report.moments if percent in m.latency]
         for percent, name in PERCENTS.items()
@@ -159,7 +159,7 @@ def latency(report: ModelReport, axis: TimeAxis) -> Drawing | None:
 
 
 def quality(measured: QualityReport, interval: timedelta, this_year: int) -> Drawing | None:
-    """Draw the measure by the time of the predictions, with its standard error, and that of held-out rows."""
+    """Draw the measure by prediction time, with its standard error, and that of held-out rows."""
     if not measured.moments:
         return None
     values = [moment.value for moment in measured.moments]
@@ -177,7 +177,7 @@ def quality(measured: QualityReport, interval: timedelta, this_year: int) -> Dra
 
 
 def _choose_bins(shares: Sequence[Share], kind: str) -> tuple[list[Share], list[Share]]:
-    """Those that have a bar of their own, in their order, and the rest."""
+    """Return the bins that have their own bar, in their order, and the rest."""
     ordinary = [share for share in shares if not share.special]
     if kind not in ("category", "boolean") or len(ordinary) <= MAX_BARS:
         return list(shares), []

@@ -1,4 +1,4 @@
-"""Compare the served traffic with training: rates, distributions, and for how long they differ. Pure."""
+"""Compare served traffic with training: rates, distributions, and how long they have differed. Pure."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from logging_lib.watch.scripts.common import beta_binomial_tail, gamma_tail, pre
 from logging_lib.watch.scripts.formatting import round_half_up
 
 ALPHA = 0.001
-"""Of all tests of a report together: one report in a thousand names something that is only chance."""
+"""The error probability of all tests of a report together: one report in a thousand names a chance result."""
 MIN_EFFECT = 0.01
 MIN_HITS = 5
 MIN_PSI = 0.1
 """The usual rule: below 0.1 little changed, up to 0.25 some, above it much (Siddiqi, Credit Risk Scorecards)."""
 MIN_EVENTS = 100
-DISPERSION = 0.002  # as in the watch: how much windows differ by themselves
+DISPERSION = 0.002  # as in the watch: how much windows vary naturally
 VALUES_SHOWN = 5
 MIN_PEAK = 10.0
 
@@ -28,11 +28,11 @@ MIN_PEAK = 10.0
 def compare_rate(
     check: str, hits: float, total: float, expectation: Mapping[str, Any] | None, tests: int
 ) -> Rate:
-    """Measure how often a check failed, and whether that is more often than held-out rows let expect.
+    """Measure how often a check failed, and whether that is more often than expected from held-out rows.
 
     Args:
         expectation: ``count``, ``rows`` and ``dispersion`` of the profile.
-        tests: how many rates the report tests, for Bonferroni's correction.
+        tests: the number of rates that the report tests, for Bonferroni's correction.
     """
     if expectation is None or not expectation["rows"] or total <= 0:
         return Rate(check, hits, total, None, 1.0, False)
@@ -46,10 +46,10 @@ def compare_rate(
 def population_stability(
     expected: Mapping[str, float], served: Mapping[str, float]
 ) -> tuple[float, float, float] | None:
-    """(PSI, what chance alone would make of it, the chance of so much) over the bins that are no special ones.
+    """Return (PSI, its expected value by chance, the probability of this PSI) over the bins that are not special.
 
-    Bins in which fewer than five events are expected are tested as one, and empty cells are smoothed, as in the
-    watch of drift (``ml-distribution``, which names the source). None with fewer than ``MIN_EVENTS`` events or
+    Bins with fewer than five expected events are tested as one, and empty cells are smoothed, as in the drift watch
+    (``ml-distribution``, which names the source). Return None with fewer than ``MIN_EVENTS`` events or
     two bins.
     """
     before = {name: float(count) for name, count in expected.items() if _is_ordinary(name) and count}
@@ -78,12 +78,12 @@ def population_stability(
 def labels_stability(
     expected: Mapping[str, float], served: Mapping[str, float], rows: tuple[float, float]
 ) -> tuple[float, float, float] | None:
-    """Return ``population_stability`` of the label that moved least likely: with it against without it.
+    """Return ``population_stability`` of the label whose move is least likely: with it against without it.
 
-    Labels are not parts of one whole, so each is tested by itself; the chance is times their number.
+    Labels are not parts of one whole, so each is tested by itself; the probability is multiplied by their number.
 
     Args:
-        rows: of training and of what was served, those that have labels.
+        rows: the number of training rows and of predictions that have labels.
     """
     names = [name for name in expected if _is_ordinary(name)]
     stabilities = []
@@ -108,7 +108,7 @@ def has_moved(psi: tuple[float, float, float] | None, tests: int) -> bool:
 
 
 def infer_kind(bins: Iterable[str], ordered: bool) -> str:
-    """What a feature is, as far as its bins tell."""
+    """Infer the kind of a feature from its bins."""
     ordinary = [name for name in bins if not name.startswith("!")]
     if any(name.startswith(("len:", "oov:")) for name in ordinary):
         return "text"
@@ -134,10 +134,10 @@ def compare_features(
     """Compare every feature of the profile.
 
     Args:
-        expected: of the profile's document.
+        expected: the profile document's expectations.
         served: feature → bin → weight.
         failed: check → feature → weight.
-        named: check → feature → value → weight, of unseen categories, values of the wrong type and unknown words.
+        named: check → feature → value → weight, for unseen categories, values of the wrong type and unknown words.
         checked: the weight of the predictions that were checked.
         shares: feature → its bins, training against served.
     """
@@ -184,7 +184,7 @@ def _rank_values(values: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
 def choose_followed(
     features: Sequence[FeatureReport], alerted: Iterable[tuple[str, str]], limit: int = 24
 ) -> list[tuple[str, str]]:
-    """Return (check, feature) whose course is worth a search: those of alerts, then those that are elevated."""
+    """Return the (check, feature) pairs to search over time: those of alerts, then those that are elevated."""
     elevated = [(rate.check, feature.name) for feature in features for rate in feature.rates if rate.elevated]
     names = {feature.name for feature in features}
     alerted_pairs = [pair for pair in alerted if pair[0] in CHECKS and pair[1] in names]
@@ -192,7 +192,7 @@ def choose_followed(
 
 
 def add_course(rate: Rate, feature: str, moments: Sequence[Moment]) -> Rate:
-    """Add to a rate its highest value, and the last interval in which it was more than chance."""
+    """Add a rate's highest value, and the last interval in which it was more than chance."""
     peak: float | None = None
     last: datetime | None = None
     for moment in moments:
@@ -208,7 +208,7 @@ def add_course(rate: Rate, feature: str, moments: Sequence[Moment]) -> Rate:
 
 
 def is_elevated(hits: float, total: float, expected: float | None) -> bool:
-    """Whether an interval's rate is above the expected one: by its effect, and at 1 % by its tail."""
+    """Return whether an interval's rate is above the expected one: by its effect, and at 1 % by its tail."""
     usual = expected or 0.0
     if hits < 2 or hits / total - usual < MIN_EFFECT:
         return False
@@ -217,7 +217,7 @@ def is_elevated(hits: float, total: float, expected: float | None) -> bool:
 
 
 def rank(features: Iterable[FeatureReport]) -> list[FeatureReport]:
-    """Sort features, the most striking first: with alerts, then moved, then by how much of the traffic differs."""
+    """Sort features, the most striking first: with alerts, then moved, then by the differing share of traffic."""
 
     def place(feature: FeatureReport) -> tuple[int, float]:
         excess = max((rate.rate - (rate.expected or 0.0) for rate in feature.rates), default=0.0)

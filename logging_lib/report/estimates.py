@@ -1,4 +1,4 @@
-"""Read what a report says of a classifier's quality before labels arrive: the estimate and its course."""
+"""Read the estimate of a classifier's quality before labels arrive, and its course, for a report."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from logging_lib.report.model import Answer, EstimateReport, QualityMoment, Subj
 from logging_lib.store.port import Store
 
 MAX_CLASSES: Final = 20
-"""Of more classes only the accuracy is estimated, and the precision of each."""
+"""With more classes, only the accuracy and the precision of each class are estimated."""
 WIDTHS: Final = {True: 0.01, False: 0.02}
-"""Of two classes → the width of a bin of probabilities; each bin counts with the mean of its probabilities."""
+"""For two classes → the width of a bin of probabilities; each bin counts with the mean of its probabilities."""
 
 _ERRORS: Final = {
     "terms": {"field": "ml.sample.weight", "size": 100},
@@ -30,7 +30,7 @@ _ERRORS: Final = {
 
 
 def search_errors(subject: Subject, every: timedelta) -> queries.Body:
-    """Ask for the expected errors by predicted class, and in the course of time."""
+    """Build the search for the expected errors by predicted class, and over time."""
     return {
         "size": 0,
         "query": _filter_estimated(subject),
@@ -49,7 +49,7 @@ def search_errors(subject: Subject, every: timedelta) -> queries.Body:
 
 
 def search_scores(subject: Subject, classifier: Classifier) -> queries.Body | None:
-    """Ask for the probabilities of each class, by predicted class; None where events do not have them."""
+    """Build the search for the probabilities of each class, by predicted class; None if events have none."""
     fields = _list_fields(classifier)
     if CONFIDENCE in classifier.calibration or len(fields) > MAX_CLASSES:
         return None
@@ -78,7 +78,7 @@ def search_scores(subject: Subject, classifier: Classifier) -> queries.Body | No
 def read_estimate(
     store: Store, subject: Subject, profile: Mapping[str, Any] | None, every: timedelta
 ) -> EstimateReport | None:
-    """Estimate the quality of the subject's predictions; None where its events or its profile do not allow it."""
+    """Estimate the quality of the subject's predictions; None if its events or its profile do not allow it."""
     expected = ((profile or {}).get("expected") or {}).get("classifier")
     classifier = read_classifier(expected) if expected else None
     if classifier is None or not classifier.calibration:
@@ -122,7 +122,7 @@ def _filter_estimated(subject: Subject) -> queries.Body:
 
 
 def _list_fields(classifier: Classifier) -> list[tuple[str, str]]:
-    """List (class, field with its probability); of two classes both, since events may have either one."""
+    """List (class, field with its probability); for two classes both, because events may have either one."""
     if classifier.source == "value":
         return [(classifier.positive, "ml.prediction.value")]
     if classifier.source == "score":
@@ -160,7 +160,7 @@ def _read_scores(answer: Answer, classifier: Classifier) -> dict[str, ClassScore
 
 
 def _sum_errors(strata: Answer) -> ExpectedErrors:
-    """Sum expected errors up, from one bucket a sampling weight."""
+    """Sum up expected errors from one bucket per sampling weight."""
     sums = [0.0, 0.0, 0.0, 0.0]
     for stratum in responses.buckets(strata, "strata"):
         numbers, w = stratum["error"], float(stratum["key"])
@@ -171,7 +171,7 @@ def _sum_errors(strata: Answer) -> ExpectedErrors:
 
 
 def _read_moments(buckets: Iterable[Answer], classifier: Classifier) -> Iterable[QualityMoment]:
-    """The estimated accuracy of each interval; its error is such that two of them are the interval's half."""
+    """Yield the estimated accuracy of each interval; its error is such that two of them are the interval's half."""
     for bucket in buckets:
         errors = _sum_errors(bucket["strata"])
         if errors.weight > 0 and not math.isnan(errors.accuracy):

@@ -25,7 +25,7 @@ _ACTIVE = re.compile(r"([\\`*_{}\[\]()#+!|~$@-])")
 
 
 def render(report: ModelReport) -> str:
-    """GitHub's Markdown; names and values of the logs can neither format nor link."""
+    """Render the report in GitHub's Markdown; names and values from the logs can neither format nor link."""
     return "\n".join(_lines(report)) + "\n"
 
 
@@ -176,6 +176,6 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str]
 
 
 def _escape(text: str, max_length: int = MAX_NAME) -> str:
-    """Keep text as text: what Markdown reads is escaped, a bare address is no link."""
+    """Escape text so that Markdown does not interpret it; a bare address does not become a link."""
     escaped = html.escape(_ACTIVE.sub(r"\\\1", shorten(text, max_length)), quote=False)
     return escaped.replace("://", ":\u200b//").replace("www.", "www\u200b.")

@@ -12,13 +12,13 @@ from logging_lib.report.model import SEVERITIES, Finding, ReportedAlert, Severit
 from logging_lib.watch.model import Watch
 
 REPEATED: Final = timedelta(hours=48)
-"""Alerts further apart than this are about two incidents: an open one notifies once a day."""
+"""Alerts further apart than this belong to two incidents: an open one notifies once per day."""
 PREDICTION: Final = "(prediction)"
 _NOT_THERE: Final = frozenset({"missing", "absent"})
 
 
 class _Cause(NamedTuple):
-    """What alerts are about. ``kind``: ``values`` or ``missing`` of an input, or else the watch's id."""
+    """The cause of alerts. ``kind``: ``values`` or ``missing`` for an input, otherwise the watch's id."""
 
     version: str
     kind: str
@@ -27,7 +27,7 @@ class _Cause(NamedTuple):
 
 @dataclass
 class _Incident:
-    """The alerts about one cause, none further from the one before than ``REPEATED``."""
+    """The alerts with one cause, each within ``REPEATED`` of the one before."""
 
     cause: _Cause
     first: tuple[datetime, str]
@@ -43,7 +43,7 @@ class _Incident:
 
 
 def read_severity(finding: Mapping[str, Any]) -> Severity:
-    """Return a finding's severity; ``medium`` where its watch says none."""
+    """Return a finding's severity; ``medium`` if its watch gives none."""
     severity = finding.get("severity")
     return next((name for name in SEVERITIES if name == severity), "medium")
 
@@ -53,9 +53,10 @@ def merge(
 ) -> tuple[ReportedAlert, ...]:
     """Merge alerts into one entry for each cause and incident.
 
-    Alerts of any watch about the same input have one cause, but missing values have another one than values that
-    changed; what is about no input has a cause for each watch. Repeats belong together until ``REPEATED`` passes
-    without one. Causes that the same alert brought up first are one entry, such as the columns of a lost join.
+    Alerts of any watch about the same input have one cause, but missing values have a different cause than changed
+    values; alerts that are not about an input have one cause per watch. Repeats belong together until ``REPEATED``
+    passes without one. Causes that first appeared in the same alert, such as the columns of a lost join, are one
+    entry.
 
     Args:
         documents: alerts as the runner writes them, in the order of time.
@@ -112,7 +113,7 @@ def _weight(finding: Finding) -> tuple[int, float]:
 
 
 def _describe(group: Sequence[_Incident], watches: Mapping[str, Watch]) -> ReportedAlert:
-    """Describe incidents that began with the same alert: the watch with the gravest finding comes first."""
+    """Describe incidents that began with the same alert; the watch with the gravest finding comes first."""
     findings = [(watch, finding) for incident in group for watch, finding in incident.findings.items()]
     findings.sort(key=lambda pair: -SEVERITIES.index(pair[1].severity))
     times = sorted({moment for incident in group for moment in incident.times})

@@ -1,4 +1,4 @@
-"""What a report says, as values: the search answers are read into these, and the pages written from them.
+"""The values that a report consists of: search answers are read into these, and pages are written from them.
 
 Every count is a sum of sampling weights, unless it says "documents".
 """
@@ -22,10 +22,10 @@ HEADLINES: Final[Mapping[Level, str]] = {
 
 Severity = Literal["low", "medium", "high", "critical"]
 SEVERITIES: Final[tuple[Severity, ...]] = ("low", "medium", "high", "critical")
-"""From the least on."""
+"""The levels, in ascending order."""
 
 SHOWN: Final = 10
-"""Alerts that a report shows at once; it folds the others."""
+"""The number of alerts that a report shows at once; it folds the others."""
 
 Status = Literal["alerted", "moved", "as_trained", "not_evaluated"]
 STATUS_LABELS: Final = {
@@ -38,7 +38,7 @@ STATUS_LABELS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What the report is about. ``start`` and ``end`` are of ``@timestamp``, both included."""
+    """The subject of a report. ``start`` and ``end`` are of ``@timestamp``, both included."""
 
     model: str
     version: str
@@ -49,7 +49,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """What the report compares with, from the profile."""
+    """The training that the report compares with, from the profile."""
 
     profile_id: str
     rows: int
@@ -62,11 +62,11 @@ class Variant:
     """One version in one role, over the whole period.
 
     Attributes:
-        documents: stored events; ``predictions`` is the sum of their weights.
-        checked: predictions that were checked against a profile.
-        mismatched: of those, against the profile of another model or version.
-        latency: percentile (``"50"``, ``"95"``, ``"99"``) → milliseconds; empty where none was measured.
-        mean, std: of the predicted number; None where there is none.
+        documents: the number of stored events; ``predictions`` is the sum of their weights.
+        checked: the number of predictions that were checked against a profile.
+        mismatched: how many of those were checked against the profile of another model or version.
+        latency: percentile (``"50"``, ``"95"``, ``"99"``) → milliseconds; empty if none was measured.
+        mean, std: of the predicted number; None if there is none.
     """
 
     version: str
@@ -85,11 +85,11 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One interval of time in which there were predictions.
+    """One interval of time with predictions.
 
     Attributes:
         mean, error: of the predicted number, and the mean's standard error.
-        checks: (check, feature) → predictions that failed it, for the features that are followed.
+        checks: (check, feature) → predictions that failed it, for the features that are followed over time.
     """
 
     time: datetime
@@ -118,11 +118,11 @@ class Rate:
 
     Attributes:
         expected: the rate among held-out rows; None without an expectation.
-        chance: of at least so many hits, had nothing changed; 1 where that was not asked.
-        elevated: more often than chance and the least effect allow.
-        peak: the highest rate in an interval that had ten predictions; None where the feature is not followed.
-        last: the last interval in which it was elevated; None where none was.
-        values: the values or words that did it, and how often, the most frequent first.
+        chance: the probability of at least this many hits if nothing changed; 1 if it was not computed.
+        elevated: whether the rate is higher than chance and the least effect allow.
+        peak: the highest rate in an interval with ten predictions; None if the feature is not followed over time.
+        last: the last interval in which it was elevated; None if there was none.
+        values: the values or words that failed, with their frequencies, the most frequent first.
     """
 
     check: str
@@ -142,7 +142,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class FeatureReport:
-    """One input, training against served. ``psi`` is None where there is too little to say."""
+    """One input, training against served. ``psi`` is None if there is too little data."""
 
     name: str
     kind: str
@@ -158,8 +158,8 @@ class FeatureReport:
 class Output:
     """The prediction, training against served.
 
-    ``rows`` are, of a model with several labels, the rows of training and the predictions that have labels: each of
-    the ``shares`` is a share of these.
+    For a model with several labels, ``rows`` are the training rows and the predictions that have labels; the
+    ``shares`` are shares of these.
     """
 
     kind: str
@@ -173,7 +173,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class QualityMoment:
-    """Late labels by the time of their predictions: mean absolute error or accuracy, with its standard error."""
+    """Late labels by prediction time: mean absolute error or accuracy, with its standard error."""
 
     time: datetime
     labels: float
@@ -183,13 +183,13 @@ class QualityMoment:
 
 @dataclass(frozen=True, slots=True)
 class QualityReport:
-    """What the labels say of one version in one role.
+    """The quality of one version in one role according to its labels.
 
     Attributes:
         measure: ``mean absolute error`` or ``accuracy``.
-        labels: that could be joined to a prediction; ``unjoined`` could not.
-        value, error: of the measure, and its standard error; ``trained`` that of held-out rows.
-        rmse, bias: of numbers; bias is the mean of prediction minus actual.
+        labels: the number joined to a prediction; ``unjoined`` could not be joined.
+        value, error: the measure and its standard error; ``trained`` is its value on held-out rows.
+        rmse, bias: for numbers; bias is the mean of prediction minus actual.
         delay: median seconds from prediction to label.
         confusion: true class → predicted class → labels.
     """
@@ -210,13 +210,13 @@ class QualityReport:
 
 @dataclass(frozen=True, slots=True)
 class EstimateReport:
-    """The quality of a classifier's predictions as its calibrated probabilities let expect it, without labels.
+    """The quality of a classifier's predictions expected from its calibrated probabilities, without labels.
 
     Attributes:
-        predictions: that have an expected error.
-        metrics: metric → its estimate; ``intervals`` hold what labels will show, if what is assumed holds.
+        predictions: the number that have an expected error.
+        metrics: metric → its estimate; ``intervals`` contain what labels will show, if the assumptions hold.
         classes: class → its estimated precision, recall and the like.
-        expected: metric → its value on the ``rows`` of the evaluation, or of training where not ``evaluated``.
+        expected: metric → its value on the ``rows`` of the evaluation, or of training if not ``evaluated``.
         moments: the estimated accuracy of each interval.
     """
 
@@ -232,16 +232,16 @@ class EstimateReport:
 
 @dataclass(frozen=True, slots=True)
 class ClassifierReport:
-    """What labels say of a classifier, in full; documents are those of ``analysis.quality.SegmentQuality``.
+    """The full quality of a classifier by its labels; documents are of ``analysis.quality.SegmentQuality``.
 
     Attributes:
-        labels: that were measured.
-        trained: metric → its value on the rows of the evaluation, or of training where not ``evaluated``.
-        by: what the slices are of.
-        overall: of all labels; ``periods`` of each period, ``slices`` of each slice.
-        curve: (probability, observed share) as the profile has them.
-        estimated: metric → what would have been estimated of these predictions without their labels.
-        problem: why nothing could be measured; empty where it was.
+        labels: the number that were measured.
+        trained: metric → its value on the rows of the evaluation, or of training if not ``evaluated``.
+        by: the field that defines the slices.
+        overall: for all labels; ``periods`` for each period, ``slices`` for each slice.
+        curve: (probability, observed share) from the profile.
+        estimated: metric → the estimate for these predictions without their labels.
+        problem: why nothing could be measured; empty if it could.
     """
 
     labels: int
@@ -261,7 +261,7 @@ class ClassifierReport:
 class Finding:
     """One finding of an alert: a line, its evidence as (name, value), and the query that finds the events.
 
-    ``effect`` is how much changed, in the measure of its watch; None where the watch does not say it.
+    ``effect`` is the size of the change, in the measure of its watch; None if the watch does not give it.
     """
 
     feature: str
@@ -279,11 +279,11 @@ class ReportedAlert:
 
     Attributes:
         number: its rank by severity and duration, from 1.
-        watch, title, concern: of the watch with the gravest finding; ``also`` are the others' titles.
+        watch, title, concern: those of the watch with the gravest finding; ``also`` are the others' titles.
         times: when they were sent.
-        until: the end of its duration: the last alert, or what the events say of a later time.
-        state: what the events say about the end of it; empty where they cannot.
-        runbook: as the watch names it: a path of the documentation or a URL.
+        until: the end of its duration: the last alert, or a later time according to the events.
+        state: the state at its end according to the events; empty if they do not show it.
+        runbook: the watch's reference to it: a path of the documentation or a URL.
     """
 
     number: int
@@ -309,7 +309,7 @@ class ReportedAlert:
 
 @dataclass(frozen=True, slots=True)
 class AlertSource:
-    """Where the alerts come from: ``source`` in words; runs that failed or were not evaluated, in words."""
+    """The origin of the alerts: ``source`` in words; runs that failed or were not evaluated, in words."""
 
     source: str
     watches: int
@@ -318,7 +318,7 @@ class AlertSource:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """``sentence`` says what is wrong or that all is well; ``seen`` how much was looked at."""
+    """``sentence`` says what is wrong or that all is well; ``seen`` how much was examined."""
 
     level: Level
     sentence: str
@@ -327,10 +327,10 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class ModelReport:
-    """All of it. ``notes`` are what a reader must know to trust the numbers; ``sent`` is the number of alerts
-    before those with one cause were merged.
+    """The whole report. ``notes`` are what a reader must know to trust the numbers; ``sent`` is the number of
+    alerts before those with one cause were merged.
 
-    ``shadows`` say, line by line, how each shadow version answered the requests that a live one answered, too.
+    ``shadows`` say, line by line, how each shadow version answered requests that a live version answered as well.
     """
 
     made_at: datetime
@@ -355,7 +355,7 @@ class ModelReport:
 
     @property
     def main(self) -> Variant | None:
-        """The version and role that the report is about, where it predicted anything."""
+        """Return the version and role that the report is about, if it has predictions."""
         identity = (self.subject.version, self.subject.role)
         return next((v for v in self.variants if (v.version, v.role) == identity), None)
 
@@ -364,4 +364,4 @@ class ModelReport:
 
 
 Answer = Mapping[str, Any]
-"""A search's answer."""
+"""The answer to a search."""

@@ -1,4 +1,4 @@
-"""Turn a report into one HTML page that needs nothing else: the verdict, and sections of panels. Pure."""
+"""Render a report as one self-contained HTML page: the verdict, and sections of panels. Pure."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ from logging_lib.report.model import (
 )
 
 INPUTS_SHOWN: Final = 6
-"""Rows of the table of inputs that are not folded."""
+"""The number of rows of the table of inputs that are not folded."""
 MAX_DRAWN: Final = 60
-"""Inputs with a drawing: of more, the most striking ones."""
+"""The number of inputs with a drawing: the most striking ones."""
 _CHECKS = ("missing", "absent", "wrong_type", "unseen", "out_of_range", "oov")
 
 View = dict[str, Any]
@@ -214,7 +214,7 @@ def _cell(rate: Rate | None) -> View:
 
 
 def _explain_feature(feature: FeatureReport) -> str:
-    """What differs, in words."""
+    """Describe in words how a feature differs."""
     if feature.status == "not_evaluated":
         return "No checked prediction in this period."
     parts = []
@@ -380,7 +380,7 @@ def _runbook_id(name: str) -> str:
 
 
 def _runbook(text: str) -> str:
-    """A runbook's Markdown as HTML: headings below the page's own, links only to the web."""
+    """Render a runbook's Markdown as HTML: headings below the page's own, links only to the web."""
     reader = MarkdownIt("commonmark", {"html": False}).enable("table")
     parsed = reader.parse(text)
     for token in parsed:

@@ -1,4 +1,4 @@
-"""The searches behind a report, as bodies of Elasticsearch's search language. Pure."""
+"""Build the searches for a report, as bodies of Elasticsearch's search language. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Body = dict[str, Any]
 
 PREDICTIONS, LABELS = "logs-ml.prediction-*", "logs-ml.label-*"
 DEAD_LETTERS, HEALTH, STARTS = "logs-ml.deadletter-*", "logs-ml.health-*", "logs-ml.start-*"
-MAX_BINS = 60_000  # with its parents below Elasticsearch's search.max_buckets of 65,536
+MAX_BINS = 60_000  # including its parents, below Elasticsearch's search.max_buckets of 65,536
 MAX_FEATURES = 10_000
 MAX_VERSIONS = 100
 MAX_VALUES = 1000
@@ -31,7 +31,7 @@ VALUES_OF = {
 _WEIGHT: Body = {"sum": {"field": "ml.sample.weight"}}
 _WEIGHTED: Body = {"weight": _WEIGHT}
 _LATENCY: Body = {"percentiles": {"field": "event.duration", "percents": list(PERCENTS)}}
-# One bucket a sampling weight: a weighted mean from unweighted ones.
+# One bucket per sampling weight, to compute a weighted mean from unweighted ones.
 _STRATA: Body = {
     "terms": {"field": "ml.sample.weight", "size": 100},
     "aggs": {"value": {"extended_stats": {"field": "ml.prediction.value"}}},
@@ -44,7 +44,7 @@ _FAILED: Body = {"filter": {"term": {"event.outcome": "failure"}}, "aggs": _WEIG
 
 
 def between(start: datetime | None, end: datetime | None, field: str = "@timestamp") -> list[Body]:
-    """A filter for a time, of up to two bounds, both included."""
+    """Build a filter for a time with up to two bounds, both included."""
     bounds = {
         name: format_instant(moment) for name, moment in (("gte", start), ("lte", end)) if moment is not None
     }
@@ -52,7 +52,7 @@ def between(start: datetime | None, end: datetime | None, field: str = "@timesta
 
 
 def models(start: datetime | None, end: datetime | None) -> Body:
-    """Which models, versions and roles predicted in a time, and from when to when."""
+    """Search for the models, versions and roles that predicted in a time, with the first and last prediction."""
     ends = {"first": {"min": {"field": "@timestamp"}}, "last": {"max": {"field": "@timestamp"}}}
     roles = {"terms": {"field": "ml.model.role", "size": 10}, "aggs": {**ends, **_WEIGHTED}}
     versions = {"terms": {"field": "ml.model.version", "size": MAX_VERSIONS}, "aggs": {"roles": roles}}
@@ -66,7 +66,7 @@ def models(start: datetime | None, end: datetime | None) -> Body:
 
 
 def hours(subject: Subject, every: str) -> Body:
-    """In which hours (or days) the model predicted."""
+    """Search for the hours (or days) in which the model predicted."""
     histogram = {"field": "@timestamp", "fixed_interval": every, "min_doc_count": 1}
     return {
         "size": 0,
@@ -76,14 +76,14 @@ def hours(subject: Subject, every: str) -> Body:
 
 
 def arrivals(subject: Subject, field: str) -> Body:
-    """When the model's predictions arrived, or happened: the first, the last, and the hours of ``field``."""
+    """Search for the arrival or event times of the model's predictions: first, last, and the hours of ``field``."""
     hourly = {"date_histogram": {"field": field, "fixed_interval": "1h", "min_doc_count": 1}}
     ends = {end: {end: {"field": field}} for end in ("min", "max")}
     return {"size": 0, "query": _filter_model(subject), "aggs": {"hours": hourly, **ends}}
 
 
 def times(subject: Subject) -> Body:
-    """When the model's predictions happened and when they arrived: three percentiles of each."""
+    """Search for three percentiles each of the event and the arrival times of the model's predictions."""
     fields = {"happened": event_time.HAPPENED, "arrived": event_time.ARRIVED}
     return {
         "size": 0,
@@ -96,7 +96,7 @@ def times(subject: Subject) -> Body:
 
 
 def variants(subject: Subject) -> Body:
-    """Every version and role of the model: how much, how fast, what on average."""
+    """Search for every version and role of the model: its volume, latency and mean."""
     return {
         "size": 0,
         "query": _filter_model(subject),
@@ -127,7 +127,7 @@ def variants(subject: Subject) -> Body:
 
 
 def bins(subject: Subject) -> Body:
-    """How many predictions fell into each bin of each feature, and of the prediction."""
+    """Count the predictions in each bin of each feature, and of the prediction."""
     return {
         "size": 0,
         "query": _filter_variant(subject),
@@ -138,7 +138,7 @@ def bins(subject: Subject) -> Body:
 
 
 def outputs(subject: Subject) -> Body:
-    """How many predictions fell into each bin of the prediction, and the range of those without bins."""
+    """Count the predictions in each bin of the prediction, and find the range of those without bins."""
     return {
         "size": 0,
         "query": _filter_variant(subject),
@@ -156,7 +156,7 @@ def outputs(subject: Subject) -> Body:
 
 
 def histogram(subject: Subject, interval: float, offset: float) -> Body:
-    """The prediction's distribution where no profile gives its bins."""
+    """Search for the prediction's distribution if no profile gives its bins."""
     return {
         "size": 0,
         "query": _filter_variant(subject),
@@ -172,7 +172,7 @@ def histogram(subject: Subject, interval: float, offset: float) -> Body:
 
 
 def checks(subject: Subject) -> Body:
-    """How often each feature failed each check, and the values that did."""
+    """Count how often each feature failed each check, and the values that failed."""
     failed = {
         check: {"terms": {"field": f"ml.check.{check}", "size": MAX_FEATURES}, "aggs": _WEIGHTED}
         for check in RATED
@@ -189,7 +189,7 @@ def checks(subject: Subject) -> Body:
 
 
 def over_time(subject: Subject, every: timedelta, followed: Iterable[tuple[str, str]] = ()) -> Body:
-    """The same in the course of time; ``followed`` are (check, feature)."""
+    """Search for the same over time; ``followed`` are (check, feature)."""
     filters = {
         str(position): {"term": {f"ml.check.{check}": feature}}
         for position, (check, feature) in enumerate(followed)
@@ -216,7 +216,7 @@ def over_time(subject: Subject, every: timedelta, followed: Iterable[tuple[str, 
 
 
 def labels(subject: Subject, every: timedelta) -> Body:
-    """What the labels of the period's predictions say, by version and role, and in the course of time."""
+    """Search for the labels of the period's predictions, by version and role, and over time."""
     errors: Body = {
         "weight": {"sum": {"field": "ml.sample.weight", "missing": 1}},
         "errors": {"extended_stats": {"field": "ml.label.absolute_error"}},
@@ -266,7 +266,7 @@ def labels(subject: Subject, every: timedelta) -> Body:
 
 
 def losses(subject: Subject) -> Mapping[str, Body]:
-    """Stream → search, for what the report could not see: dead letters and dropped events, of any model."""
+    """Return stream → search for what the report could not see: dead letters and dropped events of all models."""
     time = between(subject.start, subject.end)
     of_model = [*time, {"term": {"ml.model.name": subject.model}}]
     return {

@@ -1,4 +1,4 @@
-"""Reads search answers into a report's values. Pure."""
+"""Read search answers into a report's values. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ABSOLUTE_ERROR, ACCURACY = "mean absolute error", "accuracy"
 
 
 def buckets(aggregation: Answer, name: str) -> list[Any]:
-    """The buckets of an aggregation. Raises StoreError where some were cut off: a part is no report."""
+    """Return the buckets of an aggregation. Raise StoreError if some were cut off: the report would be partial."""
     omitted = aggregation.get("sum_other_doc_count", 0)
     if omitted > 0 and not (aggregation.get("meta") or {}).get("top"):
         raise StoreError(f"the aggregation {name} left out {omitted} documents; report on a shorter period")
@@ -29,12 +29,12 @@ def weight(bucket: Answer) -> float:
 
 
 def weights(aggregation: Answer, name: str) -> dict[str, float]:
-    """Key → weight."""
+    """Return key → weight."""
     return {str(bucket["key"]): weight(bucket) for bucket in buckets(aggregation, name)}
 
 
 def variants(answer: Answer) -> Iterator[Variant]:
-    """Every version and role of the answer to ``queries.variants``."""
+    """Yield every version and role of the answer to ``queries.variants``."""
     if "aggregations" not in answer:
         return
     for version in buckets(answer["aggregations"]["versions"], "versions"):
@@ -57,7 +57,7 @@ def variants(answer: Answer) -> Iterator[Variant]:
 
 
 def latency(percentiles: Answer) -> dict[str, float]:
-    """Percentile → milliseconds, of an answer in nanoseconds."""
+    """Return percentile → milliseconds, from an answer in nanoseconds."""
     return {
         f"{float(percent):g}": value / 1e6
         for percent, value in percentiles["values"].items()
@@ -66,10 +66,10 @@ def latency(percentiles: Answer) -> dict[str, float]:
 
 
 def compute_moments(strata: Answer) -> tuple[float | None, float | None, float | None]:
-    """(mean, standard deviation, the mean's standard error) of a number, from one bucket a sampling weight.
+    """Return (mean, standard deviation, the mean's standard error) of a number, from a bucket per sampling weight.
 
-    The weights w count for the mean and the variance. The error is that of Kish's effective number of events,
-    (Σw)² / Σw² (Kish, Survey Sampling, 1965, section 11.7): sampling lowers what is known, not what is counted.
+    The weights w count for the mean and the variance. The error uses Kish's effective number of events,
+    (Σw)² / Σw² (Kish, Survey Sampling, 1965, section 11.7): sampling reduces what is known, not what is counted.
     """
     total = first = second = squares = 0.0
     for stratum in buckets(strata, "strata"):
@@ -91,7 +91,7 @@ def compute_moments(strata: Answer) -> tuple[float | None, float | None, float |
 
 
 def moments(answer: Answer, followed: Sequence[tuple[str, str]] = ()) -> Iterator[Moment]:
-    """The answer to ``queries.over_time`` with the same ``followed``."""
+    """Yield the moments of the answer to ``queries.over_time`` with the same ``followed``."""
     if "aggregations" not in answer:
         return
     for bucket in answer["aggregations"]["moments"]["buckets"]:
@@ -110,7 +110,7 @@ def moments(answer: Answer, followed: Sequence[tuple[str, str]] = ()) -> Iterato
 
 
 def group_by_feature(answer: Answer, name: str, features: Iterable[str]) -> dict[str, dict[str, float]]:
-    """Feature → bin → weight, of ``terms`` over tokens; the bins are token parts as they are."""
+    """Return feature → bin → weight from ``terms`` over tokens; the bins are the token parts unchanged."""
     parts = {tokens.escape(feature): feature for feature in features}
     bins_by_feature: dict[str, dict[str, float]] = {}
     for bucket in buckets(answer, name):
@@ -122,7 +122,7 @@ def group_by_feature(answer: Answer, name: str, features: Iterable[str]) -> dict
 
 
 def shares(expected: Mapping[str, float], served: Mapping[str, float]) -> tuple[Share, ...]:
-    """Each bin of training, in its order, then those that training did not have; special bins come last."""
+    """Return each bin of training, in its order, then those that training did not have; special bins come last."""
     names = dict.fromkeys([*expected, *served])
     ordered = sorted(names, key=lambda name: name.startswith("!"))
     return tuple(
@@ -138,7 +138,7 @@ def shares(expected: Mapping[str, float], served: Mapping[str, float]) -> tuple[
 
 
 def quality(answer: Answer, trained: Mapping[str, float]) -> Iterator[QualityReport]:
-    """The answer to ``queries.labels``; ``trained`` is measure → its value on held-out rows, where known."""
+    """Yield the reports of the answer to ``queries.labels``; ``trained``: measure → value on held-out rows."""
     if "aggregations" not in answer:
         return
     for version in buckets(answer["aggregations"]["versions"], "versions"):
@@ -174,7 +174,7 @@ def quality(answer: Answer, trained: Mapping[str, float]) -> Iterator[QualityRep
 
 
 def _measure_quality(bucket: Answer, numbers: bool) -> tuple[float, float, float]:
-    """(labels, value, its standard error)."""
+    """Return (labels, value, its standard error)."""
     if numbers:
         errors = bucket["errors"]
         n = errors["count"]

@@ -1,4 +1,4 @@
-"""The report's first sentence: what is wrong, or that all is well, and how much was seen. Pure."""
+"""Write the report's first sentence: what is wrong, or that all is well, and how much was seen. Pure."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def verdict(
     searched_by: str,
     elsewhere: tuple[datetime, datetime] | None,
 ) -> Verdict:
-    """The verdict.
+    """Return the verdict.
 
     Args:
-        main: what was seen of the version and role; None without a prediction.
-        searched_by: what the alerts were looked for with, in words; empty where no watch was run.
-        elsewhere: from when to when the store has predictions of this model, where the period has none.
+        main: the observed version and role; None without a prediction.
+        searched_by: the source of the alerts, in words; empty if no watch was run.
+        elsewhere: the first and last time at which the store has predictions of this model, if the period has none.
     """
     seen = _describe_seen(subject, main, training)
     feature_names = {feature.name for feature in features}
@@ -95,7 +95,7 @@ def _describe_alerts(alerts: Sequence[ReportedAlert], feature_names: Collection[
 
 
 def _describe_cause(alert: ReportedAlert, feature_names: Collection[str], named: int) -> str:
-    """A watch of a service or of the pipeline names no feature, but which of its limits was passed."""
+    """Describe a cause; a watch of a service or of the pipeline names the exceeded limit instead of a feature."""
     names = [shorten(name, 60) for name in alert.features if name != PREDICTION]
     title = alert.title[:1].lower() + alert.title[1:] if alert.title[1:2].islower() else alert.title
     if not names:

@@ -1,1 +1,1 @@
-"""Deploy what the project needs to an Elasticsearch, report its state, remove it again, diagnose the cluster."""
+"""Deploy the project's resources to an Elasticsearch, report their state, remove them, diagnose the cluster."""

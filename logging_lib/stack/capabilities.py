@@ -15,7 +15,7 @@ _WITH_WATCHER = frozenset({"trial", "gold", "platinum", "enterprise"})
 
 @dataclass(frozen=True, slots=True)
 class ServerCapabilities:
-    """Describe a server.
+    """The capabilities of a server.
 
     ``license`` is ``basic``, ``trial``, ``platinum``, ..., or ``unknown`` without the privilege to ask.
     ``missing`` lists the features that this server lacks, each with the consequence.

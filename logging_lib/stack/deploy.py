@@ -49,11 +49,11 @@ def deploy(
 ) -> list[Change]:
     """Create what is missing and update what is ours.
 
-    Objects that somebody edited, and foreign objects under the same name, are refused unless ``force``. Where one
+    Objects that somebody edited, and foreign objects under the same name, are refused unless ``force``. If one
     object is refused, nothing is changed.
 
     Args:
-        version: of logging_lib, noted in each object.
+        version: the version of logging_lib, recorded in each object.
         dry_run: only report what would be done.
 
     Raises:

@@ -38,10 +38,10 @@ class FindingLevel(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DoctorFinding:
-    """Hold one result of the diagnosis; ``remedy`` says what to do, and is empty where nothing needs doing.
+    """A result of the diagnosis; ``remedy`` says what to do, and is empty if nothing needs doing.
 
     Attributes:
-        subject: what the message is about, where the same may be said of several things.
+        subject: what the message is about, if the same message may apply to several things.
     """
 
     level: FindingLevel
@@ -52,7 +52,7 @@ class DoctorFinding:
 
     @property
     def text(self) -> str:
-        """The whole message."""
+        """Return the whole message."""
         return f"{self.subject}: {self.message}" if self.subject else self.message
 
 
@@ -69,7 +69,7 @@ def diagnose(
 
     Args:
         parts: returns the resources that a cluster with these capabilities should have.
-        clock: of this machine.
+        clock: returns the time of this machine.
     """
     try:
         server = inspect_server(connection)
@@ -115,7 +115,7 @@ def diagnose(
 
 
 def group_findings(findings: Iterable[DoctorFinding]) -> list[DoctorFinding]:
-    """Make one finding of those that say the same of several things, with their number and the first names."""
+    """Merge findings that say the same about several things into one, with their number and the first names."""
     groups: dict[tuple[str, ...], list[DoctorFinding]] = {}
     for finding in findings:
         own = () if finding.subject else (str(len(groups)),)
@@ -220,7 +220,7 @@ def _templates(connection: Connection, parts: list[Resource]) -> DoctorFindings:
 
 
 def _streams(connection: Connection) -> DoctorFindings:
-    """Check the streams' settings: a stream from before our templates has others until it rolls over."""
+    """Check the streams' settings: a stream older than our templates has other settings until it rolls over."""
     number = 0
     for dataset in DATASETS:
         for stream in deploy.list_streams(connection, dataset):

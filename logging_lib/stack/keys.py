@@ -38,10 +38,10 @@ def create_keys(
     Args:
         folder: ``pipelines/elasticsearch/roles``.
         into: the folder of the key files.
-        expiration: such as ``365d``; default: never.
+        expiration: the lifetime, such as ``365d``; default: unlimited.
 
     Raises:
-        StoreError: no such role, no privilege to create keys, or the file cannot be written.
+        StoreError: a role is unknown, the privilege to create keys is missing, or a file cannot be written.
     """
     known = role_names(folder)
     chosen = list(dict.fromkeys(roles))

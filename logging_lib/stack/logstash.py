@@ -18,26 +18,26 @@ from logging_lib.watch.http import Call, CallError, HttpClient
 
 PREFIX = "LOGGING_LIB_LOGSTASH_"
 OURS = "ml_"
-"""The ids of all plugins in ``pipelines/`` begin so: a pipeline with one of them is ours, whatever its name."""
+"""The prefix of all plugin ids in ``pipelines/``: a pipeline with such a plugin is ours, whatever its name."""
 PAGE = "docs/operate-logstash.md"
 
 FILLED, ALMOST_FULL = 0.5, 0.9
-LONGEST_WAIT = 60.0  # seconds in a queue; a shorter backlog is what batches leave
-MAX_REPEATED = 0.01  # of what was sent: more than deliveries after a lost acknowledgement
+LONGEST_WAIT = 60.0  # seconds in a queue; batches leave a shorter backlog
+MAX_REPEATED = 0.01  # share of the events: more than lost acknowledgements explain
 MIN_REPEATED = 100
-_EMPTY_SEGMENTS = 1024  # bytes: a segment without an event has one
+_EMPTY_SEGMENTS = 1024  # bytes of a segment without an event
 _LONGEST = 30.0  # seconds that one answer may take
-_WINDOWS = ("last_5_minutes", "last_1_minute", "current")  # the first that this Logstash knows yet
+_WINDOWS = ("last_5_minutes", "last_1_minute", "current")  # the first one that this Logstash has is used
 
 Json = Mapping[str, Any]
 
 
 class _AnswerError(Exception):
-    """Report an answer that is not what a Logstash answers."""
+    """An answer is not one that a Logstash gives."""
 
 
 class _UnknownPathError(_AnswerError):
-    """Report that this server has no such API."""
+    """The server has no such API."""
 
 
 def logstash_settings(
@@ -46,7 +46,7 @@ def logstash_settings(
     """Read the settings from ``LOGGING_LIB_LOGSTASH_URL``, ``_USER``, ``_PASSWORD`` and ``_CA``.
 
     Raises:
-        StoreError: naming the variable that is wrong, and what to set.
+        StoreError: a variable is wrong; the message names it and what to set.
     """
     settings = read_settings(environment, url=url, prefix=PREFIX, example="http://localhost:9600")
     if settings.ca is not None and not Path(settings.ca).is_file():
@@ -69,7 +69,7 @@ def diagnose_logstash(settings: ConnectionSettings) -> list[DoctorFinding]:
 
 
 def _ask(settings: ConnectionSettings, path: str) -> Json:
-    """Ask for one document. Raises CallError, _AnswerError."""
+    """Request one document. Raise CallError or _AnswerError."""
     client = HttpClient(uses_netrc=False, longest=_LONGEST, ca=settings.ca)
     call = Call(method="GET", url=f"{settings.url}{path}", username=settings.user, password=settings.password)
     response = client(call)
@@ -104,7 +104,7 @@ def _root(settings: ConnectionSettings) -> DoctorFindings:
 
 
 def _health(settings: ConnectionSettings) -> DoctorFindings:
-    """Pass on what Logstash's own report says of each pipeline that is not well."""
+    """Pass on what Logstash's own report says about each unhealthy pipeline."""
     try:
         report = _ask(settings, "/_health_report")
     except _UnknownPathError:
@@ -210,7 +210,7 @@ def _dead_letters(name: str, stats: Json, *, is_last: bool) -> DoctorFindings:
     """Check a pipeline's dead letter queue.
 
     Args:
-        is_last: nothing reads this queue, since it is that of the pipeline which reads the other one.
+        is_last: nothing reads this queue, because it belongs to the pipeline that reads the other one.
     """
     check = "Logstash dead letters"
     if "dead_letter_queue" not in stats:
@@ -251,7 +251,7 @@ def _dead_letters(name: str, stats: Json, *, is_last: bool) -> DoctorFindings:
 
 
 def _output(name: str, stats: Json) -> DoctorFindings:
-    """Check what Elasticsearch answered: 409 is a second delivery, or an id that is not unique."""
+    """Check Elasticsearch's answers: 409 is a second delivery, or an id that is not unique."""
     for plugin in _plugins(stats, "outputs"):
         documents = _mapping(plugin.get("documents"))
         if not documents:
@@ -280,7 +280,7 @@ def _output(name: str, stats: Json) -> DoctorFindings:
             yield DoctorFinding(FindingLevel.NOTE if refused else FindingLevel.OK, "Logstash output", text)
 
 
-# --- reading answers of which any part may be missing or of another type
+# --- reading answers in which any part may be missing or have another type
 
 
 def _mapping(value: Any) -> Json:
@@ -298,7 +298,7 @@ def _path(value: Any, *keys: str) -> Any:
 
 
 def _number(value: Any) -> float:
-    """Return a number that is finite: of a rate Logstash may say ``"Infinity"`` or ``null``."""
+    """Return a finite number: Logstash may report a rate as ``"Infinity"`` or ``null``."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
     return float(value) if is_number else 0.0
 

@@ -1,4 +1,4 @@
-"""Mark our objects in a cluster, and compare stored ones with what they should be. Pure.
+"""Mark our objects in a cluster, and compare stored objects with the desired ones. Pure.
 
 A mark says who wrote the object and with which version, and holds a fingerprint of its body. Elasticsearch returns
 bodies in its own form, so both sides are normalized first.
@@ -21,7 +21,7 @@ Body = Mapping[str, Any]
 
 
 def compare(part: Resource, stored: Body | None) -> OwnershipState:
-    """Compare a stored body with what it should be."""
+    """Compare a stored body with the desired one."""
     if stored is None:
         return OwnershipState.MISSING
     body = normalize_body(part.kind, stored)

@@ -1,4 +1,4 @@
-"""Load the stack's resources: each is one object of the cluster, with the body that it should have."""
+"""Load the stack's resources: each is one object of the cluster, with its desired body."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Body = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ResourceKind:
-    """Describe a kind of object: its API, and where a body is in the API's response.
+    """A kind of object: its API, and the place of a body in the API's response.
 
     ``response_path`` holds the keys down to the body; ``{name}`` means the object's name, ``0`` the first of a
     list. ``mark_key`` is the body's key for our mark.
@@ -46,7 +46,7 @@ WATCH: Final = ResourceKind("watch", "/_watcher/watch/", ("watch",), mark_key="m
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """Hold one object as it should be."""
+    """One object in its desired state."""
 
     kind: ResourceKind
     name: str
@@ -65,7 +65,7 @@ def load_templates(folder: Path, *, retention: Mapping[str, str] | None = None) 
 
     Args:
         folder: ``pipelines/elasticsearch``.
-        retention: dataset → how long its events are kept (``30d``), in place of what the file says.
+        retention: dataset → how long its events are kept (``30d``), instead of the file's value.
 
     Raises:
         StoreError: the retention names an unknown dataset.
@@ -133,7 +133,7 @@ def render_watches(
     Args:
         folder: ``watchers``.
         models: the names of the models.
-        settings: what the metadata gets where a watch leaves it empty, see ``loading.read_settings``.
+        settings: metadata for watches that leave it empty, see ``loading.read_settings``.
     """
     names = list(models)
     watches = []

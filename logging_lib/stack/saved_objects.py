@@ -21,7 +21,7 @@ from logging_lib.store.port import StoreError
 
 
 class SavedObjects:
-    """Compare, deploy and remove the saved objects of one space."""
+    """The saved objects of one space, to compare, deploy and remove."""
 
     def __init__(self, kibana: Kibana, folder: Path) -> None:
         """
@@ -40,7 +40,7 @@ class SavedObjects:
         return [(self._display_name(key), state) for key, state in self._inspect().states.items()]
 
     def deploy(self, *, force: bool = False, dry_run: bool = False) -> list[Change]:
-        """Create what is missing and update what is ours; change nothing where one object is refused.
+        """Create what is missing and update what is ours; change nothing if one object is refused.
 
         Raises:
             KibanaError: Kibana refuses the import.
@@ -56,7 +56,7 @@ class SavedObjects:
         return changes
 
     def destroy(self, *, force: bool = False, dry_run: bool = False) -> list[Change]:
-        """Remove our objects; keep the data views and the tag where a remaining object needs them."""
+        """Remove our objects; keep the data views and the tag if a remaining object needs them."""
         current = self._inspect()
         protected = [key for key in current.objects if current.note(key) and not force]
         staying = [current.objects[key] for key in protected]
@@ -101,7 +101,7 @@ class SavedObjects:
 
 @contextmanager
 def open_saved_objects(settings: ConnectionSettings, space: str, folder: Path) -> Iterator[SavedObjects]:
-    """Open the saved objects of one space. Raises StoreError."""
+    """Open the saved objects of one space. Raise StoreError."""
     with Kibana(settings, space=space) as kibana:
         yield SavedObjects(kibana, folder)
 

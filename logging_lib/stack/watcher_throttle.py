@@ -1,8 +1,9 @@
-"""Throttle in Watcher by finding: what a watch gets when it is deployed into a cluster whose license has Watcher.
+"""Throttle in Watcher by finding: extend a watch for deployment into a cluster whose license includes Watcher.
 
 Watcher throttles an action as a whole, so a second fault of the same model would be held back for a day. A
-deployed watch therefore remembers the key of each finding in an index, reads those of the last day as one more
-input, and goes on with the findings that are not among them. Our runner throttles by incident and needs none of it.
+deployed watch therefore remembers the key of each finding in an index, reads those of the last day as a further
+input, and continues with the findings that are not among them. Our runner throttles by incident and needs
+none of this.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 from logging_lib.schema.templates import WATCH_NOTIFIED
 
 PERIOD = "24h"
-"""For how long a finding is not notified of again, as ``throttle_period`` has it in the shipped watches."""
+"""The time in which a finding does not notify again, equal to ``throttle_period`` of the shipped watches."""
 
 _KEY = "String key = f.model + '|' + f.version + '|' + f.feature;"
 _NEW = f"""\
@@ -46,9 +47,9 @@ return ['_doc': documents];
 
 
 def throttle_by_finding(definition: dict[str, Any]) -> dict[str, Any]:
-    """Return a shipped watch that notifies of each finding at most once a day, however many others there are.
+    """Return a shipped watch that notifies of each finding at most once per day, however many others there are.
 
-    A watch whose chain does not end with a script's ``result`` is returned as it is.
+    A watch whose chain does not end with a script's ``result`` is returned unchanged.
     """
     steps = definition.get("input", {}).get("chain", {}).get("inputs", [])
     if not steps or "result" not in steps[-1]:

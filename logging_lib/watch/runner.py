@@ -48,20 +48,18 @@ from logging_lib.watch.notify.registry import (
     fallback_of,
     render_action,
 )
-from logging_lib.watch.resolutions import (
-    awaiting_resolution,
-    by_address,
-    is_address_open,
-    resolution_line,
-    resolution_subject,
-)
 from logging_lib.watch.results import (
     Alert,
     RunReport,
     WatchRun,
+    awaiting_resolution,
+    by_address,
     delivery_records,
+    is_address_open,
     report_suppressed,
     report_unsent,
+    resolution_line,
+    resolution_subject,
 )
 from logging_lib.watch.scripts.formatting import format_time
 from logging_lib.watch.slices import name_slices

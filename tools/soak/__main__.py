@@ -1,9 +1,9 @@
 """Run the whole chain for an hour while its parts are killed and its disks are full, and account for every event.
 
 ``make soak``, or ``python -m tools.soak``. Two services under gunicorn log to one spool; a shipper sends it to
-Elasticsearch, by way of Logstash where one is on PATH; the watch runner sends mails about faults that are planted
-in the stream. All are real, each in processes of its own. At the end each event whose call returned must be in the
-store, a dead letter, or counted as dropped, and each alert that was due must be delivered. The account is printed
+Elasticsearch, through Logstash if it is on PATH; the watch runner sends mails about faults that are planted in the
+stream. All are real, each in its own processes. At the end, each event whose call returned must be in the store, be
+a dead letter, or be counted as dropped, and each alert that was due must be delivered. The account is printed
 and written to ``build/soak/account.json``; the parts' logs are beside it.
 
 Exit code 0: everything is accounted for; 1: something is not; 2: this machine cannot run it.
@@ -51,7 +51,7 @@ from tools.soak.traffic import Client, Ledger, fit_profile
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "build" / "soak"
 RATE = 80.0
-"""Rows a second of each service."""
+"""Rows per second of each service."""
 _CLIENTS, _WORKERS = 2, 3
 _WATCHES = {"na-spike": "missing", "out-of-range": "out_of_range", "unseen-categories": "unseen"}
 _WINDOWS = ["1m", "2m", "5m", "10m"]
@@ -64,7 +64,7 @@ _PAGE = 10_000
 
 
 def main() -> int:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no part is left
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no part keeps running
     minutes = float(os.environ.get("LOGGING_LIB_SOAK_MINUTES", "60"))
     seed = int(os.environ.get("LOGGING_LIB_SOAK_SEED") or random.SystemRandom().randrange(10**6))
     _say(f"seed {seed}, {minutes:g} minutes; logs are in {FOLDER}/logs")
@@ -176,7 +176,7 @@ class Soak:
             yield pid
 
     def run(self) -> Account:
-        """Call the services, disrupt the parts, let all that was logged arrive, and account for it."""
+        """Call the services, disrupt the parts, let all logged events arrive, and account for them."""
         for part in self._parts.values():
             part.start()
         began, at = time.monotonic(), datetime.now(UTC)
@@ -210,7 +210,7 @@ class Soak:
             time.sleep(_LOOK)
 
     def _apply(self, disruption: Disruption) -> bool:
-        """Disrupt a part; return whether that could be done."""
+        """Disrupt a part; return whether that was possible."""
         what, part, seconds = disruption.what, disruption.part, disruption.seconds
         if part == "elasticsearch":
             return self._store.kill(seconds) if what == "kill" else self._store.fill(seconds)
@@ -231,7 +231,7 @@ class Soak:
             part.watch_over()
 
     def _settle(self) -> list[str]:
-        """End all disruptions, the services, and wait for what is on its way; return what did not arrive."""
+        """End all disruptions and the services, wait for events in transit, and return what did not arrive."""
         _say("the calls have ended; waiting for what is on its way")
         for disk in (self._spool, self._state):
             disk.free()
@@ -247,9 +247,7 @@ class Soak:
         for name in ("runner", "shipper", "mail server"):
             self._parts[name].stop()
         for name, part in self._parts.items():
-            if (
-                part.crashes and name != "runner"
-            ):  # a runner whose store is down when it starts ends, and says so
+            if part.crashes and name != "runner":  # a runner ends with an error if its store is down
                 failures.append(f"{name} ended by itself {part.crashes} times")
         return failures
 
@@ -322,7 +320,7 @@ def write_watches(folder: Path) -> Path:
 
 
 def read_alerts(mail: EmailMessage) -> set[AlertKey]:
-    """Read which alerts a mail holds."""
+    """Return the alerts that a mail contains."""
     part = mail.get_body(("plain",))
     lines = part.get_content().splitlines() if part is not None else []
     alerts = set()
@@ -384,7 +382,7 @@ def format_account(account: Account) -> str:
 
 
 def _clear(folder: Path) -> None:
-    """Delete what an earlier run left, also one that was killed with its disks mounted."""
+    """Delete the files of an earlier run, even of one that was killed with its disks mounted."""
     for disk in ("spool", "state"):
         if (folder / disk).is_mount():
             subprocess.run(["umount", "--lazy", str(folder / disk)], check=True)

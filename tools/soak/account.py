@@ -1,4 +1,4 @@
-"""The account of a run: where each logged event and each alert that was due is. Pure."""
+"""The account of a run: the place of each logged event and of each alert that was due. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tools.soak.plan import Fault
 from tools.soak.traffic import DROPPED, UNANSWERED, WRITTEN, Ledger
 
 DUE_EVENTS = 100
-"""A planted fault of which so many events were stored has to be alerted on."""
+"""The number of stored events from which on a planted fault must raise an alert."""
 _MAX_NAMED = 20
 
 AlertKey = tuple[str, str, str]
@@ -24,19 +24,19 @@ class EventAccount:
 
     Attributes:
         rows: given to the services in calls that reached them.
-        logged: of calls that returned and that the logger counts as written.
-        logged_by_stats: the same by the workers' own ``stats()``; it also has events whose call was not answered.
-        dropped: of calls that returned and that the logger counts as dropped.
-        unanswered: of calls that did not return, since their process was killed or too slow.
-        stored: of the logged ones, those in the store as predictions.
-        dead_lettered: of the logged ones, those in the store as dead letters.
+        logged: events of calls that returned, counted by the logger as written.
+        logged_by_stats: the same by the workers' own ``stats()``, including events whose call was not answered.
+        dropped: events of calls that returned, counted by the logger as dropped.
+        unanswered: events of calls that did not return, because their process was killed or too slow.
+        stored: logged events that are in the store as predictions.
+        dead_lettered: logged events that are in the store as dead letters.
         waiting: lines that are still in the spool.
-        stored_unanswered: of the unanswered ones, those that are in the store, too.
+        stored_unanswered: unanswered events that are in the store nevertheless.
         torn: dead letters of lines that were cut by a full disk or a killed process; no logged event is in them.
-        unaccounted: logged, and neither stored nor dead-lettered; the first of their ids.
-        unlogged: in the store although the logger counts them as dropped; the first of their ids.
+        unaccounted: logged events that are neither stored nor dead-lettered; the first of their ids.
+        unlogged: events that are in the store although the logger counts them as dropped; the first of their ids.
         stored_twice: ids that are in the store more than once.
-        unexpected: stored as another thing than they had to be, such as a refused one as a prediction.
+        unexpected: events stored in the wrong form, such as a refused one as a prediction.
     """
 
     rows: int
@@ -58,7 +58,7 @@ class EventAccount:
     unexpected: int
 
     def problems(self) -> list[str]:
-        """List what must not be so."""
+        """List the faults of the account."""
         wrong = {
             "logged events are neither stored nor dead-lettered": self.unaccounted,
             "events are stored that were counted as dropped": self.unlogged,
@@ -87,9 +87,9 @@ class AlertAccount:
         planted: faults in the stream.
         due: planted faults of which ``DUE_EVENTS`` events or more were stored.
         delivered: planted faults that somebody was notified of.
-        repeated: mails that were delivered once more, under the same Message-ID.
-        missing: due and not delivered.
-        unplanted: delivered, and no planted fault.
+        repeated: mails that were delivered again, under the same Message-ID.
+        missing: alerts that were due and not delivered.
+        unplanted: alerts that were delivered for no planted fault.
     """
 
     planted: int
@@ -101,7 +101,7 @@ class AlertAccount:
     unplanted: tuple[AlertKey, ...]
 
     def problems(self) -> list[str]:
-        """List what must not be so."""
+        """List the faults of the account."""
         problems = []
         if self.missing:
             problems.append(f"{len(self.missing)} alerts that were due were not delivered")
@@ -114,12 +114,12 @@ class AlertAccount:
 
 @dataclass(frozen=True)
 class Account:
-    """All of a run.
+    """The account of a whole run.
 
     Attributes:
         run: when and how it ran: ``seed``, ``minutes``, ``began``, ``way`` and the like.
-        disruptions: how often each kind of disruption was done.
-        failures: parts that did not do what they had to, such as a store that did not start again.
+        disruptions: the number of disruptions of each kind.
+        failures: parts that failed to do their work, such as a store that did not start again.
     """
 
     run: Mapping[str, Any]
@@ -129,18 +129,18 @@ class Account:
     failures: tuple[str, ...] = field(default=())
 
     def problems(self) -> list[str]:
-        """List all that must not be so; an account without any is good."""
+        """List all faults; an account without any is good."""
         return [*self.failures, *self.events.problems(), *self.alerts.problems()]
 
     def document(self) -> dict[str, Any]:
-        """Return the account as JSON's types."""
+        """Return the account as a JSON object."""
         return {**asdict(self), "problems": self.problems()}
 
 
 def account_for_events(
     ledger: Ledger, stored: Iterable[str], letters: Iterable[str], *, waiting: int
 ) -> EventAccount:
-    """Find where each row is.
+    """Find the place of each row.
 
     Args:
         stored: ids of the predictions in the store, one for each document.
@@ -194,7 +194,7 @@ def _find_letters(rows: Collection[str], letters: Iterable[str]) -> tuple[set[st
 
 
 def _read_id(original: str) -> str:
-    """Read the id of an event that was refused, or of a call of which the logger made no event."""
+    """Return the id of a refused event, or of a call for which the logger made no event."""
     try:
         document = json.loads(original)
         return str(document["event_id"] if "event_id" in document else document["event"]["id"])
@@ -207,7 +207,7 @@ def account_for_alerts(
     stored: Mapping[AlertKey, int],
     mails: Iterable[tuple[str, Collection[AlertKey]]],
 ) -> AlertAccount:
-    """Find which planted faults somebody was notified of.
+    """Find the planted faults that somebody was notified of.
 
     Args:
         stored: events in the store by the fault's key.

@@ -1,6 +1,6 @@
-"""A mail server in a process of its own, which may be killed: ``python -m tools.soak.mail PORT FOLDER``.
+"""A mail server in its own process, which may be killed: ``python -m tools.soak.mail PORT FOLDER``.
 
-A mail is in a file of the folder before the server accepts it.
+Each mail is written to a file of the folder before the server accepts it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from logging_lib.demo.receivers import SmtpServer
 
 
 class Mailbox:
-    """Saves each mail as a file of its own."""
+    """Saves each mail to its own file."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -31,7 +31,7 @@ class Mailbox:
 
 
 def read_mails(folder: Path) -> list[EmailMessage]:
-    """Read the mails that a server accepted."""
+    """Return the mails that a server accepted."""
     mails = []
     for path in sorted(folder.glob("*.eml")):
         mail = message_from_bytes(path.read_bytes(), policy=policy.default)

@@ -1,4 +1,4 @@
-"""The parts of a run: processes that are killed and started again, a store, and disks that are small."""
+"""The parts of a run: processes that are killed and started again, a store, and small disks."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _DISK_BYTES = 64 << 20
 
 
 class ProcessPart:
-    """A part that is one process with its children; ``watch_over`` starts it again when it ended.
+    """A part that is one process with its children; ``watch_over`` restarts it after it ended.
 
     Args:
-        command: starts it.
-        log: the file that gets its output.
-        environment: variables beside this process's own.
+        command: the command that starts it.
+        log: the file for its output.
+        environment: variables in addition to this process's own.
     """
 
     def __init__(self, command: Sequence[object], log: Path, environment: Mapping[str, str]) -> None:
@@ -36,7 +36,7 @@ class ProcessPart:
         self._resume_at: float | None = None
         self.starts = 0
         self.crashes = 0
-        """How often it ended without being killed or stopped."""
+        """The number of times it ended without being killed or stopped."""
 
     @property
     def pid(self) -> int | None:
@@ -58,7 +58,7 @@ class ProcessPart:
         self._resume_at = time.monotonic() + seconds
 
     def watch_over(self) -> None:
-        """Start it where it is down and not to stay so, as systemd would."""
+        """Start it if it is down and should not stay down, as systemd would."""
         if self._resume_at is not None:
             if time.monotonic() < self._resume_at:
                 return
@@ -92,7 +92,7 @@ class ProcessPart:
 
 
 class StorePart:
-    """A real Elasticsearch that is killed and started again, or takes no event, as on a full disk."""
+    """A real Elasticsearch that is killed and started again, or accepts no events, as with a full disk."""
 
     def __init__(self) -> None:
         self._server = Server()
@@ -101,7 +101,7 @@ class StorePart:
         self._is_blocked = False
         self._unblock_at = 0.0
         self.failure: Exception | None = None
-        """Why a start failed, where one did."""
+        """The reason why a start failed, if one did."""
 
     def __enter__(self) -> StorePart:
         self._server.__enter__()
@@ -116,7 +116,7 @@ class StorePart:
         return Connection(ConnectionSettings(self.url), timeout=60)
 
     def kill(self, seconds: float) -> bool:
-        """Kill it by signal 9; after ``seconds`` it begins to start again. Return False where it is down."""
+        """Kill it by signal 9; after ``seconds`` it begins to start again. Return False if it is down."""
         if self._starting is not None and self._starting.is_alive():
             return False
         self._server.kill()
@@ -132,16 +132,16 @@ class StorePart:
             self.failure = error
 
     def fill(self, seconds: float) -> bool:
-        """Set the block that Elasticsearch sets where its disk is full; after ``seconds`` it is removed.
+        """Set the block that Elasticsearch sets when its disk is full; after ``seconds`` it is removed.
 
-        Return False where it cannot be set now.
+        Return False if it cannot be set now.
         """
         self._is_blocked = self._set_block(True)
         self._unblock_at = time.monotonic() + seconds
         return self._is_blocked
 
     def watch_over(self) -> None:
-        """Remove the block in time, also where that has to be tried more than once."""
+        """Remove the block in time, even if that takes several attempts."""
         if self._is_blocked and time.monotonic() >= self._unblock_at:
             self._is_blocked = not self._set_block(None)
 
@@ -160,12 +160,12 @@ class StorePart:
 
 
 class Disk:
-    """A folder on a small file system of its own, or where none can be mounted, a folder whose writers get a limit
-    on the size of their files.
+    """A folder on its own small file system or, if none can be mounted, a folder whose writers get a limit on the
+    size of their files.
 
     Args:
-        folder: is created.
-        writers: process ids of who writes there.
+        folder: the folder to create.
+        writers: returns the ids of the processes that write to it.
     """
 
     def __init__(self, folder: Path, writers: Callable[[], Iterable[int]]) -> None:
@@ -189,12 +189,12 @@ class Disk:
         return self._full_until > 0
 
     def fill(self, seconds: float) -> None:
-        """Leave no room for ``seconds``."""
+        """Fill the disk for ``seconds``."""
         self._full_until = time.monotonic() + seconds
         self.watch_over()
 
     def watch_over(self) -> None:
-        """Keep it full, also where files were deleted, or free it in time."""
+        """Keep it full, even if files were deleted, or free it in time."""
         if not self.is_full:
             return
         if time.monotonic() >= self._full_until:
@@ -235,7 +235,7 @@ class Disk:
 
 @contextlib.contextmanager
 def closing_disk(folder: Path, writers: Callable[[], Iterable[int]]) -> Iterator[Disk]:
-    """A disk as long as the block."""
+    """Provide a disk for the duration of the block."""
     disk = Disk(folder, writers)
     try:
         yield disk

@@ -1,4 +1,4 @@
-"""What happens in a run, drawn from a seed before it begins: disruptions of each part, and faults in the stream."""
+"""Plan a run from a seed before it begins: disruptions of each part, and faults in the stream."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MODELS = ("pricing", "fraud")
 NUMBERS = tuple(f"number_{n}" for n in range(12))
 CATEGORIES = tuple(f"category_{n}" for n in range(6))
 CHECKS = {"missing": NUMBERS, "out_of_range": NUMBERS, "unseen": CATEGORIES}
-"""Which check a planted fault fails, and the features that it may be planted in."""
+"""Check that a planted fault fails → the features in which it may be planted."""
 FAULT_SECONDS = 60.0
 _BEGIN, _QUIET_END = 20.0, 30.0
 """Seconds at the beginning and at the end in which nothing is disrupted."""
@@ -21,13 +21,13 @@ _APART = 90.0
 
 @dataclass(frozen=True)
 class Disruption:
-    """Something that is done to one part.
+    """A disruption of one part.
 
     Attributes:
         at: seconds after the run's beginning.
         what: ``kill`` (by signal 9), or ``fill`` (its disk).
         part: the part's name.
-        seconds: how long it stays down or full.
+        seconds: how long the part stays down or full.
     """
 
     at: float
@@ -41,7 +41,7 @@ class Disruption:
 
 @dataclass(frozen=True)
 class Fault:
-    """A feature of which four in ten values fail a check for a minute; the watch of that check has to alert."""
+    """A feature of which four in ten values fail a check for a minute; that check's watch must alert."""
 
     at: float
     model: str
@@ -69,7 +69,7 @@ KINDS: dict[tuple[str, str], tuple[float, float]] = {
     ("fill", "runner's state"): (3.0, 12.0),
     ("fill", "elasticsearch"): (5.0, 20.0),
 }
-"""What is done to which part, and how long it lasts, in seconds."""
+"""(Kind, part) → the least and the longest duration of the disruption, in seconds."""
 
 
 def plan_disruptions(
@@ -97,7 +97,7 @@ def plan_disruptions(
 
 
 def plan_faults(chance: random.Random, seconds: float) -> list[Fault]:
-    """Plan faults over the whole run, each in a feature of its own, so that each is an incident of its own."""
+    """Plan faults over the whole run, each in its own feature, so that each is its own incident."""
     features = [(model, feature) for model in MODELS for feature in (*NUMBERS, *CATEGORIES)]
     chance.shuffle(features)
     end = seconds - FAULT_SECONDS - _QUIET_END

@@ -1,7 +1,7 @@
-"""A service that logs predictions: a WSGI application for gunicorn, one model a process.
+"""A service that logs predictions: a WSGI application for gunicorn, one model per process.
 
-A request is a list of rows. The answer names the worker, says of each row whether its call wrote an event, and has
-the logger's ``stats()``. So whoever has an answer knows of calls that returned.
+A request is a list of rows. The answer names the worker, says for each row whether its call wrote an event, and
+includes the logger's ``stats()``. So a client with an answer knows the calls that returned.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import logging_lib
 WORKER = uuid4().hex
 _SEGMENT_BYTES = 1 << 20
 _MODEL_SECONDS = 0.002
-"""What a row takes beside its logging, so that a worker which is killed is often in the middle of a call."""
+"""The time that a row takes besides its logging, so that a killed worker is often in the middle of a call."""
 
 log = logging_lib.configure(
     model=os.environ["SOAK_MODEL"],

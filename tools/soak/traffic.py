@@ -1,4 +1,4 @@
-"""Clients of the services: rows with planted faults, and what became of each call."""
+"""Clients of the services: rows with planted faults, and the outcome of each call."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _TRAINING_ROWS = 5_000
 def fit_profile(model: str) -> profile.Profile:
     """Fit the profile of a model whose features are those of the traffic; training ends now.
 
-    What is natural grows with the time since training: after a year even these faults could be.
+    Natural variation grows with the time since training: after a year even these faults could be natural.
     """
     random_rows = np.random.default_rng(1)
     columns: dict[str, Any] = {
@@ -49,11 +49,11 @@ def fit_profile(model: str) -> profile.Profile:
 
 @dataclass
 class Ledger:
-    """What is known of each row: by its id what the service answered, and the last ``stats()`` of each worker.
+    """The known state of each row: by its id the service's answer, and the last ``stats()`` of each worker.
 
     Attributes:
-        refused: ids of rows that the store has to refuse.
-        unusable: ids of rows of which the logger has to make a dead letter.
+        refused: ids of rows that the store must refuse.
+        unusable: ids of rows that the logger must turn into dead letters.
     """
 
     outcomes: dict[str, str] = field(default_factory=dict)
@@ -66,11 +66,11 @@ class Ledger:
         return sum(of_row == outcome for of_row in self.outcomes.values())
 
     def counted_by_stats(self) -> int:
-        """Return how many events the workers count as written, up to each one's last answer."""
+        """Return the number of events that the workers count as written, up to each one's last answer."""
         return sum(stats["written"] for stats in self.stats.values())
 
     def dropped_by_reason(self) -> Counter[str]:
-        """Return what the workers count as dropped, their own health events included."""
+        """Return the number of events that the workers count as dropped, including their own health events."""
         dropped: Counter[str] = Counter()
         for stats in self.stats.values():
             dropped.update(stats["dropped"])
@@ -78,10 +78,10 @@ class Ledger:
 
 
 class Client(threading.Thread):
-    """Call one service at a steady rate until ``over`` is set.
+    """A client that calls one service at a steady rate until ``over`` is set.
 
     Args:
-        began: ``time.monotonic()`` at the beginning of the run, from which faults count.
+        began: ``time.monotonic()`` at the beginning of the run, to which the times of faults refer.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class Client(threading.Thread):
         try:
             connection.connect()
         except OSError:
-            return  # nobody was called
+            return  # no service was called
         try:
             connection.request("POST", "/", json.dumps(rows), {"Content-Type": "application/json"})
             response = connection.getresponse()

@@ -1,1 +1,1 @@
-"""What the peers say to the same windows; each file runs in an environment of its own."""
+"""The peers' verdicts on the same windows; each file runs in its own environment."""

@@ -1,6 +1,6 @@
-"""Evidently's drift of each day against training: the largest distance of any column, by its preset.
+"""Measure Evidently's drift of each day against training: the largest distance of any column, by its preset.
 
-Run in an environment of its own: ``python evidently_verdicts.py FOLDER OUT``.
+Run in its own environment: ``python evidently_verdicts.py FOLDER OUT``.
 """
 
 import json

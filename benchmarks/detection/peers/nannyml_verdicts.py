@@ -1,8 +1,8 @@
-"""NannyML's drift, missing and unseen values of each day, in deviations of training's own days.
+"""Measure NannyML's drift, missing and unseen values of each day, in deviations of training's own days.
 
 Its thresholds are a number of standard deviations from the mean of the reference's chunks; here these are the days
-of training in their order. The score of a day is the largest number that any column reaches.
-Run in an environment of its own: ``python nannyml_verdicts.py FOLDER OUT``.
+of training in order. The score of a day is the largest number that any column reaches.
+Run in its own environment: ``python nannyml_verdicts.py FOLDER OUT``.
 """
 
 import json
@@ -17,7 +17,7 @@ import pandas as pd
 
 warnings.filterwarnings("ignore")
 FIRST = pd.Timestamp(2100, 1, 1)
-LARGEST = 1e9  # in place of infinity: the reference's days do not differ at all
+LARGEST = 1e9  # replaces infinity if the reference's days do not differ at all
 
 
 def typed(table: dict, numeric: list) -> pd.DataFrame:
@@ -30,7 +30,7 @@ def typed(table: dict, numeric: list) -> pd.DataFrame:
 
 
 def scores(calculator, analysis: pd.DataFrame) -> np.ndarray:
-    """By chunk, in the order of time: the largest deviation of any column."""
+    """Return the largest deviation of any column by chunk, in the order of time."""
     table = calculator.calculate(analysis).to_df()
     period = table["chunk", "period"] if ("chunk", "period") in table else table["chunk", "chunk", "period"]
     values = table.loc[:, [c for c in table.columns if c[-1] == "value"]].to_numpy(float)
@@ -59,7 +59,7 @@ def main(folder: Path, out: Path) -> None:
             calculator.fit(reference)
         frames = [typed(window["rows"], given["numeric"]) for window in given["windows"]]
         whole = [i for i, frame in enumerate(frames) if set(frame) == set(reference)]
-        # each window is a day of its own
+        # each window is its own day
         analysis = pd.concat(
             [frames[i].assign(time=FIRST + pd.Timedelta(days=n)) for n, i in enumerate(whole)]
         )

@@ -1,4 +1,4 @@
-"""``logging-lib watch``: evaluate watches, and what happens to incidents."""
+"""``logging-lib watch``: evaluate watches, and manage incidents."""
 
 from __future__ import annotations
 

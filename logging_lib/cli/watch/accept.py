@@ -1,4 +1,4 @@
-"""``logging-lib watch incidents | accept``: what is open, and which changes are expected from now on."""
+"""``logging-lib watch incidents | accept``: list open incidents, and accept changes as expected from now on."""
 
 from __future__ import annotations
 

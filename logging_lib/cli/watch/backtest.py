@@ -163,7 +163,7 @@ def _open_history(
     profiles: list[Path],
     stack: contextlib.ExitStack,
 ) -> tuple[Store, loading.LoadSummary | None]:
-    """What a backtest replays: files, normalized into a store of its own, or a store as it is."""
+    """Open the data of a backtest: files, normalized into a temporary store, or an existing store."""
     is_typed = directory is not None and str(directory) != os.environ.get("LOGGING_LIB_STORE")
     if events and (is_typed or url is not None):
         raise UsageError("give either files or a store, not both")

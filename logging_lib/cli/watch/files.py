@@ -93,7 +93,7 @@ def list_(
 
 
 def _list_refused(problems: list[WatchProblem]) -> list[dict[str, Any]]:
-    """Return a row for each file that is refused."""
+    """Return a row for each refused file."""
     files = dict.fromkeys(problem.file for problem in problems)
     return [
         {"id": Path(file).stem, "refused": [f"{p.path}: {p.message}" for p in problems if p.file == file]}
@@ -104,7 +104,7 @@ def _list_refused(problems: list[WatchProblem]) -> list[dict[str, Any]]:
 def _describe_state(
     watch_id: str, watch_state: WatchState, mutes: tuple[Mute, ...], now: datetime
 ) -> dict[str, Any]:
-    """Describe what the runner remembers of a watch."""
+    """Describe the runner's state of a watch."""
     open_incidents = [incident for incident in watch_state.incidents if incident.closed_at is None]
 
     def muted(model: str, version: str, feature: str) -> bool:
@@ -180,7 +180,7 @@ def _format_budget(false_alarms: Any) -> str:
 
 
 def _sum_budgets(rows: list[dict[str, Any]]) -> list[str]:
-    """Say how many false alarms the shipped watches may raise together, and what the other ones add."""
+    """Say how many false alarms the shipped watches may raise together, and how many the other ones add."""
     shipped = {file.stem for file in content.path("watchers").glob("*.json")}
     budgets = {row["id"]: row["false_alarms"] for row in rows if isinstance(row["false_alarms"], int | float)}
     together = sum(budget for watch_id, budget in budgets.items() if watch_id in shipped)
@@ -228,7 +228,7 @@ def lint_(
 
 
 def _list_direct_searches(paths: list[Path]) -> Iterator[str]:
-    """Yield what takes a backtest long, of the watches that can be loaded."""
+    """Yield what makes a backtest slow, for the watches that can be loaded."""
     for path in paths:
         with contextlib.suppress(WatchError):
             for watch in load_watches(path) if path.is_dir() else [load_watch(path)]:

@@ -1,4 +1,4 @@
-"""``logging-lib watch ack | mute | unmute | history``: what happens to incidents."""
+"""``logging-lib watch ack | mute | unmute | history``: handle incidents."""
 
 from __future__ import annotations
 
@@ -312,7 +312,7 @@ def history(
 
 
 def _about(record: Record) -> str:
-    """What a kind of record has beside the columns."""
+    """Return what a kind of record has in addition to the columns."""
     if record["kind"] == "alert":
         actions = ", ".join(f"{name} {status}" for name, status in record.get("actions", {}).items())
         return f"{record.get('subject', '')} ({actions})"

@@ -162,7 +162,9 @@ def run(
             output.log_to_stderr()
         indexes = any(channel_of(action).needs_store for watch in chosen for action in watch.actions.values())
         if store is None and not once:
-            opened = store_options.open_elasticsearch(elasticsearch)  # the first event may be still to come
+            opened = store_options.open_elasticsearch(
+                elasticsearch
+            )  # the first event may not have arrived yet
         else:
             opened = store_options.choose(
                 store, elasticsearch, read_only=dry_run or not (profiles or beats or indexes)
@@ -233,7 +235,7 @@ def run(
 
 
 def _name_what_is_not_run(watches: list[Watch], refused: list[WatchProblem]) -> Iterator[str]:
-    """Name the files that are refused, which stop no other, and the keys that have no effect here."""
+    """Yield the refused files, which do not stop the others, and the keys that have no effect here."""
     for problem in refused:
         yield f"refused and skipped: {problem}"
     for watch in watches:
@@ -244,9 +246,9 @@ def _name_what_is_not_run(watches: list[Watch], refused: list[WatchProblem]) -> 
 def _dry_run(
     opened: Store, watches: list[Watch], state: StateStore, options: Options, now: datetime
 ) -> tuple[RunReport, list[str]]:
-    """What would be sent, over a copy of the state."""
+    """Return what would be sent, using a copy of the state."""
     previews: list[str] = []
-    # What waits for delivery is not shown as if it were new.
+    # Alerts that wait for delivery must not be shown as new ones.
     states = {i: state.load(i).model_copy(update={"queue": ()}) for i in state.watch_ids()}
     _note_profiles(opened, watches)
     copy = MemoryState(states, mutes=state.mutes())
@@ -258,7 +260,7 @@ def _dry_run(
 
 @contextlib.contextmanager
 def _leading(elector: LeaderElector) -> Iterator[None]:
-    """Lead while the block runs, however long that takes."""
+    """Hold the lease while the block runs, however long that takes."""
     if not elector.acquire(datetime.now(UTC)):
         leader = elector.leader
         assert leader is not None
@@ -302,7 +304,7 @@ def _run_daemon(
 
 
 def _log_report(report: RunReport) -> None:
-    """Write what is worth a line of the daemon's log."""
+    """Write the noteworthy parts of a report to the daemon's log."""
     for watch_run in report.runs:
         if watch_run.error:
             _log.warning("%s failed: %s", watch_run.watch, Medium.HEADER.escape(watch_run.error))
@@ -317,7 +319,7 @@ def _log_report(report: RunReport) -> None:
 
 
 def _writable(alerts: Path) -> None:
-    """Found out before anything is sent."""
+    """Check that the file of alerts is writable before anything is sent."""
     try:
         append(alerts, "")
     except OSError as error:

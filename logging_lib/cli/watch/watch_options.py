@@ -50,7 +50,7 @@ def lines_safe(text: str) -> str:
 
 
 def user() -> str:
-    """Return who runs the command, as far as the system says it."""
+    """Return who runs the command, as far as the system knows."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):
@@ -80,7 +80,7 @@ def open_state(store: Path | None, elasticsearch: str | None, state: Path | None
 
     Raises:
         UsageError: none is named.
-        StateError, StoreError: it is no state, or a setting is wrong.
+        StateError, StoreError: it is not a state, or a setting is wrong.
     """
     if state is not None:
         return FileState(state)
@@ -92,6 +92,6 @@ def open_state(store: Path | None, elasticsearch: str | None, state: Path | None
     from logging_lib.store.elasticsearch import ElasticsearchStore
     from logging_lib.watch.state.elasticsearch import ElasticsearchState
 
-    # A short wait: a runner that cannot renew its lease has to know soon.
+    # A short timeout: a runner that cannot renew its lease must notice it soon.
     connection = options.connect(elasticsearch, timeout=TIMEOUT)
     return ElasticsearchState(ElasticsearchStore(connection, retry_seconds=TIMEOUT))

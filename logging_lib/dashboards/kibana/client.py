@@ -1,7 +1,7 @@
-"""Kibana's saved-objects API: import, export, delete. Only what every Kibana from 8.15 to 9.x answers.
+"""Call Kibana's saved-objects API: import, export, delete. Uses only calls that every Kibana from 8.15 to 9.x has.
 
-Kibana 9 keeps ``_import`` and ``_export`` as public APIs and calls the others internal, so what is there is read by
-an export. Errors name their remedy.
+Kibana 9 keeps ``_import`` and ``_export`` as public APIs and declares the others internal, so existing objects are
+read by an export. Errors name their remedy.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _MEMBERS: Final = ("index-pattern", "tag", "search", "dashboard")
 
 
 class KibanaError(StoreError):
-    """Kibana says no, or does not answer. ``status`` is HTTP's, 0 where there was no answer."""
+    """Kibana refuses a request or does not respond. ``status`` is the HTTP status, 0 without a response."""
 
     def __init__(self, message: str, *, status: int = 0, body: Any = None) -> None:
         super().__init__(message)
@@ -46,7 +46,7 @@ class KibanaError(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class ImportResult:
-    """What became of an import: how many objects were taken, and why the others were not."""
+    """The result of an import: the number of imported objects, and why the others were refused."""
 
     taken: int
     refused: tuple[str, ...] = ()
@@ -58,11 +58,11 @@ def settings_from(
 ) -> ConnectionSettings:
     """Read the settings from ``LOGGING_LIB_KIBANA_URL``, ``_API_KEY``, ``_USER``, ``_PASSWORD`` and ``_CA``.
 
-    Without credentials of its own, those of ``LOGGING_LIB_ELASTICSEARCH_*`` are used: Kibana asks Elasticsearch
-    who somebody is. The same holds for the authority's file.
+    Without credentials of its own, it uses those of ``LOGGING_LIB_ELASTICSEARCH_*``, because Kibana authenticates
+    against Elasticsearch. The same holds for the certificate authority's file.
 
     Raises:
-        StoreError: naming the variable that is wrong, and what to set.
+        StoreError: a variable is wrong; the message names it and what to set.
     """
     variables = dict(environment)
     names = ("API_KEY", "USER", "PASSWORD")
@@ -84,12 +84,12 @@ class Kibana:
     ) -> None:
         """
         Args:
-            settings: ``url`` holds the base path, too, if there is one.
+            settings: ``url`` includes the base path, if there is one.
             space: the id of the space, as in its address.
-            timeout: seconds to wait for one answer.
+            timeout: seconds to wait for one response.
 
         Raises:
-            StoreError: that is no space's id, or the authority's file is not there.
+            StoreError: the space's id is invalid, or the authority's file does not exist.
         """
         if not _SPACE.fullmatch(space):
             raise StoreError(
@@ -101,7 +101,7 @@ class Kibana:
         self._base = settings.url + ("" if space == "default" else f"/s/{space}")
         self._timeout = timeout
         self._session = requests.Session()
-        self._session.trust_env = False  # neither .netrc nor a proxy may see the credentials
+        self._session.trust_env = False  # neither .netrc nor a proxy may get the credentials
         self._session.verify = settings.ca or True
         # Kibana refuses changes without kbn-xsrf, and some APIs of 9.x without the second.
         self._session.headers.update({"kbn-xsrf": "logging-lib", "x-elastic-internal-origin": "logging-lib"})
@@ -115,7 +115,7 @@ class Kibana:
         """Return Kibana's version.
 
         Raises:
-            KibanaError: it does not answer, is not ready, or is none.
+            KibanaError: it does not respond, is not ready, or is not Kibana.
         """
         answer = self._call("GET", "/api/status")
         number = answer.get("version", {}).get("number") if isinstance(answer, dict) else None
@@ -128,11 +128,11 @@ class Kibana:
     def import_objects(
         self, objects: Iterable[Json], *, overwrite: bool = False, new_copies: bool = False
     ) -> ImportResult:
-        """Put saved objects there.
+        """Import saved objects.
 
         Args:
-            overwrite: over those with the same id; otherwise each is a conflict, and is left as it is.
-            new_copies: under new ids, so that nothing is touched.
+            overwrite: overwrite objects with the same id; otherwise each is a conflict, and is left unchanged.
+            new_copies: import under new ids, so that no existing object is changed.
 
         Raises:
             KibanaError: nothing was imported.
@@ -150,7 +150,7 @@ class Kibana:
         return ImportResult(int(answer.get("successCount", 0)), refused, conflicts)
 
     def export_ours(self) -> list[Json]:
-        """Export all that carries our tag, with what it refers to: data views and the tag itself.
+        """Export everything with our tag, and what it refers to: data views and the tag itself.
 
         Raises:
             KibanaError: the export is refused.
@@ -163,10 +163,10 @@ class Kibana:
         return self._export(body)
 
     def export(self, objects: Sequence[tuple[str, str]]) -> list[Json]:
-        """Export these (type, id), with all that they refer to.
+        """Export these (type, id), with everything that they refer to.
 
         Raises:
-            KibanaError: one of them is not there, or may not be read.
+            KibanaError: one of them does not exist, or may not be read.
         """
         object_references = [{"type": kind, "id": identity} for kind, identity in objects]
         return self._export({"objects": object_references, "includeReferencesDeep": True})
@@ -175,7 +175,7 @@ class Kibana:
         """Remove these (type, id); those that do not exist are skipped.
 
         Raises:
-            KibanaError: not all could be removed.
+            KibanaError: some could not be removed.
         """
         if not objects:
             return
@@ -253,15 +253,15 @@ class Kibana:
 
 
 def dashboard_url(settings: ConnectionSettings, space: str, identity: str) -> str:
-    """Return where a person sees a dashboard."""
+    """Return the URL at which a person views a dashboard."""
     base = settings.url + ("" if space == "default" else f"/s/{space}")
     return f"{base}/app/dashboards#/view/{quote(identity)}"
 
 
 def explain_newer(objects: Iterable[Json], version: str) -> str | None:
-    """Explain that objects come from a newer Kibana than ``version``; None where nothing does.
+    """Explain that objects come from a newer Kibana than ``version``; None if none does.
 
-    ``coreMigrationVersion`` names the Kibana; a type's own version is known to Kibana alone, which refuses it.
+    ``coreMigrationVersion`` names the Kibana; only Kibana knows a type's own version, and refuses it.
     """
     ours = _parse_version(version)
     for document in objects:
@@ -327,7 +327,7 @@ def _explain_cause(error: requests.RequestException) -> str:
 
 
 def _explain_refusal(error: Mapping[str, Any]) -> str:
-    """Why one object was not imported, and what to do."""
+    """Explain why one object was not imported, and what to do."""
     about = printable(f"{error.get('type')} {error.get('id')}")
     title = (error.get("meta") or {}).get("title") or error.get("title")
     if title:

@@ -1,4 +1,4 @@
-"""Filters and formulas as Kibana writes them: KQL, and the formula language of Lens. Pure."""
+"""Write filters and formulas for Kibana: KQL, and the formula language of Lens. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WEIGHT = "ml.sample.weight"
 
 
 def kql(conditions: Filter) -> str:
-    """Write a filter in Kibana's query language; empty where it asks nothing."""
+    """Write a filter in Kibana's query language; empty if it has no conditions."""
     return " and ".join(_render_clause(name, condition) for name, condition in conditions.items())
 
 
@@ -94,7 +94,7 @@ def _quote_field(name: str) -> str:
 
 
 def tinymath(formula: Formula, column_of: Mapping[Operation, str], panel: Panel) -> Any:
-    """Build the tree that a ``math`` column holds: operations are the ids of their columns."""
+    """Build the tree of a ``math`` column: operations are the ids of their columns."""
     if isinstance(formula, Number):
         return int(formula.value) if formula.value.is_integer() else formula.value
     if isinstance(formula, Operation):

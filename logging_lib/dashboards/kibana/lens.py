@@ -1,6 +1,6 @@
-"""Panels as Kibana's Lens keeps them: a data source with columns, and a visualization that names them. Pure.
+"""Build panels for Kibana's Lens: a data source with columns, and a visualization that refers to them. Pure.
 
-The structure is that of exports of Kibana 8 and 9; ``checks`` holds what must be true of it.
+The structure is that of exports of Kibana 8 and 9; ``validate`` lists what must be true of it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _GREY = "#69707d"
 
 @dataclass(slots=True)
 class _Layer:
-    """Columns in the order in which they are made: buckets, then metrics, then parts of formulas."""
+    """Columns in the order in which they are built: buckets, then metrics, then parts of formulas."""
 
     panel: Panel
     columns: Json = field(default_factory=dict)
@@ -41,13 +41,13 @@ class _Layer:
 
 
 def attributes(panel: Panel, data_view: str) -> Json:
-    """Build the attributes of a Lens panel, its references included.
+    """Build the attributes of a Lens panel, including its references.
 
     Args:
         data_view: the id of the panel's data view.
 
     Raises:
-        ValueError: Lens does not draw this chart.
+        ValueError: Lens cannot draw this chart.
     """
     if panel.chart not in CHARTS:
         raise ValueError(f"a {panel.chart} is not a chart of Lens")
@@ -297,7 +297,7 @@ def _build_terms(panel: Panel, name: str, *, alphabetical: bool = False) -> Json
 
 
 def _add_number(panel: Panel, layer: _Layer, place: int, metric: Metric) -> str:
-    """The column of a metric: of one operation where it is one, else a formula with its parts."""
+    """Add the column of a metric and return its id: a single operation, or a formula with its parts."""
     formula, name = metric.parsed, f"metric{place}"
     if isinstance(formula, Operation):
         column = _build_aggregation(
@@ -346,7 +346,7 @@ def _add_formula(panel: Panel, layer: _Layer, name: str, metric: Metric, formula
 def _build_aggregation(
     aggregation: Operation, panel: Panel, text: str, *, empty_as_null: bool = True
 ) -> Json:
-    """The column of one operation. ``count`` is the sum of the weights."""
+    """Build the column of one operation. ``count`` is the sum of the weights."""
     params: Json = {"emptyAsNull": empty_as_null}
     if aggregation.name in ("count", "per_minute") and panel.weighted:
         operation, source = "sum", kql.WEIGHT
@@ -374,7 +374,7 @@ def _build_aggregation(
 
 
 def number_format(metric: Metric) -> Json:
-    """Return how Lens writes a metric's numbers."""
+    """Return the Lens format of a metric's numbers."""
     decimals = metric.decimals
     if metric.format == "percent":
         return {"id": "percent", "params": {"decimals": 2 if decimals is None else decimals}}

@@ -1,7 +1,7 @@
-"""Dashboards as Kibana's saved objects, and their NDJSON. Pure; the same specs give the same bytes.
+"""Build dashboards as Kibana's saved objects, and their NDJSON. Pure; the same specs give the same bytes.
 
 For Kibana 8.15 to 9.x: objects carry the versions below, so that no newer Kibana refuses them and no older
-migration runs. Ids are fixed, so that an import over an older one updates it.
+migration runs. Ids are fixed, so that importing a newer version updates the older one.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ TYPE_VERSIONS: Final = {
     "dashboard": "10.2.0",
 }
 PANEL_VERSIONS: Final = {"lens": "8.9.0", "visualization": "8.5.0"}
-"""Of panels by value: up to 8.15 Kibana runs every old migration over a panel without one."""
+"""The version of panels by value: Kibana up to 8.15 runs every old migration over a panel without one."""
 
 _CONTROL_TITLES: Final[dict[Control, str]] = {
     "model": "Model",
@@ -69,7 +69,7 @@ def saved_objects(dashboards: Iterable[Dashboard]) -> list[Json]:
 
 
 def ndjson(objects: Iterable[Json]) -> str:
-    """Render the file that Kibana imports: one object a line, and how many there are."""
+    """Render the file that Kibana imports: one object per line, and the number of objects."""
     documents = list(objects)
     summary = {
         "excludedObjects": [],
@@ -91,7 +91,7 @@ def data_view_id(dataset: str) -> str:
 
 
 def search_id(board: Dashboard, panel: Panel) -> str:
-    """Return the id of a search; two titles of the same words are distinguished by a hash."""
+    """Return the id of a search; a hash distinguishes two titles with the same words."""
     slug = re.sub(r"[^a-z0-9]+", "-", panel.title.lower()).strip("-")[:40]
     return f"{PREFIX}-{board.id}-{slug}-{sha256(panel.title.encode()).hexdigest()[:6]}"
 
@@ -102,7 +102,7 @@ def panel_id(board: Dashboard, panel: Panel) -> str:
 
 
 def data_view(dataset: Dataset) -> Json:
-    """Build the data view of one dataset; usable before there is any index."""
+    """Build the data view of one dataset; usable before any index exists."""
     runtime: Json = {}
     formats: Json = {}
     for name in sources.names(dataset):
@@ -141,7 +141,7 @@ def failed_script() -> str:
 
 
 def saved_search(board: Dashboard, panel: Panel) -> Json:
-    """Build a search of single events, to be read in full: a panel, and a page of Discover."""
+    """Build a search of single events, to be read in full: it is a panel, and a page of Discover."""
     source = {
         "filter": [],
         "indexRefName": "kibanaSavedObjectMeta.searchSourceJSON.index",
@@ -212,7 +212,7 @@ def dashboard(board: Dashboard) -> Json:
 
 
 def layout(panels: Iterable[Panel]) -> list[tuple[int, int]]:
-    """Place the left upper corner of each panel: rows are filled from the left, as high as their highest panel."""
+    """Place the upper left corner of each panel: rows are filled from the left, as high as their highest panel."""
     corners = []
     x = y = height = 0
     for panel in panels:
@@ -250,7 +250,7 @@ def _panel(board: Dashboard, panel: Panel) -> tuple[Json, list[Json]]:
 
 
 def _name_metric(attributes: Json, panel: Panel) -> None:
-    """A metric shows its column's label; the panel's title says more."""
+    """Name a metric's column; Kibana shows the column's label, but the panel's title says more."""
     state = attributes["state"]
     accessor = state["visualization"]["metricAccessor"]
     state["datasourceStates"]["formBased"]["layers"][lens.LAYER]["columns"][accessor]["label"] = panel.title
@@ -369,7 +369,7 @@ def _object(kind: str, identity: str, attributes: Json, references: list[Json]) 
 
 
 def _encode_line(value: Any) -> str:
-    """As UTF-8 can hold it: a feature's name may have half of a character."""
+    """Encode a line as valid UTF-8: a feature's name may contain half of a surrogate pair."""
     text = _encode_json(value)
     try:
         text.encode()

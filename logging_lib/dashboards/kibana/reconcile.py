@@ -1,8 +1,8 @@
-"""Brings a Kibana's saved objects to where they should be, and tells what a person edited from what is ours.
+"""Reconcile a Kibana's saved objects with the desired ones, and distinguish a person's edits from our changes.
 
-Saved objects have no place for a mark, and Kibana gives them back in its own spelling. So our tag's description
-carries the marks: of each object a fingerprint of what we wanted, and one of what Kibana gave back right after the
-import.
+Saved objects have no place for a mark, and Kibana returns them in its own form. So our tag's description holds
+the marks: for each object a fingerprint of the desired form, and one of the form that Kibana returned right after
+the import.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _KIBANAS_OWN = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class KibanaStatus:
-    """The state of each wanted object, and what Kibana has of them.
+    """The state of each desired object, and Kibana's version of it.
 
-    ``upgraded`` is the version of the Kibana that our marks are of, where it is another now: it may have brought
-    objects into another form, so that an edit cannot be distinguished from that.
+    ``upgraded`` is the version of the Kibana that wrote our marks, if it is a different one now: the upgrade may
+    have migrated objects, so that an edit cannot be distinguished from that.
     """
 
     states: Mapping[Key, OwnershipState]
@@ -47,7 +47,7 @@ class KibanaStatus:
         return all(state is OwnershipState.CURRENT for state in self.states.values())
 
     def note(self, key: Key) -> str:
-        """Say why an object must not be overwritten unasked; empty where it may be."""
+        """Return why an object must not be overwritten without ``force``; empty if it may be."""
         match self.states[key]:
             case OwnershipState.EDITED if self.upgraded is not None:
                 return f"Kibana was upgraded from {self.upgraded}: whether somebody edited it is unknown"
@@ -66,10 +66,10 @@ def inspect_objects(kibana: Kibana, desired: Iterable[Json], *, version: str) ->
     """Compare Kibana's objects with the desired ones.
 
     Args:
-        version: Kibana's.
+        version: Kibana's version.
 
     Raises:
-        KibanaError: they cannot be read.
+        KibanaError: the objects cannot be read.
     """
     desired_by_key = {_key_of(document): document for document in desired}
     stored_by_key = {_key_of(document): document for document in kibana.export_ours()}
@@ -85,7 +85,7 @@ def inspect_objects(kibana: Kibana, desired: Iterable[Json], *, version: str) ->
 
 
 def import_objects(kibana: Kibana, desired: Iterable[Json], *, version: str) -> ImportResult:
-    """Import the objects over those that are there, and mark them as ours.
+    """Import the objects over existing ones, and mark them as ours.
 
     Raises:
         KibanaError: the import is refused.
@@ -110,7 +110,7 @@ def import_objects(kibana: Kibana, desired: Iterable[Json], *, version: str) -> 
 
 
 def _read_marks(tag: Json | None) -> tuple[str, dict[str, tuple[str, str]]]:
-    """Kibana's version at the time, and by object the fingerprints of what was wanted and of what was stored."""
+    """Return Kibana's version at that time, and by object the fingerprints of its desired and its stored form."""
     match = _MARKS.search(str(tag["attributes"].get("description", ""))) if tag is not None else None
     if match is None:
         return "", {}
@@ -133,10 +133,10 @@ def _compare_object(
 
 
 def remove_objects(kibana: Kibana, objects: Iterable[Key]) -> None:
-    """Remove the objects, those first that refer to others.
+    """Remove the objects, first those that refer to others.
 
     Raises:
-        KibanaError: naming how to do it by hand where this Kibana has no API for it.
+        KibanaError: this Kibana has no API for it; the message says how to do it by hand.
     """
     order = ("dashboard", "search", "index-pattern", "tag")
     ordered_keys = sorted(objects, key=lambda object_key: (order.index(object_key[0]), object_key[1]))
@@ -152,7 +152,7 @@ def remove_objects(kibana: Kibana, objects: Iterable[Key]) -> None:
 
 
 def diff_objects(status: KibanaStatus, desired: Iterable[Json]) -> dict[Key, str]:
-    """Write unified diffs of the objects that differ, from what Kibana has to what should be."""
+    """Return unified diffs of the objects that differ, from Kibana's form to the desired one."""
     diffs: dict[Key, str] = {}
     desired_by_key = {_key_of(document): document for document in desired}
     for key in desired_by_key:
@@ -163,14 +163,14 @@ def diff_objects(status: KibanaStatus, desired: Iterable[Json]) -> dict[Key, str
 
 
 def fingerprint(document: Mapping[str, Any]) -> str:
-    """Hash an object's plain form."""
+    """Return a hash of an object's normalized form."""
     return ownership.fingerprint(normalize_object(document), length=8)
 
 
 def normalize_object(document: Mapping[str, Any]) -> Json:
-    """Normalize an object: without what Kibana adds for itself, JSON in strings parsed, references in order."""
+    """Normalize an object: remove what Kibana adds itself, parse JSON in strings, sort references."""
     normalized = {key: _parse_json_texts(value) for key, value in document.items() if key not in _KIBANAS_OWN}
-    if document["type"] == "index-pattern":  # Discover counts there how often a field was looked at
+    if document["type"] == "index-pattern":  # Discover counts in it how often a field was viewed
         field_attributes = normalized["attributes"].get("fieldAttrs") or {}
         without_counts = {
             name: {k: v for k, v in notes.items() if k != "count"} for name, notes in field_attributes.items()

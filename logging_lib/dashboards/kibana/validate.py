@@ -1,7 +1,7 @@
-"""What must be true of saved objects before a Kibana sees them. Pure.
+"""Validate saved objects before Kibana gets them. Pure.
 
-Kibana imports a dashboard with a broken panel without a word: the panel says so when somebody looks. These checks
-find it before, without a Kibana. What keys there may be was taken from dashboards that Kibana 8 and 9 exported.
+Kibana imports a dashboard with a broken panel without an error; the panel shows one when somebody views it. These
+checks find it earlier, without a Kibana. The allowed keys were taken from dashboards exported by Kibana 8 and 9.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ _BUCKETED: Final = ("breakdownByAccessor", "xAccessor", "yAccessor", "splitAcces
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing wrong: with which object, and what."""
+    """A fault: the object that has it, and what is wrong."""
 
     about: str
     message: str
@@ -82,9 +82,11 @@ class Fault:
 
 
 def check_ndjson(text: str, *, elsewhere: Iterable[str] = ()) -> list[Fault]:
-    """Find all faults of a file. ``elsewhere``: ids of dashboards that others bring."""
+    """Find all faults of a file. ``elsewhere``: ids of dashboards that come from other files."""
     objects: list[Any] = []
-    for number, line in enumerate(text.removesuffix("\n").split("\n"), 1):  # not at other ends of lines
+    for number, line in enumerate(
+        text.removesuffix("\n").split("\n"), 1
+    ):  # other line separators do not end it
         try:
             objects.append(json.loads(line))
         except ValueError as error:
@@ -222,7 +224,7 @@ def check_lens(attributes: Json) -> Iterator[str]:
 
 
 def _collect_accessors(kind: str, visualization: Json) -> dict[str, list[tuple[str, str]]] | None:
-    """Layer → the columns that the visualization names, each with the place where it does."""
+    """Return layer → the columns that the visualization names, each with the place that names it."""
     by_layer: dict[str, list[tuple[str, str]]] = {}
     if kind == "lnsXY":
         for layer in visualization["layers"]:

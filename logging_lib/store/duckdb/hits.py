@@ -13,7 +13,6 @@ import orjson
 
 from logging_lib._util import datemath
 from logging_lib.store import mapping
-from logging_lib.store.duckdb import patterns
 from logging_lib.store.duckdb.metrics import check_aggregatable, missing_value_sql, parse_date_format
 from logging_lib.store.duckdb.scope import Scope, TableColumn
 from logging_lib.store.port import QueryNotSupported, SearchError
@@ -305,9 +304,7 @@ class _PathPattern(NamedTuple):
 
 def _compile_source_pattern(value: Any, path: str) -> _PathPattern:
     text = expect_string(value, path)
-    return _PathPattern(
-        re.compile(patterns.source_regex(text) + r"(\..*)?", re.DOTALL), text.partition("*")[0]
-    )
+    return _PathPattern(re.compile(source_regex(text) + r"(\..*)?", re.DOTALL), text.partition("*")[0])
 
 
 def filter_source(source: Any, wanted: list[_PathPattern], unwanted: list[_PathPattern]) -> Any:
@@ -341,3 +338,8 @@ def _filter_node(node: Any, path: str, wanted: list[_PathPattern], unwanted: lis
         remaining = [item for item in items if item is not _DROPPED]
         return remaining if remaining or not wanted else _DROPPED
     return _DROPPED if wanted else node
+
+
+def source_regex(pattern: str) -> str:
+    """Translate a dotted path with ``*`` (as in ``_source``) to a regular expression of Python's ``re``."""
+    return ".*".join(re.escape(part) for part in pattern.split("*"))

@@ -46,11 +46,6 @@ def wildcard_regex(pattern: str) -> str:
     return re.sub(r"(?:\.\*)+", ".*", "".join(parts))
 
 
-def source_regex(pattern: str) -> str:
-    """Translate a dotted path with ``*`` (as in ``_source``) to a regular expression of Python's ``re``."""
-    return ".*".join(re.escape(part) for part in pattern.split("*"))
-
-
 def lucene_prefix(pattern: str) -> str | None:
     r"""Return the text before the ``.*`` of a Lucene expression such as ``income\=.*``; None for any other form."""
     match = _PREFIX.fullmatch(pattern)

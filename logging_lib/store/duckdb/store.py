@@ -35,7 +35,7 @@ import duckdb
 from logging_lib._util import datemath
 from logging_lib._util.text import find_half_characters
 from logging_lib.store.counting import CountError, CountPath, CountPlan, CountTable, Grid
-from logging_lib.store.duckdb import execution, hits, patterns
+from logging_lib.store.duckdb import execution, hits
 from logging_lib.store.duckdb.counts import CountStatements
 from logging_lib.store.duckdb.documents import DocumentTable
 from logging_lib.store.duckdb.events import EventTable
@@ -272,7 +272,7 @@ class EmbeddedStore:
         for expression in expressions or ["*"]:
             excluded = expression.startswith("-")
             pattern = "*" if expression == "_all" else expression.removeprefix("-")
-            matches = re.compile(patterns.source_regex(pattern), re.DOTALL).fullmatch
+            matches = re.compile(hits.source_regex(pattern), re.DOTALL).fullmatch
             for target in present:
                 if matches(target):
                     if excluded:
