@@ -287,8 +287,8 @@ class Monthly(Model):
 
 
 class Yearly(Model):
-    months: Annotated[tuple[int, ...], BeforeValidator(lambda v: _parse_named(v, _MONTHS, "a month"))] = Field(
-        (1,), alias="in"
+    months: Annotated[tuple[int, ...], BeforeValidator(lambda v: _parse_named(v, _MONTHS, "a month"))] = (
+        Field((1,), alias="in")
     )
     on: Annotated[tuple[int, ...], BeforeValidator(_parse_days)] = (1,)
     at: Times = _MIDNIGHT
