@@ -27,7 +27,7 @@ from logging_lib.profile.io import ProfileError
 try:
     __version__ = _version("logging-lib")
     """The installed version, such as ``0.2.0``."""
-except _PackageNotFoundError:  # a checkout that was never installed
+except _PackageNotFoundError:  # this is a checkout that was never installed
     __version__ = "0+unknown"
 
 

@@ -1,4 +1,4 @@
-"""Wire a logger for one model together: processors, spool, reports, and shipping in the background."""
+"""The configuration of a logger for one model: processors, spool, reports, and shipping in the background."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def configure(
 ) -> PredictionLogger:
     """Configure a logger for one model. structlog's process-wide configuration is not touched.
 
-    Configured again for the same model, spool and service, it goes on with the counts and the reports of the first.
+    A second call for the same model, spool and service continues the counts and the reports of the first.
 
     Args:
         model: the model's name.
         version: the model's version.
-        profile: the training profile or its file; without a profile nothing is checked, and a watch reports that.
+        profile: the training profile or its file. Without a profile nothing is checked; a watch reports that.
         spool: the directory that events are written to, or a ``Spool`` with its options.
         ship_to: a receiver's URL (``beats://host:5044``) to ship to from a thread of this process; default:
             shipping is left to ``logging-lib ship`` or another shipper.
@@ -63,7 +63,7 @@ def configure(
         report_every: seconds between the ``ml.health`` events of the process; None: write neither these nor the
             ``ml.start`` event.
         strict: raise instead of logging a warning: for a profile of another model or version, a private feature
-            that the profile does not have, a spool that cannot be written.
+            that the profile does not have, or a spool that cannot be written.
         clock: returns nanoseconds since 1970.
 
     Returns:
@@ -71,7 +71,7 @@ def configure(
 
     Raises:
         ProfileError: the profile's file is damaged.
-        ModuleNotFoundError: ``metrics``, and prometheus_client is not installed.
+        ModuleNotFoundError: ``metrics`` is set, but prometheus_client is not installed.
         ValueError: another argument is wrong, or, with ``strict``, a problem was found. Once configured, the logger
             never raises.
     """
@@ -109,7 +109,7 @@ def configure(
         processor.metrics.follow_spool(shared_spool)
     chain = [add_context, *processors, processor, EventRenderer()]
     if ship_to is not None:
-        from logging_lib.ship.background import attach  # only where it is used: it needs more libraries
+        from logging_lib.ship.background import attach  # imported only if used: it needs more libraries
 
         attach(shared_spool, ship_to)
     if report_every is not None:

@@ -1,4 +1,4 @@
-"""Capture the events that a service logs in its tests, as a list and without a file.
+"""A context manager and a pytest fixture that capture the events of a service in its tests, without a file.
 
 The library is a pytest plugin: a test uses the fixture ``captured_predictions`` by naming it as an argument.
 """
@@ -22,7 +22,7 @@ _REPORTS = ("ml.health", "ml.start")
 def capture_predictions() -> Iterator[list[dict[str, Any]]]:
     """Capture the events of every spool of this process within the block; nothing is written to a file.
 
-    The reports of the logger itself (``ml.health``, ``ml.start``) are omitted, because their time is not fixed.
+    The logger's own reports (``ml.health``, ``ml.start``) are omitted, because their time is not fixed.
 
     Yields:
         The list of events; it grows while the block runs.

@@ -10,7 +10,7 @@ def test_a_watch_run_passes_few_modules_and_types() -> None:
     legs, subjects = trace()
     run = next(leg for leg in legs if leg.name == "watch run")
     assert len(subjects) == 1
-    assert "[Unseen categories] model loans, version 3" in subjects[0]
+    assert "loans v3: home" in subjects[0]
     assert len(run.modules) <= 40, sorted(run.modules)
     assert 1 < len(public_types(run)) <= 6, public_types(run)
     lines: list[str] = []

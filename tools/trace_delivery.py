@@ -28,7 +28,7 @@ from logging_lib._util import content
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.loading import load
 from logging_lib.store.profiles import publish
-from logging_lib.watch.loading import load_watches
+from logging_lib.watch.loading import load_watches, with_sample_recipients
 from logging_lib.watch.notify.email import EmailChannel
 from logging_lib.watch.runner import Runner
 from logging_lib.watch.state.file import FileState
@@ -171,7 +171,9 @@ def trace() -> tuple[list[Leg], list[str]]:
             with Tracer(storing):
                 load(store, [folder / "spool"])
             watches = [
-                watch for watch in load_watches(content.path("watchers")) if watch.id == "unseen-categories"
+                watch
+                for watch in with_sample_recipients(load_watches(content.path("watchers")))
+                if watch.id == "unseen-categories"
             ]
             runner = Runner(
                 store, watches, channels={"email": EmailChannel(inbox.url)}, state=FileState(folder / "state")

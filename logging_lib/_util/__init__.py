@@ -1,1 +1,1 @@
-"""Small tools below all other packages: text safety, formatting, packaged resources."""
+"""Small tools that all other packages may use: text safety, formatting, packaged resources."""

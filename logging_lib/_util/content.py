@@ -1,4 +1,4 @@
-"""Find the content folders, packaged with the library or in the checkout. The only place that does."""
+"""The only place that finds the content folders, which are packaged with the library or in the checkout."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _PACKAGE = Path(__file__).parents[1]
 
 
 def path(name: Literal["watchers", "pipelines", "kibana_dashboards", "docs/runbooks"]) -> Path:
-    """Return the folder ``name``, wherever this copy of the library has it.
+    """Return the path of the content folder ``name``.
 
     Raises:
-        FileNotFoundError: neither the installed package nor a checkout holds it.
+        FileNotFoundError: neither the installed package nor a checkout has it.
     """
     for candidate in (_PACKAGE / "_content" / name, _PACKAGE.parent / name):
         if candidate.is_dir():

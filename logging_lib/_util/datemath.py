@@ -1,6 +1,6 @@
-"""Convert Elasticsearch's dates and date math to milliseconds since 1970 and back.
+"""The conversion of Elasticsearch's dates and date math to milliseconds since 1970 and back.
 
-Elasticsearch's ``date`` has millisecond resolution: finer parts are truncated towards the past.
+Elasticsearch's ``date`` has a resolution of milliseconds; finer parts are truncated towards the past.
 """
 
 from __future__ import annotations
@@ -71,10 +71,10 @@ def evaluate(
     """Evaluate a date with optional math (``now-15m/m``, ``2018-02-01||+1d/d``) to milliseconds since 1970.
 
     Args:
-        now: the meaning of ``now``, in milliseconds since 1970.
-        round_up: a rounded date, or one without a time, means its last millisecond (``gt``, ``lte``) and not its
-            first (``gte``, ``lt``). A missing month or day is the first one either way.
-        zone: of dates without an offset, and of rounding.
+        now: the time of ``now``, in milliseconds since 1970.
+        round_up: whether a rounded date, or one without a time, means its last millisecond (``gt``, ``lte``), not
+            its first (``gte``, ``lt``). A missing month or day is the first one in both cases.
+        zone: the time zone of dates without an offset, and of rounding.
         pattern: the formats to try, separated by ``||``.
 
     Raises:
@@ -176,7 +176,7 @@ def floor(moment: datetime, unit: str) -> datetime:
 
 
 def add(moment: datetime, unit: str, number: int) -> datetime:
-    """Add units to a moment; calendar steps keep the local time, steps of hours and less are exact."""
+    """Add units to a time; calendar steps keep the local time, and steps of hours or less are exact."""
     if unit == "y":
         return _add_months(moment, 12 * number)
     if unit == "q":
@@ -273,7 +273,7 @@ def render(millis: float, pattern: str = DEFAULT_FORMAT, zone: tzinfo = UTC) -> 
 
 
 def _far(millis: int) -> str:
-    """Format a moment outside the years 1 to 9999, such as a sum of dates: the calendar repeats after 400 years."""
+    """Format a time outside the years 1 to 9999, such as a sum of dates: the calendar repeats after 400 years."""
     cycles, rest = divmod(millis, _CYCLE_MS)
     moment = EPOCH + timedelta(milliseconds=rest)
     year = moment.year + 400 * cycles

@@ -1,4 +1,4 @@
-"""Read Elasticsearch's answers up to a size, in the official client."""
+"""A node for Elasticsearch's official client that reads answers up to a size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from logging_lib._util.answers import read_answer
 
 
 class BoundedNode(Urllib3HttpNode):
-    """Refuse an answer of more than ``max_bytes`` bytes, by a ``ConnectionError`` of the client."""
+    """A node that refuses an answer of more than ``max_bytes`` bytes, with a ``ConnectionError`` of the client."""
 
     max_bytes: ClassVar[int] = 256 << 20
 
@@ -27,7 +27,7 @@ class _Answer(NamedTuple):
 
 
 class _BoundedPool:
-    """Provide the part of urllib3's pool that the client uses."""
+    """The part of urllib3's pool that the client uses."""
 
     def __init__(self, pool: urllib3.HTTPConnectionPool, max_bytes: int) -> None:
         self._pool, self._max_bytes = pool, max_bytes
@@ -37,7 +37,7 @@ class _BoundedPool:
         try:
             return _Answer(response.status, response.headers, read_answer(response, self._max_bytes))
         except BaseException:
-            response.close()  # what is not read must not be taken for the next answer
+            response.close()  # the unread rest must not be taken for the next answer
             raise
         finally:
             response.release_conn()

@@ -1,4 +1,4 @@
-"""Format numbers, times, durations, lists and bins for readers: one form for pages, tables and sentences. Pure."""
+"""The formats of numbers, times, durations, lists and bins, the same in pages, tables and sentences. No I/O."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def format_number(value: float | None, digits: int = 4) -> str:
-    """Write a number with ``digits`` significant digits, thousands divided: ``0.1234``, ``12,346``."""
+    """Format a number with ``digits`` significant digits and separated thousands: ``0.1234``, ``12,346``."""
     if value is None or not math.isfinite(value):
         return NOTHING
     if value == 0:
@@ -49,7 +49,7 @@ def format_number(value: float | None, digits: int = 4) -> str:
 
 
 def format_compact(value: float) -> str:
-    """Write a number for an axis: ``50k``, ``1.2M``, ``0.25``."""
+    """Format a number for an axis: ``50k``, ``1.2M``, ``0.25``."""
     size = abs(value)
     for limit, divisor, unit in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
         if size >= limit:
@@ -58,7 +58,7 @@ def format_compact(value: float) -> str:
 
 
 def format_bytes(number: float) -> str:
-    """Write a number of bytes: ``312 bytes``, ``11.3 kB``, ``1.07 GB``."""
+    """Format a number of bytes: ``312 bytes``, ``11.3 kB``, ``1.07 GB``."""
     for limit, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if abs(number) >= limit:
             return f"{number / limit:.3g} {unit}"
@@ -66,7 +66,7 @@ def format_bytes(number: float) -> str:
 
 
 def format_percent(share: float | None) -> str:
-    """Write a share as ``5.3 %``, or as ``< 0.1 %`` where that is less."""
+    """Format a share as ``5.3 %``, or as ``< 0.1 %`` if it is smaller."""
     if share is None:
         return NOTHING
     if share == 0:
@@ -75,28 +75,28 @@ def format_percent(share: float | None) -> str:
 
 
 def format_probability(p: float | None) -> str:
-    """Write a probability; below a ten-thousandth nobody needs the digits."""
+    """Format a probability; below one ten-thousandth, its digits are of no use."""
     if p is None or not math.isfinite(p):
         return NOTHING
     return "< 0.0001" if p < 1e-4 else f"{p:.4f}" if p < 0.01 else f"{p:.2f}"
 
 
 def format_count(number: float, noun: str) -> str:
-    """Write ``1 prediction``, ``6,605 predictions`` or ``2 watches``."""
+    """Format a number with its noun: ``1 prediction``, ``6,605 predictions`` or ``2 watches``."""
     if round(number) != 1:
         noun += "es" if noun.endswith(("ch", "sh", "s", "x")) else "s"
     return f"{number:,.0f} {noun}"
 
 
 def format_milliseconds(value: float | None) -> str:
-    """Write ``1.2 ms`` or ``3.4 s``."""
+    """Format a duration in milliseconds: ``1.2 ms`` or ``3.4 s``."""
     if value is None:
         return NOTHING
     return f"{value / 1000:.3g} s" if value >= 1000 else f"{value:.3g} ms"
 
 
 def format_seconds(seconds: float | None) -> str:
-    """Write a duration: ``45 s``, ``12 min``, ``3.5 h``, ``26 days 22 h``."""
+    """Format a duration: ``45 s``, ``12 min``, ``3.5 h``, ``26 days 22 h``."""
     if seconds is None:
         return NOTHING
     for limit, size, unit in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
@@ -107,22 +107,22 @@ def format_seconds(seconds: float | None) -> str:
 
 
 def format_time(time: datetime) -> str:
-    """Write a time in UTC to the minute: ``2018-02-01 09:00``."""
+    """Format a time in UTC to the minute: ``2018-02-01 09:00``."""
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M}"
 
 
 def names_year(start: datetime, end: datetime, this_year: int) -> bool:
-    """Return whether the days of a period need their year: it is not of this year, or spans years."""
+    """Return whether the days of a period need their year: it is not in this year, or it spans several years."""
     return {start.astimezone(UTC).year, end.astimezone(UTC).year} != {this_year}
 
 
 def format_day(day: date, *, year: bool) -> str:
-    """Write a day for an axis: ``4 Mar``, or ``4 Mar 2013``."""
+    """Format a day for an axis: ``4 Mar``, or ``4 Mar 2013``."""
     return f"{day.day} {day:%b %Y}" if year else f"{day.day} {day:%b}"
 
 
 def shorten_times(text: str) -> str:
-    """Write every ISO 8601 time within a text as ``format_time`` does; what is not a time stays as it is."""
+    """Format every ISO 8601 time within a text as ``format_time`` does; leave the rest unchanged."""
     return _TIME.sub(_short_time, text)
 
 
@@ -134,12 +134,12 @@ def _short_time(match: re.Match[str]) -> str:
 
 
 def format_evidence(text: str) -> str:
-    """Write a watch's own words with short times and raised powers: ``2018-02-02 10:36``, ``10⁻⁷``."""
+    """Rewrite a watch's text with short times and superscript powers: ``2018-02-02 10:36``, ``10⁻⁷``."""
     return _POWER.sub(lambda match: "10" + match[1].translate(_RAISED), shorten_times(text))
 
 
 def join_names(names: Sequence[str], limit: int) -> str:
-    """Write ``a``, ``a and b``, or ``a, b, c and 4 more``."""
+    """Join names: ``a``, ``a and b``, or ``a, b, c and 4 more``."""
     if len(names) > limit + 1:
         return f"{', '.join(names[:limit])} and {len(names) - limit} more"
     if len(names) < 2:
@@ -148,14 +148,14 @@ def join_names(names: Sequence[str], limit: int) -> str:
 
 
 def list_values(values: Iterable[object], limit: int = 5) -> str:
-    """Write values in order, each cut to 60 characters: ``a, b and 3 more``."""
+    """Format values in order, each cut to 60 characters: ``a, b and 3 more``."""
     texts = sorted(map(str, values))
     more = f" and {len(texts) - limit} more" if len(texts) > limit else ""
     return ", ".join(f"{text:.60}" for text in texts[:limit]) + more
 
 
 def format_interval(text: str) -> str:
-    """Write ``[32000,40300)`` as ``32k to 40.3k``, ``len:[10,20)`` as ``10 to 20 words``, other text as is.
+    """Format ``[32000,40300)`` as ``32k to 40.3k``, ``len:[10,20)`` as ``10 to 20 words``; return others unchanged.
 
     ``oov:[0,0.25)``, of a profile of an earlier version, is ``0 to 25 % unknown``.
     """
@@ -175,12 +175,12 @@ def format_interval(text: str) -> str:
 
 
 def format_bin(name: str, kind: str = "numeric", *, special: bool | None = None) -> str:
-    """Write a bin for an axis or a table: ``32k to 40.3k``, ``missing``, a category as it is.
+    """Format a bin for an axis or a table: ``32k to 40.3k``, ``missing``, a category unchanged.
 
     Args:
         name: the bin's part of its token, unescaped.
-        kind: of the feature; a category's name is never read as an interval.
-        special: whether the name is that of a special bin; by default it is where there is one of that name.
+        kind: the kind of the feature; a category's name is never read as an interval.
+        special: whether the name is that of a special bin; default: whether there is a special bin of that name.
     """
     if special or (special is None and name in BIN_LABELS):
         return BIN_LABELS.get(name, name)

@@ -1,7 +1,7 @@
-"""Decide what a deployment does with an object on a server: ours or not, current or not, edited or not. Pure.
+"""The rules for what a deployment does with an object on a server: ours or not, current or not, edited or not.
 
 An object that a deployment wrote carries a mark with a fingerprint of its body. A stored body with another
-fingerprint was edited since.
+fingerprint was edited since then. There is no I/O.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ EDITED_NOTE = "somebody edited it"
 
 
 class OwnershipState(StrEnum):
-    """How the object that a server has under a name compares with the object that it should have."""
+    """The state of the object that a server has under a name, compared with the object that it should have."""
 
     MISSING = "missing"
     CURRENT = "current"
-    OUTDATED = "outdated"  # ours, as an earlier version wrote it
-    EDITED = "edited"  # ours, changed by somebody since, or by an upgrade of the server
-    FOREIGN = "foreign"  # somebody else's, or without our mark
+    OUTDATED = "outdated"  # ours, written by an earlier version
+    EDITED = "edited"  # ours, but changed since then by a person or by an upgrade of the server
+    FOREIGN = "foreign"  # not ours, or without our mark
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Describe what was done, or would be done, with one object; ``diff`` is a unified diff of its body."""
+    """The action that was or would be taken for one object; ``diff`` is a unified diff of its body."""
 
     name: str
     action: str
@@ -45,7 +45,7 @@ class Change:
 
 
 def fingerprint(body: Any, *, length: int) -> str:
-    """Hash a JSON document to this many hexadecimal digits, whatever the order of its keys."""
+    """Hash a JSON document to ``length`` hexadecimal digits, which do not depend on the order of its keys."""
     return sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:length]
 
 
@@ -53,8 +53,8 @@ def compare_mark(mark: str | None, stored_fingerprint: str) -> OwnershipState:
     """Classify a stored object whose body differs from the wanted one.
 
     Args:
-        mark: the fingerprint that the deployment noted; None where the object carries no mark of ours.
-        stored_fingerprint: of the body as the server has it now.
+        mark: the fingerprint that the deployment noted; None if the object does not carry our mark.
+        stored_fingerprint: the fingerprint of the body that the server has now.
     """
     if mark is None:
         return OwnershipState.FOREIGN
@@ -64,13 +64,13 @@ def compare_mark(mark: str | None, stored_fingerprint: str) -> OwnershipState:
 def plan_change(
     name: str, state: OwnershipState, *, note: str, diff: str, force: bool, hint: str = ""
 ) -> Change:
-    """Plan the change that brings an object to where it should be.
+    """Plan the change that brings an object to its wanted state.
 
     Args:
-        note: why the object must not be overwritten, where that is so.
+        note: why the object must not be overwritten, if that is so.
         diff: a unified diff from the stored body to the wanted one.
-        force: overwrite edited and foreign objects, too; otherwise they are refused.
-        hint: what else the user can do, for the refusal.
+        force: whether to overwrite edited and foreign objects, too; otherwise they are refused.
+        hint: what else the user can do, shown with the refusal.
     """
     match state:
         case OwnershipState.MISSING:
@@ -85,9 +85,9 @@ def plan_change(
 
 
 def diff_lines(stored: Sequence[str], wanted: Sequence[str], *, where: str) -> str:
-    """Return a unified diff from the stored lines to the wanted ones; empty where they are equal.
+    """Return a unified diff from the stored lines to the wanted ones, which is empty if they are equal.
 
     Args:
-        where: heads the stored side, such as ``in the cluster``.
+        where: the heading of the stored side, such as ``in the cluster``.
     """
     return "\n".join(difflib.unified_diff(stored, wanted, where, "as it should be", lineterm=""))

@@ -1,4 +1,4 @@
-"""Suggest what was meant by a misspelled name."""
+"""Suggestions of what was meant by a misspelled name."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 
 def find_similar(name: object, known: Iterable[object], *, cutoff: float = 0.6) -> str | None:
-    """Return the known name that is most like a wrong one, whatever their case; None where none is like it.
+    """Return the known name that is most similar to a wrong one, ignoring case; return None if none is similar.
 
     Args:
-        cutoff: the least similarity, from 0 to 1.
+        cutoff: the lowest similarity, from 0 to 1.
     """
-    from difflib import get_close_matches  # only where something is wrong: a service imports this module
+    from difflib import get_close_matches  # imported only if needed: services import this module
 
     names = {text.casefold(): text for text in map(str, known)}
     similar = get_close_matches(str(name).casefold(), list(names), 1, cutoff)
@@ -20,13 +20,13 @@ def find_similar(name: object, known: Iterable[object], *, cutoff: float = 0.6) 
 
 
 def suggest(name: object, known: Iterable[object]) -> str:
-    """Return ``; did you mean 'x'?`` for the known name most like a wrong one, or an empty text."""
+    """Return ``; did you mean 'x'?`` for the known name most similar to a wrong one, or an empty text."""
     similar = find_similar(name, known)
     return "" if similar is None else f"; did you mean {similar!r}?"
 
 
 def suggest_file(path: str | Path) -> str:
-    """Return ``; did you mean 'x'?`` for the file or folder beside a missing one that is most like it."""
+    """Return ``; did you mean 'x'?`` for the file or folder beside a missing one with the most similar name."""
     missing = Path(path)
     try:
         similar = find_similar(missing.name, (entry.name for entry in missing.parent.iterdir()), cutoff=0.75)
@@ -36,7 +36,7 @@ def suggest_file(path: str | Path) -> str:
 
 
 def explain_unreadable(path: str | Path, error: Exception) -> str:
-    """Say why a file cannot be read: ``no such file; did you mean 'x'?``, or what the system or parser says."""
+    """Return why a file cannot be read: ``no such file; did you mean 'x'?``, or the error of system or parser."""
     if isinstance(error, FileNotFoundError):
         return f"no such file{suggest_file(path)}"
     return f"cannot be read: {getattr(error, 'strerror', None) or error}"

@@ -1,4 +1,4 @@
-"""Parse and format durations (``15m``), date math (``now-1d/d``) and instants as Watcher writes them. Pure."""
+"""The parsing and formatting of durations (``15m``), date math (``now-1d/d``) and instants in Watcher. No I/O."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _DURATION = re.compile(r"(\d+)(ms|s|m|h|d|w)")
 
 
 def parse_duration(text: str, *, weeks: bool = True) -> timedelta:
-    """Parse ``500ms``, ``5s``, ``15m``, ``6h``, ``7d`` or, where Watcher allows it, ``2w``.
+    """Parse ``500ms``, ``5s``, ``15m``, ``6h``, ``7d`` or, if Watcher allows ``weeks`` here, ``2w``.
 
     Raises:
-        ValueError: for anything else, including a duration without a unit.
+        ValueError: the text is anything else, for example a duration without a unit.
     """
     match = _DURATION.fullmatch(text.strip())
     if match is None or (match[2] == "w" and not weeks):
@@ -30,7 +30,7 @@ def parse_duration(text: str, *, weeks: bool = True) -> timedelta:
 
 
 def format_duration(duration: timedelta) -> str:
-    """Return the shortest exact form of a duration: ``24h`` becomes ``1d``, 90 s stay ``90s``."""
+    """Return the shortest exact form of a duration: 24 hours are ``1d``, and 90 seconds are ``90s``."""
     millis = round(duration / timedelta(milliseconds=1))
     for unit in ("d", "h", "m", "s"):
         size = round(_SECONDS[unit] * 1000)
@@ -43,7 +43,7 @@ def parse_instant(text: str) -> datetime:
     """Parse an ISO 8601 date or time; without an offset it is UTC.
 
     Raises:
-        ValueError: the text is not one.
+        ValueError: the text is not an ISO 8601 date or time.
     """
     instant = datetime.fromisoformat(text)
     try:
@@ -61,6 +61,6 @@ def resolve_date_math(expression: str, now: datetime) -> datetime:
     """Return the instant of Elasticsearch's date math: ``now-5m``, ``2018-02-01T00:00:00Z||-1d/d``.
 
     Raises:
-        ValueError: naming the part that is wrong.
+        ValueError: a part is wrong; the message names it.
     """
     return datemath.from_millis(datemath.evaluate(expression, now=datemath.to_millis(now)))

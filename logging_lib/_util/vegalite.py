@@ -1,4 +1,4 @@
-"""Render Vega-Lite as SVG; safe for any text that logs contain."""
+"""The rendering of Vega-Lite as SVG, which is safe for any text from logs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _LIMITS = frozenset({"labelLimit", "titleLimit", "limit"})
 
 
 def svg(spec: Mapping[str, Any], **options: Any) -> str:
-    """Draw a specification.
+    """Render a specification as SVG.
 
-    Vega can cut a long text between the halves of a character beyond the basic plane, which the renderer refuses:
-    then nothing is cut.
+    Vega can cut a long text between the two halves of a character beyond the basic plane, which the renderer
+    refuses. If that happens, texts are not cut.
     """
     import vl_convert
 

@@ -46,7 +46,7 @@ class Command(TyperCommand):
         return _without_types(super().get_params(ctx))
 
 
-class Group(TyperGroup):
+class CommandGroup(TyperGroup):
     """A group that reports a wrong command line on one line, with a suggestion."""
 
     def get_params(self, ctx: Any) -> list[Any]:
@@ -81,7 +81,7 @@ class App(typer.Typer):
     """A Typer application or group whose commands all take ``--quiet`` and ``--verbose``."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(cls=Group, pretty_exceptions_enable=False, **options)
+        super().__init__(cls=CommandGroup, pretty_exceptions_enable=False, **options)
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[Function], Function]:
         register = super().command(name, cls=Command, **options)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -182,7 +181,7 @@ def status(
         table = Table("part", "state", box=None, pad_edge=False)
         for about, state in [*((str(part), str(state)) for part, state in states), *saved_states]:
             table.add_row(escape(about), state)
-        _console().print(table)
+        output.console().print(table)
         _print_lacks(server)
     raise typer.Exit(0 if all(state == "current" for _, state in [*states, *saved_states]) else 1)
 
@@ -275,7 +274,7 @@ def doctor(
         for finding in diagnosis.group_findings(findings):
             remedy = f"\n→ {finding.remedy}" if finding.remedy else ""
             table.add_row(finding.level, finding.check, _safe(finding.text) + _safe(remedy, lines=True))
-        _console().print(table)
+        output.console().print(table)
     raise typer.Exit(1 if any(finding.level is diagnosis.FindingLevel.ERROR for finding in findings) else 0)
 
 
@@ -369,8 +368,3 @@ def _safe(text: str, *, lines: bool = False) -> str:
     if lines:
         return "\n".join(_safe(line) for line in text.split("\n"))
     return output.safe(text)
-
-
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=200)

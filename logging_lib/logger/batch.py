@@ -1,4 +1,4 @@
-"""Render the events of a DataFrame of predictions, for batch scoring.
+"""The rendering of the events of a DataFrame of predictions, for batch scoring.
 
 All rows that share one layout are rendered together (see ``batch_columns``); the others are built one by one.
 """
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from logging_lib.logger.processor import PredictionProcessor
 
 CHUNK_ROWS = 1 << 16
-"""Rows whose columns are prepared at one time."""
+"""The number of rows whose columns are prepared at one time."""
 SLICE_ROWS = 1 << 10
-"""Rows that are in memory as text at one time."""
+"""The number of rows that are in memory as text at one time."""
 _OUTPUT_KEYS = ("score", "scores")
 _EXPECTED = (
     "inputs of predictions() must be a pandas DataFrame, one row for each prediction and one column for each "
@@ -35,11 +35,11 @@ _EXPECTED = (
 
 
 class BatchRenderer:
-    """Render one event a row.
+    """A renderer of one event per row.
 
     Args:
         processor: builds the events.
-        columns: renders the columns of a frame; None: each row is built by itself.
+        columns: renders the columns of a frame; if None, each row is built by itself.
     """
 
     def __init__(self, processor: PredictionProcessor, columns: FrameRenderer | None) -> None:
@@ -52,8 +52,8 @@ class BatchRenderer:
         """Render the events of a DataFrame of inputs, in lists of up to ``SLICE_ROWS`` lines.
 
         Args:
-            frame: one row a prediction, one column a feature; shape (rows, columns). What is not a DataFrame, or
-                has two columns of one name, becomes one dead letter.
+            frame: one row per prediction, one column per feature; shape (rows, columns). Anything but a DataFrame,
+                or a DataFrame with two columns of the same name, becomes a single dead letter.
             shared: the fields of all rows: labels, a timestamp.
             columns: the fields that differ by row: ``prediction``, ``request_id``, ...; each of length (rows,).
 
@@ -95,7 +95,7 @@ class BatchRenderer:
     def _join_fragments(
         self, rows: RowFragments, row_fields: dict[str, list[Any]], shared: Mapping[str, Any]
     ) -> list[bytes | None]:
-        """Join the lines; None for a row to be built by itself, empty for one that is sampled out."""
+        """Join the lines; return None for a row to be built by itself, and b"" for one that is sampled out."""
         processor = self._processor
         ids = new_ids(processor.clock(), rows.count)
         has_request_ids = "request_id" in row_fields
@@ -130,7 +130,7 @@ class BatchRenderer:
         return lines
 
     def _split_template(self, shared: Mapping[str, Any], row_fields: Mapping[str, Any]) -> list[bytes]:
-        """Render one event with marks where rows differ, and split it there."""
+        """Render one event with marks in the places where rows differ, and split it there."""
         mark = os.urandom(16).hex()
         fields = {**shared, "inputs": {}, "event_id": mark, "keep": True, **dict.fromkeys(row_fields, mark)}
         event = self._processor.build_event(fields, CheckResult())
@@ -165,11 +165,11 @@ class BatchRenderer:
         return [line for line in lines if line]
 
     def _render_row(self, fields: dict[str, Any]) -> bytes:
-        """Render one event; empty where it is sampled out."""
+        """Render one event; return b"" if it is sampled out."""
         try:
             event = self._processor.build_event(fields)
         except DropEvent:
             return b""
-        except Exception as error:  # noqa: BLE001 - one row must not cost the others
+        except Exception as error:  # noqa: BLE001 - an error in one row must not affect the others
             event = self._processor.build_dead_letter(fields, error)
         return render_event(event)

@@ -1,6 +1,6 @@
-"""Render a DataFrame's rows as the JSON of events, column by column. Needs pandas and numpy.
+"""The rendering of a DataFrame's rows as the JSON of events, column by column. It needs pandas and numpy.
 
-Two rows' events are the same text except for their values and bins. So each column is rendered as one list of
+The texts of two rows' events differ only in their values and bins. So each column is rendered as one list of
 fragments of that text, and a row's line joins its fragments. A value that is not ordinary is checked by itself, as
 in a single call. A row whose text has another layout (a value of a wrong type goes to ``ml.input.other``) is
 skipped: the caller renders its event as a single call would.
@@ -72,7 +72,7 @@ class RowFragments:
 
 
 class FrameRenderer:
-    """Render frames that have the profile's features as their columns.
+    """A renderer of frames that have the profile's features as their columns.
 
     The JSON of ``ml.input`` is laid out once; constant text becomes the prefix of the fragment after it.
     """
@@ -99,7 +99,7 @@ class FrameRenderer:
         self._bins = (b"}," if kind else b"{") + b'"bins":['
 
     def prepare(self, frame: pd.DataFrame) -> PreparedFrame | None:
-        """Prepare a frame's columns; None where they are not the profile's features."""
+        """Prepare a frame's columns; return None if they are not the profile's features."""
         columns = {
             name if type(name) is str else str(name): frame.iloc[:, i] for i, name in enumerate(frame.columns)
         }
@@ -137,7 +137,7 @@ class PreparedFrame:
                 rows.words.append(rendered.words[start:stop])
         try:
             rows.fragments = [*inputs, *bins, rows.checks()]
-        except (TypeError, ValueError):  # a lone surrogate in an unknown word, say
+        except (TypeError, ValueError):  # such as a lone surrogate in an unknown word
             rows.skipped = set(range(stop - start))
         return rows
 
@@ -159,8 +159,8 @@ class RenderedColumn(NamedTuple):
     """The functions that render a column's slices.
 
     Attributes:
-        values: renders the values from one row to before another; meaningless for exceptions.
-        bins: renders their bins, likewise.
+        values: renders the values from one row up to another, which is excluded; meaningless for exceptions.
+        bins: renders their bins in the same way.
         exceptions: by row, whether the value must be checked by itself; shape (rows,).
         words: the number of a text's known words by row.
     """
@@ -179,7 +179,7 @@ def _render_exceptions(
     start: int,
     rows: RowFragments,
 ) -> None:
-    """Check and render each value of a column that is not ordinary by itself."""
+    """Check and render, one by one, the values of a column that are not ordinary."""
     if not len(positions):
         return
     table = column.table
@@ -191,7 +191,7 @@ def _render_exceptions(
             continue
         try:
             values[i] = column.value_prefix + orjson.dumps(result.input[table.kind][table.name])
-        except (KeyError, TypeError):  # it went to another kind; or a lone surrogate
+        except (KeyError, TypeError):  # the value went to another kind, or has a lone surrogate
             rows.skipped.add(i)
 
 
@@ -221,7 +221,7 @@ def _render_numeric(column: BatchColumn) -> RenderedColumn:
 
 
 def split_numbers(series: pd.Series) -> tuple[Numbers | list[Any], Numbers, Mask]:
-    """Split a column into its values to render, the same as floats, and a mask of those that are exact floats."""
+    """Return a column's values to render, the same values as floats, and a mask of those that are exact floats."""
     import numpy as np
 
     if series.dtype == np.float64:
@@ -255,9 +255,9 @@ def render_texts(prefix: bytes, values: Sequence[str]) -> list[bytes]:
         text = orjson.dumps(values)[1:-1]
     except TypeError:
         text = b"\\"
-    if b"\\" not in text:  # then no text holds a quote, and this is only between two of them
+    if b"\\" not in text:  # no text contains a quote, so this occurs only between texts
         text = text.replace(b'","', b'"\n"')
-    else:  # a newline within a text is escaped: the others are between two texts
+    else:  # a newline within a text is escaped, so all others are between texts
         text = json.dumps(values, ensure_ascii=False, separators=("\n", ":"))[1:-1].encode()
     return (prefix + text.replace(b"\n", b"\n" + prefix)).split(b"\n")
 
@@ -269,7 +269,7 @@ def _render_category(column: BatchColumn) -> RenderedColumn:
     value_tokens = column.table.value_tokens
     try:
         codes, distinct = pd.factorize(column.series)
-    except TypeError:  # a list, say
+    except TypeError:  # such as a list
         codes, distinct = np.full(len(column.series), -1), pd.Index([])
     known_tokens = [value_tokens.get(value) if type(value) is str else None for value in distinct.tolist()]
     pairs = list(zip(distinct.tolist(), known_tokens, strict=True))
@@ -320,7 +320,7 @@ def _render_other(column: BatchColumn) -> RenderedColumn:
 
     values = column.series.tolist()
     fragments: dict[Any, tuple[bytes, bytes]] = {}
-    if len(set(map(type, values))) == 1:  # 1 and True are one key of a dict, and not one value
+    if len(set(map(type, values))) == 1:  # a dict takes 1 and True for the same key
         with contextlib.suppress(TypeError):
             fragments = {value: _render_value(column, value) for value in set(values)}
     rendered = (

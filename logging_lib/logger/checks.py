@@ -1,4 +1,4 @@
-"""Check one prediction's inputs against the training profile. Pure: no I/O, no clock.
+"""The checks of one prediction's inputs against the training profile. The module uses no I/O and no clock.
 
 ``Checker`` is compiled once from the profile into tables by kind of feature, so that an ordinary value costs one
 look-up; every other value goes through ``check_value``.
@@ -34,16 +34,16 @@ from logging_lib.profile.vectors import derived_names, measure_vector, read_vect
 from logging_lib.schema import tokens
 
 MAX_LISTED_VALUES = 20
-"""Maximum number of unseen values, of values of a wrong type, and of unknown words, listed in one event."""
+"""Maximum number of unseen values, of values of a wrong type, and of unknown words that one event lists."""
 MAX_LISTED_TEXT = 40
-"""Characters of a listed value of a wrong type: escaped, too, it is short enough not to be hashed."""
+"""Maximum characters of a listed value of a wrong type; even escaped, it is short enough not to be hashed."""
 VALUE_FIELDS = frozenset(("unseen_values", "wrong_type_values"))
 """The fields of ``ml.check`` that list ``feature=value``; the others list features."""
 MAX_CATEGORY = 256
-"""Without a profile, a longer text is ``text``, a shorter one ``category``."""
+"""Without a profile, a text of more characters is of kind ``text``, and any other of kind ``category``."""
 
 MAX_NUMBER = sys.float_info.max
-_SAFE = 2.0**63  # below it a number is finite and JSON can carry it
+_SAFE = 2.0**63  # a number below this is finite, and JSON can carry it
 _ABSENT: Any = object()
 _OOV_INNER = OOV_EDGES[1:-1]
 
@@ -51,9 +51,9 @@ _OOV_INNER = OOV_EDGES[1:-1]
 class CheckResult:
     """The result of checking one mapping of inputs: the inputs by kind, their bins, and the failed checks.
 
-    ``input`` is ``ml.input.*`` except for the bins: kind → feature → value, without empty kinds; ``failed`` is
-    check → names of features, empty where every check passed. ``row`` are the inputs where they had to be unpacked
-    first, else None.
+    ``input`` is ``ml.input.*`` except for the bins: kind → feature → value, without empty kinds. ``failed`` is
+    check → names of features; it is empty if every check passed. ``row`` holds the inputs if they had to be
+    unpacked first, otherwise None.
     """
 
     __slots__ = (
@@ -111,12 +111,12 @@ class CheckResult:
 
 
 class Checker:
-    """Check inputs against one profile; call it with a mapping of inputs.
+    """A callable that checks a mapping of inputs against one profile.
 
     Args:
         profile: the training profile.
-        foreign: whether the inputs were written by somebody else's serializer: then a text that spells a number
-            or a boolean counts as one where the profile has one.
+        foreign: whether the inputs were written by a serializer of another project; a text that spells a number or
+            a boolean then counts as one if the profile expects one.
     """
 
     def __init__(self, profile: Profile, *, foreign: bool = False) -> None:
@@ -153,11 +153,11 @@ class Checker:
     def __call__(self, inputs: Mapping[Any, Any], *, is_unpacked: bool = False) -> CheckResult:
         """Type and check every input.
 
-        A row that was sent as columns of one value, ``{"amount": [12.5]}``, is unpacked where its values are then
-        of the profile's types.
+        A row that was sent as columns of one value, ``{"amount": [12.5]}``, is unpacked if its values then have
+        the profile's types.
 
         Args:
-            inputs: feature → value of any type; a key that is not a text is named by its text.
+            inputs: feature → value of any type; a key that is not a text is converted to text.
             is_unpacked: whether the inputs were unpacked already.
         """
         result = CheckResult()
@@ -190,7 +190,7 @@ class Checker:
         for name, vocabulary, inner, bins in self.text:
             value = get(name, _ABSENT)
             if type(value) is str and len(value) <= MAX_CHECKED_TEXT:
-                # A known word between spaces is a word for `split_words`, too.
+                # `split_words` also treats a known word between spaces as a word.
                 words = value.lower().split()
                 if words and vocabulary.issuperset(words) and value not in self.na_values:
                     text[name] = value
@@ -201,7 +201,7 @@ class Checker:
         for table in self.others:
             self.check_value(table, get(table.name, _ABSENT), result)
         absent = result.failed.get("absent")
-        if absent and not all(type(key) is str for key in inputs):  # integer column names, say
+        if absent and not all(type(key) is str for key in inputs):  # such as integer column names
             renamed = {to_key_text(key): value for key, value in inputs.items()}
             if not renamed.keys().isdisjoint(absent):
                 return self(renamed, is_unpacked=is_unpacked)
@@ -215,7 +215,7 @@ class Checker:
         return result
 
     def _unpack(self, inputs: Mapping[Any, Any], result: CheckResult) -> CheckResult:
-        """Check the row that columns of one value hold, or return the result where they hold none."""
+        """Check the row that columns of one value hold; return the result unchanged if they do not hold one."""
         wrong = result.failed["wrong_type"]
         if self._usually_wrong.issuperset(wrong) or (row := unpack_columns(inputs)) is None:
             return result
@@ -313,7 +313,7 @@ class FeatureTable:
 def _shorten_json(value: Any) -> str:
     """Render a value of JSON's types, cut to ``MAX_LISTED_TEXT`` characters."""
     if isinstance(value, str | list):
-        value = value[:MAX_LISTED_TEXT]  # rendering all of it would cost as much again as the event
+        value = value[:MAX_LISTED_TEXT]  # to render all of it would double the cost of the event
     text = orjson.dumps(value).decode()
     return text if len(text) <= MAX_LISTED_TEXT else f"{text[: MAX_LISTED_TEXT - 1]}…"
 
@@ -348,13 +348,13 @@ def _check_date(table: FeatureTable, value: Any, result: CheckResult) -> bool:
 
 
 def _add_bin(table: FeatureTable, value: float, result: CheckResult) -> None:
-    if table.range is None:  # nothing but missing values in training
+    if table.range is None:  # all values were missing in training
         result.fail("out_of_range", table.name)
         result.bins.append(table.special[tokens.ABOVE])
         return
     low, high = table.range
     if value < low or value > high:
-        value = _to_double(value)  # the range has doubles: an integer above 2**53 may lie beyond its own
+        value = _to_double(value)  # the range is in doubles, so an integer above 2**53 must be rounded, too
     if value < low or value > high:
         result.fail("out_of_range", table.name)
         result.bins.append(table.special[tokens.BELOW if value < low else tokens.ABOVE])
@@ -363,7 +363,7 @@ def _add_bin(table: FeatureTable, value: float, result: CheckResult) -> None:
 
 
 def _to_double(value: float) -> float:
-    """Return a number as the profile holds it; an integer too large for a double stays as it is."""
+    """Return a number as the profile holds it; return an integer that is too large for a double unchanged."""
     try:
         return float(value)
     except OverflowError:
@@ -449,7 +449,7 @@ _CHECK_KIND = {
 
 
 def type_by_value(name: str, value: Any, result: CheckResult) -> None:
-    """Add an input that no profile knows under the path of its own type."""
+    """Add an input that is not in a profile under the path of its own type."""
     kind = type(value)
     if kind is str:
         result.add_input("category" if len(value) <= MAX_CATEGORY else "text", name, value)
@@ -471,7 +471,7 @@ def type_by_value(name: str, value: Any, result: CheckResult) -> None:
 
 
 def type_all(inputs: Mapping[Any, Any]) -> CheckResult:
-    """Type the inputs of a model without a profile by their values, without checking them."""
+    """Determine the types of the inputs of a model without a profile from their values, without checking them."""
     result = CheckResult()
     for key, value in inputs.items():
         type_by_value(key if type(key) is str else str(to_jsonable(key)), value, result)

@@ -1,4 +1,4 @@
-"""Encode the outputs of classifiers that a profile knows: with class, score and expected error."""
+"""The encoding of a classifier's outputs with class, score and expected error, by its profile."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from logging_lib.profile.model import Feature, Profile
 
 
 class ClassifierEncoder(OutputEncoder):
-    """Encode an output as ``OutputEncoder`` does, and add what the profile knows of its class and probability.
+    """An ``OutputEncoder`` that adds what the profile says about the output's class and probability.
 
     Args:
         feature: the profile's prediction.
@@ -25,9 +25,11 @@ class ClassifierEncoder(OutputEncoder):
         self._classifier = classifier
 
     def __call__(self, prediction: Any, score: Any, scores: Any) -> dict[str, Any]:
-        """Encode an output; arguments as those of ``OutputEncoder``."""
+        """Encode an output; the arguments are those of ``OutputEncoder``."""
         document = super().__call__(prediction, score, scores)
-        if type(prediction) is float and score is None and scores is None:  # may not have passed ``encode``
+        if (
+            type(prediction) is float and score is None and scores is None
+        ):  # ``encode`` may not have been called
             self._classifier.complete(document)
         return document
 
@@ -38,13 +40,13 @@ class ClassifierEncoder(OutputEncoder):
         return document
 
     def encode_actual(self, actual: Any) -> dict[str, Any]:
-        """Encode a true outcome: it is a class, also where the model's output is a probability."""
+        """Encode a true outcome, which is a class even if the model's output is a probability."""
         text = category_text(to_python(actual))
         return super().encode_actual(actual) if text is None else {"label": text}
 
 
 def build_encoder(profile: Profile) -> OutputEncoder:
-    """Build the encoder of a model's outputs; those of a regression, or of classes alone, need nothing more."""
+    """Build the encoder of a model's outputs: the plain one for a regression, or for classes without scores."""
     if profile.classifier is None or profile.classifier.source == "label":
         return OutputEncoder(profile.prediction)
     return ClassifierEncoder(profile.prediction, profile.classifier)

@@ -1,4 +1,4 @@
-"""Build and render the parts of an event: ids, times, process, and labels."""
+"""The parts of an event (ids, times, process and labels) and its rendering."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ ECS = {"version": ECS_VERSION}
 
 
 class _IdGenerator:
-    """Generate ids that no other process generates: random bits and a counter with a random start.
+    """A generator of ids that no other process generates: random bits and a counter with a random start.
 
-    The bits are the system's own randomness, because services seed Python's shared generator, each worker alike.
-    They are renewed in a forked child.
+    The bits are the operating system's randomness, because services seed Python's shared generator, all workers
+    with the same seed. They are renewed in a forked child.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ _ids = _IdGenerator()
 
 _second: tuple[int, str] = (0, "")
 _millisecond: tuple[int, str, str] = (-1, "", "")
-# One assignment of a tuple: threads see either the old one or the new one.
+# The tuple is assigned at once, so that threads see either the old one or the new one.
 
 
 def _format_millisecond(milliseconds: int) -> tuple[int, str, str]:
@@ -77,7 +77,7 @@ def new_id(now_ns: int) -> str:
 
 
 def new_ids(now_ns: int, count: int) -> list[str]:
-    """Create ``count`` ids of one moment, as ``new_id`` does."""
+    """Create ``count`` ids for the same time, as ``new_id`` does."""
     prefix, next_number = f"{_format_millisecond(now_ns // 1_000_000)[2]}{_ids.process}", _ids.next
     return [prefix + hex(next_number())[3:] for _ in range(count)]
 
@@ -92,7 +92,7 @@ def format_timestamp(now_ns: int) -> str:
 
 
 def to_timestamp(value: Any) -> str | None:
-    """Convert a time, in any form that ``parse_timestamp`` reads, to the event's form; None where it is not one."""
+    """Convert a time, in any form that ``parse_timestamp`` reads, to the event's form; return None if it fails."""
     if isinstance(value, datetime):
         seconds = to_epoch(value)
         return format_epoch(seconds) if seconds is not None else None
@@ -119,10 +119,10 @@ PROCESS = ProcessFields()
 
 
 def build_error(error: BaseException) -> dict[str, Any]:
-    """Build ``error.*`` of an exception."""
+    """Build ``error.*`` from an exception."""
     try:
         message = str(error)
-    except Exception:  # noqa: BLE001 - an exception whose text raises
+    except Exception:  # noqa: BLE001 - the exception's ``__str__`` raises
         message = "<no text>"
     trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     return {
@@ -133,16 +133,16 @@ def build_error(error: BaseException) -> dict[str, Any]:
 
 
 MAX_DURATION = 1e9
-"""Seconds; a negative or longer duration is not recorded."""
+"""The longest duration that is recorded, in seconds; a negative one is not recorded either."""
 
 
 def to_nanoseconds(seconds: Any) -> int | None:
-    """Convert seconds to ``event.duration``; None where they are not a plausible duration."""
+    """Convert seconds to ``event.duration``; return None if they are not a plausible duration."""
     return round(seconds * 1e9) if is_number(seconds) and 0 <= seconds < MAX_DURATION else None
 
 
 def to_label_text(value: Any) -> str:
-    """Convert a value to one of ``labels.*``: text as it is, anything else as JSON."""
+    """Convert a value to one of ``labels.*``: text unchanged, anything else as JSON."""
     if isinstance(value, str):
         return escape_surrogates(value)
     converted = to_jsonable(value)
@@ -182,7 +182,7 @@ class CachedPrediction(NamedTuple):
 
 
 class LabelCache:
-    """Keep the last ``size`` predictions by request id."""
+    """The last ``size`` predictions by request id."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -211,8 +211,8 @@ def build_label(
     Args:
         actual: the true outcome: a number, a class, or several labels.
         cached: the prediction, if it is known.
-        output: encodes this model's outputs, so that the class ``1`` is not the number 1.
-        now: when the outcome was known, ISO 8601.
+        output: encodes this model's outputs, so that the class ``1`` is not taken for the number 1.
+        now: when the outcome became known, ISO 8601.
     """
     outcome = output.encode_actual(actual)
     label: dict[str, Any] = {key: outcome[key] for key in ("value", "label", "labels") if key in outcome}
@@ -242,19 +242,19 @@ def build_label(
 
 
 class EventRenderer:
-    """Render an event as a line of JSON in UTF-8 with its newline; the last processor of a chain.
+    """The last processor of a chain, which renders an event as a line of JSON in UTF-8 with its newline.
 
-    Values that JSON cannot carry (lone surrogates, integers beyond 64 bits, unknown types) are replaced. In a line
-    that no reader would accept, since it is too long, texts are cut until it fits, with a mark. One that is too
-    long even so, such as 100,000 features, is returned as it is: the spool makes a dead letter of it. It never
-    raises.
+    Values that JSON cannot carry (lone surrogates, integers beyond 64 bits, unknown types) are replaced. If a line
+    is too long for any reader to accept, its texts are cut, with a mark, until it fits. A line that is still too
+    long, such as one of 100,000 features, is returned unchanged, and the spool writes a dead letter in its place.
+    The renderer never raises.
     """
 
     def __call__(self, logger: Any, method_name: str, event_dict: MutableMapping[str, Any]) -> bytes:
         try:
             line = orjson.dumps(event_dict, option=_RENDER_OPTIONS)
         except (TypeError, ValueError, RecursionError):
-            # All items are kept: the parts of an event are bounded already, and a mark among numbers is no number.
+            # All items are kept, because the parts of an event are already bounded, and a mark is not a number.
             line = orjson.dumps(to_jsonable(event_dict, max_items=sys.maxsize), option=_RENDER_OPTIONS)
         for length in _TEXT_LENGTHS:
             if len(line) <= MAX_LINE:

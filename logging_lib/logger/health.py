@@ -1,4 +1,4 @@
-"""Build ``ml.health`` and ``ml.start`` events of a logger or a shipper. Pure."""
+"""The ``ml.health`` and ``ml.start`` events of a logger or a shipper. The module does no I/O."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from logging_lib.schema import SCHEMA_VERSION
 
 
 class EventCounts:
-    """Count the events of one processor since the process began.
+    """The numbers of events of one processor since the process began.
 
-    ``built`` includes those ``sampled_out`` and ``unwritten``; ``failed`` are those that could not be built,
+    ``built`` includes ``sampled_out`` and ``unwritten``. ``failed`` counts the events that could not be built, and
     ``unreadable_times`` those whose ``timestamp`` was not a time.
     """
 

@@ -1,4 +1,4 @@
-"""Read spools and other files of JSON lines: each line with its file and offset, even from damaged files."""
+"""A reader of spools and other files of JSON lines: each line with its file and offset, even from damaged files."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import NamedTuple, Protocol
 from logging_lib._util.suggestions import suggest_file
 
 MAX_LINE = 1_000_000
-"""Bytes of a line; a longer one is refused."""
+"""The maximum size of a line in bytes; a longer one is refused."""
 _BLOCK = 1 << 18
 
 
 class Line(NamedTuple):
     """One line without its newline.
 
-    ``fault`` is ``torn`` for a last line without a newline, ``too_large`` for one over ``MAX_LINE`` bytes, of
-    which ``data`` holds the beginning, ``damaged`` where a ``.gz`` file cannot be read on, with the reason as
-    ``data``; otherwise empty. The offset is that in the uncompressed bytes.
+    ``fault`` is ``torn`` for a last line without a newline, ``too_large`` for a line over ``MAX_LINE`` bytes, of
+    which ``data`` holds the beginning, and ``damaged`` if the rest of a ``.gz`` file cannot be read, with the
+    reason as ``data``; otherwise it is empty. The offset counts uncompressed bytes.
     """
 
     data: bytes
@@ -30,10 +30,10 @@ class Line(NamedTuple):
 
 
 def find_files(paths: Iterable[str | Path]) -> list[Path]:
-    """List the files: a file as it is, a folder as its ``*.jsonl`` and ``*.jsonl.gz`` files, sorted.
+    """List the given files and, for each folder, its ``*.jsonl`` and ``*.jsonl.gz`` files, sorted.
 
     Raises:
-        FileNotFoundError: names the missing path, or the folder without such a file.
+        FileNotFoundError: a path is missing, or a folder has no such file; the message names it.
     """
     found_files: list[Path] = []
     for path in map(Path, paths):
@@ -46,7 +46,7 @@ def find_files(paths: Iterable[str | Path]) -> list[Path]:
 
 
 def read_lines(path: Path, start: int = 0) -> Iterator[Line]:
-    """Read every line of a file that is not blank, from the byte ``start``, where a line must begin.
+    """Read every line of a file that is not blank, from the byte ``start``, at which a line must begin.
 
     A ``.gz`` file is decompressed block by block, so that no more than a line is in memory.
     """
@@ -62,10 +62,10 @@ def read_lines(path: Path, start: int = 0) -> Iterator[Line]:
 
 
 class _PackedFile:
-    """A compressed file that ends where it is damaged, so that all before that is read.
+    """A compressed file that ends where it is damaged, so that everything before the damage is read.
 
     Attributes:
-        damage: what is wrong with it; empty where nothing is.
+        damage: what is wrong with it; empty if nothing is.
     """
 
     def __init__(self, opened: gzip.GzipFile) -> None:
@@ -74,7 +74,9 @@ class _PackedFile:
 
     def read(self, size: int) -> bytes:
         try:
-            return self._opened.read1(size)  # one step at a time: an error costs nothing of the steps before
+            return self._opened.read1(
+                size
+            )  # one step at a time, so that an error loses nothing of earlier steps
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             self.damage = f"{error}"
             return b""

@@ -1,8 +1,8 @@
-"""Serve Prometheus metrics of the predictions: counters, a histogram, and statistics of the last minutes.
+"""The Prometheus metrics of the predictions: counters, a histogram, and statistics of the last minutes.
 
-Each process keeps two windows of the outputs, which alternate every ``WINDOW_SECONDS`` of wall-clock time: together
+Each process keeps two windows of the outputs, which alternate every ``WINDOW_SECONDS`` of wall-clock time. Together
 they cover one to two windows, in a form that processes can add up (moments, extremes and bins). Moments are
-relative to a shift that all processes share, so that adding them up loses no digits.
+relative to a shift that all processes share, so that no digits are lost in the sums.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class OutputWindow:
         self.bins[edges] = self.bins.get(edges, 0.0) + 1
 
     def merge(self, other: OutputWindow) -> None:
-        """Add another window of the same shift."""
+        """Add the values of another window with the same shift."""
         self.count += other.count
         self.total += other.total
         self.squares += other.squares
@@ -87,8 +87,8 @@ def find_bin(value: float, edges: tuple[float, ...]) -> Bin:
 def summarize(windows: Iterable[OutputWindow], *, now: float) -> Mapping[str, float]:
     """Compute ``count``, ``mean``, ``median``, ``min``, ``max`` and the sample's ``stddev`` over all fresh windows.
 
-    The median is interpolated within its bin, between the bin's edges or the extremes: its error is less than the
-    bin's width. Without an event only ``count`` is returned; with one, no ``stddev``.
+    The median is interpolated within its bin, between the bin's edges or the extremes, so its error is less than
+    the bin's width. If there are no events, only ``count`` is returned; if there is one, ``stddev`` is omitted.
     """
     fresh = [window for window in windows if now - window.started < WINDOWS * WINDOW_SECONDS]
     total = OutputWindow(shift=fresh[0].shift if fresh else 0.0)
@@ -126,7 +126,7 @@ MULTIPROCESS: Final = "PROMETHEUS_MULTIPROC_DIR"
 DURATIONS: Final = (.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10)  # fmt: skip
 _STEPS: Final = tuple(m * 10.0**e for e in range(-4, 7) for m in (1, 2, 5))
 VALUES: Final = (*(-step for step in reversed(_STEPS)), 0.0, *_STEPS)
-"""Edges for outputs without a profile."""
+"""The bin edges for outputs of a model without a profile."""
 _MODEL = ("model", "version", "role")
 _STATE = "ml_prediction_window_state"
 _MAX_REASONS = 20
@@ -134,11 +134,11 @@ _log = logging.getLogger("logging_lib")
 
 
 class PredictionMetrics:
-    """Count and measure the events of one model.
+    """The Prometheus metrics of one model's events.
 
     Args:
         profile: provides the names of the features, the classes, and the bins of the outputs.
-        clock: seconds since 1970.
+        clock: returns seconds since 1970.
 
     Raises:
         ModuleNotFoundError: prometheus_client is not installed.
@@ -182,13 +182,13 @@ class PredictionMetrics:
         self._spool = spool
         self._families["dropped"].labels(
             "disk_budget"
-        )  # created now, so that the first dropped event is an increase
+        )  # created now, so that the first dropped event shows as an increase
 
     def observe(self, event: Mapping[str, Any]) -> None:
         """Count one prediction event, before it is sampled; it never raises."""
         try:
             self._observe(event)
-        except Exception as error:  # noqa: BLE001 - a full disk of the multiprocess files, say
+        except Exception as error:  # noqa: BLE001 - such as a full disk for the multiprocess files
             if not self._warned:
                 _log.warning("metrics are incomplete: %r", error)
             self._warned = True
@@ -242,7 +242,7 @@ class PredictionMetrics:
         self._get_series("state", str(index), name).set(value)
 
     def _get_series(self, family: str, *labels: str) -> Any:
-        """Return the series with these labels, from a cache: the label set is bounded, and a look-up is cheaper."""
+        """Return the series with these labels from a cache: the label set is bounded, and the look-up is faster."""
         series = self._series.get((family, *labels))
         if series is None:
             series = self._series[(family, *labels)] = self._families[family].labels(*self._names, *labels)
@@ -259,7 +259,7 @@ class PredictionMetrics:
 
 @cache
 def _metric_families() -> dict[str, Any]:
-    """Create the families that all models of the process share; our collector hides their state."""
+    """Create the families that all models of the process share; the collector hides the state of the windows."""
     from prometheus_client import Counter, Gauge, Histogram
 
     return {
@@ -285,7 +285,7 @@ _histograms: dict[tuple[str, ...], Any] = {}
 
 
 def _value_histogram(names: tuple[str, str, str], edges: tuple[float, ...]) -> Any:
-    """Create the histogram of a model version, a family of its own under one name because its bins differ."""
+    """Create the histogram of a model version, in its own family of the same name, because its bins differ."""
     from prometheus_client import Histogram
 
     if names not in _histograms:
@@ -298,7 +298,7 @@ def _value_histogram(names: tuple[str, str, str], edges: tuple[float, ...]) -> A
 
 
 def build_collector() -> Collector:
-    """Build the collector of this process, or in multiprocess mode of all; summaries are computed when scraped."""
+    """Build the collector of this process, or of all in multiprocess mode; it computes summaries when scraped."""
     return _PredictionCollector(time.time)
 
 
@@ -331,7 +331,7 @@ class _PredictionCollector:
 
 
 def derive_summaries(families: Iterator[Metric], *, now: float) -> Iterator[Metric]:
-    """Replace the state of the windows among the families by ``ml_prediction_window_*`` summaries."""
+    """Replace the family that holds the state of the windows with ``ml_prediction_window_*`` summaries."""
     from prometheus_client.metrics_core import GaugeMetricFamily
 
     windows: defaultdict[tuple[str, ...], dict[tuple[str, str], OutputWindow]] = defaultdict(dict)

@@ -1,6 +1,6 @@
-"""Encode a model's output as ``ml.prediction``: each part in the field of its type, and all the rest in ``other``.
+"""The encoding of a model's output as ``ml.prediction``: each part in the field of its type, the rest in ``other``.
 
-The placing of values of JSON's types has a twin in ``pipelines/ruby/ml_normalize/foreign.rb``.
+The part that places values of JSON's types has a twin in ``pipelines/ruby/ml_normalize/foreign.rb``.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _UNPLACED: Any = object()
 
 
 class OutputEncoder:
-    """Encode an output as ``ml.prediction``, with its bin in the profile.
+    """An encoder of outputs as ``ml.prediction``, with their bins in the profile.
 
     Args:
-        feature: the profile's prediction; None: outputs have no bins.
+        feature: the profile's prediction; if None, outputs have no bins.
     """
 
     is_plain = True
-    """Whether nothing but the output's own fields and its bin is written."""
+    """Whether only the output's own fields and its bin are written."""
 
     def __init__(self, feature: Feature | None) -> None:
         self._feature = feature
@@ -69,7 +69,7 @@ class OutputEncoder:
         return self(actual, None, None)
 
     def unwrap(self, prediction: Any) -> Any:
-        """Return the one element of a list, unless it is a list of labels: a model returns one row as ``[row]``."""
+        """Return the only element of a list that is not a list of labels: a model returns one row as ``[row]``."""
         while isinstance(prediction, list | tuple) and len(prediction) == 1:
             if self._is_multiple and not isinstance(prediction[0], list | tuple):
                 break
@@ -97,7 +97,7 @@ class OutputEncoder:
         return document
 
     def _place(self, prediction: Any, document: dict[str, Any]) -> Any:
-        """Put an output into the fields of its type, and return what has no field, or ``_UNPLACED``."""
+        """Put an output into the fields of its type; return the part that has no field, or ``_UNPLACED``."""
         if isinstance(prediction, dict):
             return self._place_mapping(prediction, document)
         if self._is_multiple and prediction is not None:

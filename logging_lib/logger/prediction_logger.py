@@ -1,4 +1,4 @@
-"""Log predictions: the bound logger, a prediction in progress, and the handler for the standard library."""
+"""The prediction logger, a prediction in progress, and a handler and a formatter for the standard library."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class PredictionLogger(structlog.BoundLoggerBase):
-    """Log the predictions of one model; ``configure`` creates it.
+    """A logger for the predictions of one model; ``configure`` creates it.
 
-    It is a structlog logger: ``bind``, ``unbind`` and ``new`` work as everywhere, and bound values become
-    ``labels.*``. No method raises, and none waits for a network.
+    It is a structlog logger: ``bind``, ``unbind`` and ``new`` work as usual, and bound values become ``labels.*``.
+    No method raises an exception or waits for a network.
 
     Args:
         logger: the spool.
@@ -95,27 +95,30 @@ class PredictionLogger(structlog.BoundLoggerBase):
     ) -> PredictionContext | None:
         """Log one prediction; it never raises and never waits for a network.
 
-        With ``prediction`` (or ``error``) it is logged at once. Without, use it as a context manager, which
-        measures the time and logs an exception as a failure::
+        A call with ``prediction`` (or ``error``) is logged at once. Without them, use the result as a context
+        manager, which measures the time and logs an exception as a failure::
 
             with log.prediction(inputs) as p:
                 p.prediction = model.predict(inputs)
 
         Args:
-            inputs: feature → value, everything that the model got. A DataFrame of one row, a Series, a named
-                tuple, a dataclass and a pydantic model are unpacked; values without names become a dead letter.
+            inputs: feature → value, for everything that the model received. A DataFrame of one row, a Series, a
+                named tuple, a dataclass and a pydantic model are unpacked; values without names become a dead
+                letter.
             prediction: the output: a number, a class, several labels as a list, or several outputs as a mapping or
-                a sequence. A mapping's ``value``, ``label``, ``labels``, ``score`` and ``scores`` are these.
+                a sequence. The keys ``value``, ``label``, ``labels``, ``score`` and ``scores`` of a mapping are
+                logged as the fields of the same name.
             score: the score or probability of that output.
             scores: scores by class.
             request_id: joins this prediction with a shadow model's and with its label.
             event_id: idempotency key; default: a time-ordered UUID.
-            timestamp: when it was made, if not now: a datetime, ISO 8601 or the like, or a number since 1970 in s,
-                ms, µs or ns. One that is not a time is kept as ``labels.timestamp``, and counted.
-            duration: how long it took, in seconds.
-            error: the exception, if it failed.
+            timestamp: when the prediction was made, if not now: a datetime, a text in ISO 8601 or a similar format,
+                or a number since 1970 in s, ms, µs or ns. A value that is not a time is counted and kept as
+                ``labels.timestamp``.
+            duration: how long the prediction took, in seconds.
+            error: the exception, if the prediction failed.
             subject: the person that the prediction is about; only a hash is logged, for erasure.
-            keep: never sample this one out, for example because its label will be requested.
+            keep: never sample this prediction out, for example because its label will be requested.
             labels: any other values to keep, under ``labels.*``.
 
         Returns:
@@ -123,7 +126,7 @@ class PredictionLogger(structlog.BoundLoggerBase):
             ``scores`` before the block ends.
         """
         for name in fields:
-            if fields[name] is None and name in _OPTIONS:  # an option that is None counts as not given
+            if fields[name] is None and name in _OPTIONS:  # None means that the option was not given
                 fields = {n: v for n, v in fields.items() if v is not None or n not in _OPTIONS}
                 break
         fields["inputs"] = inputs
@@ -147,11 +150,13 @@ class PredictionLogger(structlog.BoundLoggerBase):
 
         Args:
             inputs: one row for each prediction, one column for each feature; shape (rows, columns). Anything but a
-                DataFrame, and one with two columns of one name, becomes one dead letter.
-            predictions: the outputs, shape (rows,), or (rows, outputs) for several; also a frame of outputs.
-            request_ids: join each row with its label, shape (rows,).
+                DataFrame, or a DataFrame with two columns of the same name, becomes a single dead letter.
+            predictions: the outputs, shape (rows,), or (rows, outputs) if there are several; a frame of outputs
+                is also accepted.
+            request_ids: ids that join each row with its label, shape (rows,).
             timestamps: when each row's prediction was made, shape (rows,), for example in a replay of past events.
-            labels: for all rows; also ``timestamp``, ``duration`` and the like, as for ``prediction()``.
+            labels: values that apply to all rows; ``timestamp``, ``duration`` and so on are accepted here, too, as
+                in ``prediction()``.
         """
         try:
             if self._processor is None:
@@ -164,7 +169,7 @@ class PredictionLogger(structlog.BoundLoggerBase):
             shared = add_context(None, "info", {**self._context, **labels})
             for lines in self._processor.batch.render(inputs, shared, **columns):
                 self._counts.unwritten += len(lines) - self._logger.write_all(lines)
-        except Exception as error:  # noqa: BLE001 - columns of different lengths, no DataFrame at all
+        except Exception as error:  # noqa: BLE001 - such as columns of different lengths
             self._count_dropped(error)
 
     def label(self, request_id: Any, actual: Any, **more: Any) -> None:
@@ -174,8 +179,8 @@ class PredictionLogger(structlog.BoundLoggerBase):
         as ``prediction=``, the label event contains it with its error; otherwise ``ml.label.joined`` is false.
 
         Args:
-            request_id: the prediction's.
-            actual: a number, a class, or a list of labels.
+            request_id: the request id of the prediction.
+            actual: the true outcome: a number, a class, or a list of labels.
             more: ``prediction``, ``event_id``, ``timestamp``, as for ``prediction()``.
         """
         self._emit({**more, "request_id": request_id, "actual": actual})
@@ -213,7 +218,8 @@ class PredictionLogger(structlog.BoundLoggerBase):
         return cast(Function, observed)
 
     def _emit(self, fields: dict[str, Any]) -> None:
-        # As structlog's _process_event, without its copies and its checks of the last processor's result.
+        # This does what structlog's _process_event does, without its copies and without its checks of the last
+        # processor's result.
         process: Any = None
         try:
             event: Any = {**self._context, **fields} if self._context else fields
@@ -227,7 +233,7 @@ class PredictionLogger(structlog.BoundLoggerBase):
             self._count_dropped(error, is_built=self._is_built_by(process))
 
     def _is_built_by(self, process: Any) -> bool:
-        """Whether the events that this part of the chain gets were counted as built."""
+        """Return whether the events that this part of the chain receives were already counted as built."""
         chain = list(self._processors)
         return self._processor is not None and chain.index(process) >= chain.index(self._processor)
 
@@ -240,7 +246,7 @@ class PredictionLogger(structlog.BoundLoggerBase):
         spool.dropped[reason] += 1
         if spool.dropped[reason] == 1:
             is_hidden = self._processor is not None and self._processor.hides_values
-            # Its text may quote any value; its repr may itself raise.
+            # The text of an exception may quote any value, and its repr may raise.
             shown = f"{reason}, whose text may hold a private value" if is_hidden else to_jsonable(error)
             _log.warning("an event could not be logged and was dropped: %s", shown)
 
@@ -248,8 +254,9 @@ class PredictionLogger(structlog.BoundLoggerBase):
         """Count the model's events in this process.
 
         Returns:
-            ``written`` and ``sampled_out``, numbers of events, ``dropped``, the spool's lost events by reason, and
-            ``unreadable_times``, the number of events whose ``timestamp`` was not a time.
+            A mapping with ``written`` and ``sampled_out``, which are numbers of events; ``dropped``, the events
+            that the spool lost, by reason; and ``unreadable_times``, the number of events whose ``timestamp`` was
+            not a time.
         """
         return {
             "written": self._counts.as_fields()["logged"],
@@ -259,23 +266,24 @@ class PredictionLogger(structlog.BoundLoggerBase):
         }
 
     def start(self) -> None:
-        """Log now that the service has started, instead of with its first prediction; it never raises.
+        """Log the start of the service now instead of with its first prediction; it never raises.
 
-        Call it where a worker begins, after any fork, if the first request may come late.
+        Call it when a worker begins, after any fork, if the first request may arrive late.
         """
         self._logger.open()
 
 
 class PredictionContext:
-    """Log a prediction in progress: set ``prediction`` (and ``score``, ``scores``) before the block ends.
+    """A prediction in progress: set ``prediction`` (and ``score``, ``scores``) before the block ends.
 
-    Without a ``with`` it is logged when it is garbage-collected, or at exit: inputs without an output.
+    If it is not used in a ``with`` statement, its inputs are logged without an output, when it is garbage-collected
+    or at exit.
     """
 
     def __init__(self, logger: PredictionLogger, fields: dict[str, Any]) -> None:
         self._logger = logger
         self._fields = fields
-        with contextlib.suppress(Exception):  # as they are now: a model may change them in place
+        with contextlib.suppress(Exception):  # copied now, because a model may change them in place
             fields["inputs"] = dict(read_row(fields["inputs"]))
         self._started_at: int | None = None
         self._is_logged = False
@@ -316,22 +324,24 @@ class PredictionContext:
 
 
 _unfinished: weakref.WeakSet[PredictionContext] = weakref.WeakSet()
-"""Those without a ``with``, so far: at the end of the interpreter no destructor of a global is sure to run."""
+"""Predictions not yet used in a ``with`` statement: at exit, the destructor of a global is not sure to run."""
 
 
 def _log_unfinished() -> None:
-    with contextlib.suppress(KeyError):  # it is empty; another thread may still add to it
+    with contextlib.suppress(
+        KeyError
+    ):  # ends the loop: the set is empty, and another thread may still add to it
         while True:
             _unfinished.pop()._log()
 
 
-os.register_at_fork(after_in_child=_unfinished.clear)  # they are the parent's
-at_exit.append(_log_unfinished)  # before the last reports, or, where there are none,
+os.register_at_fork(after_in_child=_unfinished.clear)  # the parent logs them
+at_exit.append(_log_unfinished)  # before the last reports or, without reports, at exit
 atexit.register(_log_unfinished)
 
 
 def _to_list(values: Iterable[Any]) -> list[Any]:
-    """Convert a list, a Series, an array, or a frame of one output a column to Python's own values, one a row."""
+    """Convert a list, a Series, an array, or a frame with one column per output to Python values, one per row."""
     if hasattr(values, "tolist"):
         items: list[Any] = values.tolist()
         return items
@@ -339,11 +349,11 @@ def _to_list(values: Iterable[Any]) -> list[Any]:
 
 
 class SpoolLoggerFactory:
-    """Create loggers that append to a spool, for a structlog chain of your own.
+    """A factory of loggers that append to a spool, for a structlog chain of your own.
 
     Args:
         spool: the directory, or a ``Spool`` with its options.
-        processors: the chain's ``PredictionProcessor``s, whose starts and health are then reported to the spool.
+        processors: the ``PredictionProcessor``s of the chain; their starts and health are reported to the spool.
     """
 
     def __init__(self, spool: str | Path | Spool, *processors: PredictionProcessor) -> None:
@@ -361,7 +371,7 @@ _RECORD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "ascti
 def _read_message(record: logging.LogRecord) -> Any:
     try:
         return record.getMessage()
-    except Exception:  # noqa: BLE001 - arguments that do not fit, or whose text raises
+    except Exception:  # noqa: BLE001 - such as arguments that do not fit, or whose ``__str__`` raises
         return record.msg
 
 
@@ -375,7 +385,7 @@ def _read_record(record: logging.LogRecord) -> dict[str, Any]:
 
 
 class PredictionHandler(logging.Handler):
-    """Send records that carry ``extra={"inputs": ...}`` to a prediction logger, and ignore all others::
+    """A handler that sends records with ``extra={"inputs": ...}`` to a prediction logger and ignores all others::
 
         logging.getLogger().addHandler(logging_lib.PredictionHandler(log))
         logging.info("scored", extra={"inputs": inputs, "prediction": 11.49})
@@ -395,10 +405,10 @@ class PredictionHandler(logging.Handler):
 
 
 class PredictionFormatter(logging.Formatter):
-    """Format records that carry ``extra={"inputs": ...}`` as canonical events, and all others as usual.
+    """A formatter of records with ``extra={"inputs": ...}`` as canonical events, and of all others as usual.
 
     Args:
-        processor: builds the events; it must not sample, because a formatter cannot leave a record out.
+        processor: builds the events; it must not sample, because a formatter cannot omit a record.
         fmt: the format of all other records.
     """
 

@@ -1,4 +1,4 @@
-"""Decide what leaves the process: drop, redact or hash private values, and sample events."""
+"""The rules for what leaves the process: which private values are hidden, and which events are sampled out."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _PRESENCE_BINS = frozenset((tokens.MISSING, tokens.ABSENT))
 
 
 class PrivacyFilter:
-    """Hide the values of private features.
+    """A filter that hides the values of private features.
 
     Args:
         features: feature → ``drop`` (no value), ``redact`` (a fixed text) or ``hmac`` (HMAC-SHA256 of the value).
-        key: the key of the hashes; default: the environment's ``LOGGING_LIB_HMAC_KEY``.
+        key: the key of the hashes; default: the environment variable ``LOGGING_LIB_HMAC_KEY``.
 
     Raises:
         ValueError: an unknown treatment, or ``hmac`` without a key.
@@ -42,7 +42,7 @@ class PrivacyFilter:
         self._prefixes = tuple(f"{part}=" for _, part in self._features.values())
 
     def hash_subject(self, subject: Any) -> str:
-        """Compute ``ml.subject.hash``: an HMAC where there is a key, else SHA-256; the first 32 hex digits."""
+        """Compute ``ml.subject.hash``: the first 32 hex digits of an HMAC, or of SHA-256 if there is no key."""
         text = str(to_jsonable(subject)).encode()
         if self._key:
             return hmac.new(self._key, text, sha256).hexdigest()[:32]
@@ -72,7 +72,7 @@ class PrivacyFilter:
 
 
 def hide_error(error: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep only the type of an exception: its text and traceback may quote any value."""
+    """Keep only the type of an exception, because its text and traceback may quote any value."""
     return {"type": error["type"], "message": _HIDDEN_ERROR}
 
 
@@ -89,11 +89,11 @@ MAX_ADDED = 0.1
 
 
 class Sampler:
-    """Keep a share of the ordinary events. The request's id decides, so live and shadow models agree.
+    """A sampler that keeps a share of the ordinary events, by request id, so that live and shadow models agree.
 
-    An event is ordinary, too, where its only failed checks are usual ones of the profile: those that at least
-    ``USUAL_RATE`` of the held-out rows failed; and the most frequent of the others, where all of them together
-    would add more than ``MAX_ADDED`` of the share to it.
+    An event with failed checks is still ordinary if all of them are usual for the profile: at least ``USUAL_RATE``
+    of the held-out rows failed them. If all other checks together would add more than ``MAX_ADDED`` of the share
+    to it, the most frequent of them count as usual, too.
 
     Args:
         rate: the share to keep, above 0 and up to 1.
@@ -112,12 +112,12 @@ class Sampler:
         self._usual_failures = _find_usual_failures(profile, MAX_ADDED * rate) if profile else frozenset()
 
     def is_ordinary(self, failed: Mapping[str, Iterable[str]]) -> bool:
-        """Whether an event need not be kept for its failed checks, check → features."""
+        """Return whether an event may be sampled out despite its failed checks (check → features)."""
         usual = self._usual_failures
         return all((check, name) in usual for check, names in failed.items() for name in names)
 
     def includes(self, request_id: str) -> bool:
-        """Return whether to keep an ordinary event; always the same for one request id."""
+        """Return whether to keep an ordinary event; the answer is always the same for one request id."""
         return (
             int.from_bytes(blake2b(request_id.encode("utf-8", "replace"), digest_size=8).digest())
             < self._limit
@@ -125,7 +125,7 @@ class Sampler:
 
 
 def _find_usual_failures(profile: Profile, max_added: float) -> frozenset[tuple[str, str]]:
-    """Find the checks and features whose failures are no reason to keep an event."""
+    """Find the checks and features whose failures are not a reason to keep an event."""
     rates = sorted(
         (expectation.rate, check, name)
         for name, feature in profile.features.items()

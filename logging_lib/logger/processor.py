@@ -1,4 +1,4 @@
-"""Provide the structlog processors: context, the canonical event of a prediction, and its JSON."""
+"""The structlog processors that add context and build the canonical event of a prediction."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _log = logging.getLogger("logging_lib")
 
 
 def add_context(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Add structlog's context variables and OpenTelemetry's ids in one processor; cheap where there are none."""
+    """Add structlog's context variables and OpenTelemetry's ids in one processor; it is cheap if there are none."""
     if not len(contextvars.copy_context()):
         return event
     return add_trace_ids(logger, method, structlog.contextvars.merge_contextvars(logger, method, event))
@@ -87,14 +87,14 @@ _CONTEXT_KEYS = frozenset(("duration", "error", "keep", "level", "logger", "span
 
 
 class PredictionProcessor:
-    """Turn ``log.info("…", inputs=…, prediction=…)`` into a canonical event.
+    """A processor that turns ``log.info("…", inputs=…, prediction=…)`` into a canonical event.
 
     Place it after the processors that add context and before the renderer. It transforms only events that carry
     ``inputs`` (or ``actual``, for a label); all others pass unchanged. It reads the keys ``prediction``, ``score``,
     ``scores``, ``request_id``, ``event_id``, ``timestamp``, ``duration`` (seconds), ``error`` (an exception),
     ``level``, ``logger``, ``trace_id`` and ``span_id``; structlog's ``event`` becomes ``message``; every other key
-    becomes one of ``labels.*``. An event that cannot be built becomes a dead letter. Nothing is raised except
-    structlog's own ``DropEvent``, for an event that is sampled out.
+    becomes one of ``labels.*``. An event that cannot be built becomes a dead letter. The only exception that it
+    raises is structlog's own ``DropEvent``, for an event that is sampled out.
 
     Args:
         model: the model's name.
@@ -103,8 +103,8 @@ class PredictionProcessor:
         role: ``live``, or ``shadow`` if the predictions are not used.
         service: the service's name, or a mapping with ``name``, ``version``, ``environment``.
         private: feature → ``drop``, ``redact`` or ``hmac``: how to hide it, after it has been checked.
-        sample: the share of ordinary events to keep. Events with a failed check that is not usual (see
-            ``Sampler``), failures and those that are logged with ``keep=True`` are always kept.
+        sample: the share of ordinary events to keep. Failures, events with a failed check that is not usual (see
+            ``Sampler``), and events that are logged with ``keep=True`` are always kept.
         label_cache_size: how many recent predictions to keep in memory by request id, for labels that arrive soon.
         metrics: also count for Prometheus; see ``metrics_registry``.
         clock: returns nanoseconds since 1970.
@@ -137,11 +137,11 @@ class PredictionProcessor:
             profile = load(profile)
         self.clock = clock
         self.hides_values = bool(private)
-        """Whether some values must not appear anywhere: no text of an exception may be shown."""
+        """Whether some values must not appear anywhere; if so, the text of an exception must not be shown."""
         self.sampler = Sampler(sample, profile)
         self._privacy_filter = HIDE_NOTHING
         if private:
-            # What is computed from a private vector says something of it.
+            # A feature that is computed from a private vector would disclose something about it.
             derived = (
                 [feature for feature in profile.features.values() if feature.derived_from] if profile else []
             )
@@ -163,7 +163,7 @@ class PredictionProcessor:
             checker = Checker(profile)
             self._check_inputs = checker.__call__  # a bound method costs less than an instance
             self.encode_output = checker.output
-            # The numbers of a vector are more than a column of texts: each row is built by itself.
+            # The numbers of a vector do not fit into a column of texts, so each row is built by itself.
             if not (private or label_cache_size or metrics or checker.has_vectors):
                 batch_columns = FrameRenderer(checker)
         self._ml: dict[str, Any] = {
@@ -181,11 +181,11 @@ class PredictionProcessor:
         """Renders the events of a DataFrame as this processor would build them one by one."""
 
     def report_to(self, reporter: HealthReporter) -> None:
-        """Have a reporter report on this model; configured again, it goes on with the same counts."""
+        """Have a reporter report on this model; a model that is configured again continues its counts."""
         self.counts = reporter.add(self.reported_model(), self)
 
     def reported_model(self) -> ReportedModel:
-        """Describe the model for the health reports: its names, its counts, and the versions that it runs with."""
+        """Describe the model for the health reports: names, counts, and the versions of the installed libraries."""
         installed = installed_versions(self._training_libraries or DEFAULT_LIBRARIES)
         start: dict[str, Any] = {
             "libraries": [f"{name}={version}" for name, version in installed.items() if name != "python"],
@@ -231,7 +231,9 @@ class PredictionProcessor:
         ml["profile"] = {key: value for key, value in ml["profile"].items() if key == "id"}
         ml |= {"request": {"id": request_id}}
         ml |= build_label(fields["actual"], cached, self.encode_output, time_text)
-        if cached is not None and not cached.event_id:  # the caller gave the output: its event is not known
+        if (
+            cached is not None and not cached.event_id
+        ):  # the caller passed the output, so its event is not known
             ml["prediction"] = {k: v for k, v in ml["prediction"].items() if k not in ("id", "timestamp")}
             ml["label"].pop("delay", None)
         event: dict[str, Any] = {
@@ -326,7 +328,7 @@ class PredictionProcessor:
     def build_dead_letter(self, fields: dict[str, Any], error: Exception) -> dict[str, Any]:
         """Build the dead letter of a call whose event could not be built."""
         reason = str(error) if isinstance(error, InputsError) else to_jsonable(error)
-        if self.hides_values:  # an error's text, a label or a traceback may quote a private value
+        if self.hides_values:  # the text of an error, a label or a traceback may quote a private value
             reason = reason if isinstance(error, InputsError) else type(error).__name__
             fields = {"inputs": f"<hidden: {type(fields['inputs']).__name__}>"}
         original = orjson.dumps(to_jsonable(fields))
@@ -346,7 +348,7 @@ class PredictionProcessor:
             return False
         try:
             return not fields.get("keep")
-        except Exception:  # noqa: BLE001 - such as pandas' NA or an array: in doubt it is kept
+        except Exception:  # noqa: BLE001 - such as pandas' NA or an array: if in doubt, keep the event
             return False
 
     def _apply_sampling(self, event: dict[str, Any], ml: dict[str, Any]) -> None:
@@ -357,7 +359,7 @@ class PredictionProcessor:
         ml["sample"] = self.sampler.weight
 
     def _keep_unreadable_time(self, timestamp: Any, event: dict[str, Any]) -> None:
-        """Keep a given time that is not one as a label of the event, whose time is now, and count it."""
+        """Keep a timestamp that is not a time as a label of the event, whose time is now, and count it."""
         event.setdefault("labels", {})["timestamp"] = text = to_label_text(timestamp)
         self.counts.unreadable_times += 1
         if self.counts.unreadable_times == 1:
@@ -370,7 +372,7 @@ class PredictionProcessor:
     def _add_rare_fields(
         self, fields: MutableMapping[str, Any], event: dict[str, Any], event_fields: dict[str, Any]
     ) -> None:
-        """Add what few events have: a duration, an error, and the context."""
+        """Add the fields that few events have: a duration, an error, and the context."""
         get = fields.get
         duration = get("duration")
         if duration is not None:
@@ -389,7 +391,7 @@ class PredictionProcessor:
         self._add_context(fields, event)
 
     def _add_context(self, fields: MutableMapping[str, Any], event: dict[str, Any]) -> None:
-        """Add the subject, the service's log, the trace, and the labels."""
+        """Add the subject, the level and logger of the service, the trace ids, and the labels."""
         get = fields.get
         subject = get("subject")
         if subject is not None:

@@ -1,6 +1,6 @@
-"""Report the start and, each minute and at exit, the health of a process to its own spool.
+"""Reports on a process in its own spool: its start, and its health each minute and at exit.
 
-One daemon thread per process starts with the first segment: so it runs in each forked worker, and never in a master
+One daemon thread per process starts with the first segment. So it runs in each forked worker, but not in a master
 process that logs nothing itself.
 """
 
@@ -26,7 +26,7 @@ from logging_lib.logger.spool import Spool
 _log = logging.getLogger("logging_lib")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 MIN_CPU_SECONDS = 10.0
-"""Shortest time over which a share of CPU time is reported, in seconds."""
+"""The shortest time over which a share of CPU time is reported, in seconds."""
 
 
 @dataclass
@@ -51,7 +51,7 @@ class ReportedModel:
     users: weakref.WeakSet[Any] = field(default_factory=weakref.WeakSet)
 
     def is_same(self, other: ReportedModel) -> bool:
-        """Whether it is the same model of the same service, configured again."""
+        """Return whether it is the same model of the same service, configured again."""
         ours, theirs = (
             (source.model, source.profile, source.service, source.start) for source in (self, other)
         )
@@ -59,13 +59,13 @@ class ReportedModel:
 
 
 class HealthReporter:
-    """Report on one spool and the models that log to it.
+    """A reporter on one spool and the models that log to it.
 
     Args:
         spool: receives the events.
         seconds: the interval of the health events.
-        clock: nanoseconds since 1970.
-        monotonic: seconds.
+        clock: returns nanoseconds since 1970.
+        monotonic: returns seconds of a monotonic clock.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class HealthReporter:
         self._reports_written = self._written = self._bytes = 0
 
     def add(self, source: ReportedModel, user: Any) -> EventCounts:
-        """Add a model to report on, unless it is there already; return the counts that its processors share.
+        """Add a model to report on, unless it was added before; return the counts that its processors share.
 
         Args:
             user: a processor of this model.
@@ -105,7 +105,7 @@ class HealthReporter:
         return known.counts
 
     def open(self) -> None:
-        """Report the start of each model: the process has begun to log."""
+        """Report the start of each model, because the process has begun to log."""
         self.is_open = True
         for source in self._sources:
             self._announce(source)
@@ -115,15 +115,15 @@ class HealthReporter:
         self._write(build_start_event(self._clock(), about, source.start), source.service)
 
     def seconds_until_due(self) -> float:
-        """Return the seconds until the next report; 0 or less: it is due."""
+        """Return the seconds until the next report; it is due at 0 or less."""
         return self._tried_at + self.seconds - self._monotonic()
 
     def report(self) -> None:
-        """Write a health event of the process and one of each model, about the time since the last ones.
+        """Write a health event for the process and one for each model, about the time since the last ones.
 
-        Where the segment was deleted nothing is written, so that a deleted folder is not created again; the counts
-        are part of the next report. Where nothing was logged since the last report, and nothing refers to a logger
-        any more, the segment is closed: the next event opens another one, and the reports go on.
+        If the segment was deleted, nothing is written, so that a deleted folder is not created again; the counts
+        are part of the next report. If nothing was logged since the last report and nothing refers to a logger any
+        more, the segment is closed; the next event opens another one, and the reports continue.
         """
         with self._lock:
             self._tried_at = self._monotonic()
@@ -148,7 +148,7 @@ class HealthReporter:
         seconds = now - self._reported_at
         written, size = self._spool.written - self._reports_written, self._spool.bytes_written
         service = self._sources[0].service if self._sources else {}
-        # In its first half second a script always uses a whole core.
+        # A script always uses a whole core in its first half second.
         cpu_field = (
             {"cpu": {"pct": round((cpu - self._cpu) / seconds, 4)}} if seconds >= MIN_CPU_SECONDS else {}
         )
@@ -186,7 +186,7 @@ class HealthReporter:
         return is_written
 
     def reset_after_fork(self) -> None:
-        """Reset the counts in a forked child: they are the parent's."""
+        """Reset the counts in a forked child, because they are those of the parent."""
         self._reset()
         for source in self._sources:
             source.counts.reset()
@@ -207,7 +207,7 @@ class _ReporterThread:
         if existing is None:
             existing = self._reporters[spool] = HealthReporter(spool, seconds, clock=clock)
             spool.on_open.append(self._open)
-            if spool.path is not None:  # it was written to before
+            if spool.path is not None:  # the spool was written to before
                 self._open(spool)
         existing.seconds = min(existing.seconds, seconds)
         return existing
@@ -216,7 +216,7 @@ class _ReporterThread:
         self._reporters[spool].open()
         self._wake.set()
         if self._thread is None:
-            # Registered again, so that it runs before the handlers registered earlier, such as the shipper's.
+            # Register it again, so that it runs before the handlers registered earlier, such as the shipper's.
             atexit.unregister(self._finish)
             atexit.register(self._finish)
             self._thread = threading.Thread(target=self._run, name="logging_lib-health", daemon=True)
@@ -246,7 +246,7 @@ class _ReporterThread:
 
 
 at_exit: list[Callable[[], None]] = []
-"""Functions that log what is left to log: called before the last reports."""
+"""Functions that are called before the last reports to log everything that is left to log."""
 
 _reporter_thread = _ReporterThread()
 
@@ -254,12 +254,12 @@ _reporter_thread = _ReporterThread()
 def get_reporter(
     spool: Spool, seconds: float = 60.0, clock: Callable[[], int] = time.time_ns
 ) -> HealthReporter:
-    """Return the one reporter of a spool; of several intervals the shortest applies."""
+    """Return the only reporter of a spool; if several intervals are requested, the shortest applies."""
     return _reporter_thread.get_reporter(spool, seconds, clock)
 
 
 def resident_bytes() -> int:
-    """Measure the process's resident memory in bytes; where the system does not report it, its maximum so far."""
+    """Measure the process's resident memory in bytes, or its maximum so far if the system reports only that."""
     try:
         with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 - a tenth of Path's time
             return int(file.read().split()[1]) * _PAGE

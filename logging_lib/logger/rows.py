@@ -1,7 +1,7 @@
-"""Read one row of inputs that is not a plain mapping: a DataFrame of one row, a Series, a record, columns of one.
+"""Readers of one row of inputs that is not a plain mapping, such as a DataFrame of one row, a Series or a record.
 
-What is not clearly one row with the names of its features is refused, with the reason. pandas is not imported: a
-row is recognized by what it can do.
+Inputs that are not clearly one row with the names of its features are refused, with the reason. pandas is not
+imported: a row is recognized by its attributes.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from logging_lib._util.errors import LoggingLibError
 from logging_lib.profile.coerce import to_microseconds
 
 MAX_NESTED = 2
-"""How many lists of one element, one in another, are unpacked: a model's batch of one row has shape (1, 1)."""
+"""How many nested lists of one element are unpacked: a model's batch of one row has shape (1, 1)."""
 _NOT_SINGLE: Any = object()
 
 
 class InputsError(LoggingLibError):
-    """Refuse inputs that are not one row with names. The message names types and sizes, and never a value."""
+    """The error for inputs that are not one row with names. The message has types and sizes, but no values."""
 
 
 def read_row(inputs: Any) -> Mapping[Any, Any]:
     """Read one row as feature → value.
 
     Args:
-        inputs: a mapping, which is returned as it is; a DataFrame of one row; a Series with the names as its index;
-            a named tuple, a dataclass or a pydantic model; or a list of one of these.
+        inputs: a mapping, which is returned unchanged; a DataFrame of one row; a Series with the names as its
+            index; a named tuple, a dataclass or a pydantic model; or a list with one of these.
 
     Raises:
-        InputsError: it is something else, or more than one row.
+        InputsError: the inputs are something else, or more than one row.
     """
     if isinstance(inputs, Mapping):
         return inputs
@@ -58,7 +58,7 @@ def read_row(inputs: Any) -> Mapping[Any, Any]:
 
 
 def is_frame(inputs: Any) -> bool:
-    """Whether an object is a DataFrame of pandas, or of a library like it."""
+    """Return whether an object is a DataFrame of pandas, or of a library like it."""
     shape = getattr(inputs, "shape", None)
     return hasattr(inputs, "columns") and isinstance(shape, tuple) and len(shape) == 2
 
@@ -89,7 +89,7 @@ REPEATED_NAME = "inputs must have one value for each feature name, and a name is
 
 
 def has_repeated_name(names: Sequence[Any]) -> bool:
-    """Whether two columns have one name, or names that are one as text, such as ``1`` and ``"1"``."""
+    """Return whether two columns have the same name, or names with the same text, such as ``1`` and ``"1"``."""
     return len(set(map(str, names))) < len(names)
 
 
@@ -102,7 +102,7 @@ def _name_values(names: Iterable[Any], values: Iterable[Any]) -> dict[Any, Any]:
 
 
 def _is_record(value: Any) -> bool:
-    """Whether an object is one row that knows its names."""
+    """Return whether an object is one row with the names of its values."""
     return isinstance(value, Mapping) or (
         not isinstance(value, type)
         and (
@@ -129,7 +129,7 @@ def _read_record(record: Any) -> Mapping[Any, Any]:
 
 
 def unpack_columns(columns: Mapping[Any, Any]) -> dict[Any, Any] | None:
-    """Unpack a row that was sent as columns of one value; None where a column is anything else.
+    """Unpack a row that was sent as columns of one value; return None if a column is anything else.
 
     Args:
         columns: feature → a list, tuple or array of one value, or, as ``DataFrame.to_dict()`` and ``to_json()``

@@ -1,4 +1,4 @@
-"""Name and list a spool's segments, and find out whether one still has a writer and which file system holds it."""
+"""The segments of a spool: their names, whether they still have a writer, and the file system that they are on."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import re
 from pathlib import Path
 
 DEAD_LETTERS = "dead-letters.jsonl"
-"""The file in the spool's folder with the events that a receiver refused for good."""
+"""The file in the spool's folder with the events that a receiver rejected permanently."""
 
 VOLATILE_FILESYSTEMS = frozenset(("tmpfs", "ramfs", "overlay", "overlayfs", "aufs"))
-"""File systems that do not survive the host or the container."""
+"""The types of file systems whose content is lost with the host or the container."""
 
 _NAME = re.compile(r"(?P<host>.+)-(?P<pid>\d+)-(?P<start>[0-9a-f]+)-(?P<seq>\d+)\.jsonl\Z")
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 def format_segment_name(host: str, pid: int, start_ns: int, seq: int) -> str:
-    """Format ``<host>-<pid>-<start hex>-<seq>.jsonl``: unique, and in order of time for one process."""
+    """Format ``<host>-<pid>-<start hex>-<seq>.jsonl``, which is unique, and in order of time for one process."""
     return f"{re.sub(r'[^A-Za-z0-9._-]', '_', host) or 'host'}-{pid}-{start_ns:x}-{seq}.jsonl"
 
 
 def list_segments(directory: Path) -> list[Path]:
-    """List the segments of a folder, oldest first; none where the folder does not exist."""
+    """List the segments of a folder, oldest first; return an empty list if the folder does not exist."""
     try:
         matches = [match for path in directory.iterdir() if (match := _NAME.match(path.name))]
     except FileNotFoundError:
@@ -33,7 +33,7 @@ def list_segments(directory: Path) -> list[Path]:
 
 
 def list_unnamed_files(directory: Path) -> list[Path]:
-    """List the files of JSON lines in a spool's folder that nobody ships, since their names are not a segment's."""
+    """List the files of JSON lines in a spool's folder that are not shipped, because of their names."""
     names = {path.name for path in list_segments(directory)} | {DEAD_LETTERS}
     return sorted(
         path for path in directory.glob("*.jsonl*") if path.name not in names and not _is_replayed(path)
@@ -67,7 +67,7 @@ def directory_size(directory: Path) -> int:
         for entry in entries:
             try:
                 total += entry.stat(follow_symlinks=False).st_size
-            except FileNotFoundError:  # shipped and deleted meanwhile
+            except FileNotFoundError:  # shipped and deleted in the meantime
                 continue
     return total
 
@@ -75,7 +75,7 @@ def directory_size(directory: Path) -> int:
 def find_filesystem(path: Path, mountinfo: str) -> str:
     """Find the type of the file system that holds an absolute path in the text of ``/proc/self/mountinfo``.
 
-    Empty where the text does not contain it; see proc_pid_mountinfo(5) for its format.
+    Return an empty text if it does not contain one; see proc_pid_mountinfo(5) for the format.
     """
     best_depth, best_kind = -1, ""
     for line in mountinfo.splitlines():
@@ -87,13 +87,13 @@ def find_filesystem(path: Path, mountinfo: str) -> str:
         depth = len(mount.parts)
         if depth >= best_depth and path.is_relative_to(
             mount
-        ):  # of several on one point, the last covers the others
+        ):  # the last of several mounts at one point covers the others
             best_depth, best_kind = depth, kind
     return best_kind
 
 
 def find_volatile_filesystem(directory: Path) -> str:
-    """Return the type of the folder's file system where that does not survive the host or container, else empty."""
+    """Return the type of the folder's file system if it is lost with the host or container, otherwise ""."""
     try:
         kind = find_filesystem(
             directory.resolve(), Path("/proc/self/mountinfo").read_text("utf-8", "replace")

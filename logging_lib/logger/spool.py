@@ -1,4 +1,4 @@
-"""Write events to the spool: segment files, one writer per process, one ``os.write`` per line, no buffer in memory.
+"""The spool of events: segment files with one writer per process, one ``os.write`` per line, no buffer in memory.
 
 When a call returns, its line is in the kernel's page cache: it survives the death of the process (kill -9), but not
 the loss of the host (see ``fsync``).
@@ -42,17 +42,16 @@ _WRITE_BYTES = 1 << 20
 
 
 class _BudgetReachedError(OSError):
-    """The folder has reached its budget."""
+    """The error of a write to a folder that has reached its budget."""
 
 
 def append_line(fd: int, line: bytes) -> None:
     """Append one whole line to a file that is open for reading and appending.
 
-    Where the file ends in a part of a line, the new line begins after a newline; the torn line is read as a dead
-    letter.
+    If the file ends in an incomplete line, a newline is written first; the torn line is then read as a dead letter.
 
     Raises:
-        OSError: the line could not be written whole.
+        OSError: the line could not be written completely.
     """
     end = os.fstat(fd).st_size
     text = b"\n" + line if end and os.pread(fd, 1, end - 1) != b"\n" else line
@@ -61,9 +60,9 @@ def append_line(fd: int, line: bytes) -> None:
 
 
 class Spool:
-    """Append lines to ``<directory>/<host>-<pid>-<start>-<seq>.jsonl``: folder 0700, files 0600.
+    """A writer of lines to ``<directory>/<host>-<pid>-<start>-<seq>.jsonl``, folder mode 0700, file mode 0600.
 
-    Safe with threads, with fork (the child opens a segment of its own) and with several processes of one host in
+    It is safe with threads, with fork (the child opens its own segment) and with several processes of one host in
     one directory. The open segment is locked by ``flock``, so that a reader can distinguish it from a closed or
     abandoned one. ``write`` never raises and never waits: events that could not be written are counted in
     ``dropped`` by reason, reported once on the stdlib logger ``logging_lib``, and logged as an ``ml.health`` event
@@ -71,21 +70,23 @@ class Spool:
 
     Args:
         directory: the folder; it is created with the first line.
-        rotate_bytes: a segment is closed before it exceeds this size.
-        rotate_seconds: a segment older than this is closed at the next write.
+        rotate_bytes: a segment is closed before it exceeds this size, in bytes.
+        rotate_seconds: a segment that is older than this is closed at the next write.
         budget_bytes: the size that the folder may reach, over all processes; beyond it new events are dropped. It
-            is checked once a second and after each 64th of it, so each process can exceed it by that much.
+            is checked once a second and after each 64th of the budget is written, so each process can exceed it by
+            that much.
         fsync: when lines are forced to the disk: ``never`` leaves it to the kernel (about 30 s); ``interval``
-            does it in the first call after ``fsync_seconds``; ``always`` in each call, before it returns.
+            does so in the first call after ``fsync_seconds``; ``always`` in each call, before it returns.
         fsync_seconds: the interval for ``interval``, in seconds.
-        delete_closed_after: for a shipper that does not delete (Filebeat): delete segments that have no writer and
-            were not changed for this many seconds. Default: never; ``logging-lib ship`` deletes them itself.
+        delete_closed_after: delete segments that have no writer and were not changed for this many seconds; use it
+            with a shipper that does not delete them (Filebeat). Default: never; ``logging-lib ship`` deletes them
+            itself.
         clock: returns seconds, monotonic.
 
     Attributes:
         directory: the folder's absolute path.
-        written: lines that this process wrote.
-        dropped: lines that could not be written, by reason.
+        written: the number of lines that this process wrote.
+        dropped: the number of lines that could not be written, by reason.
         path: the open segment's file, or None.
         on_open: functions that are called with the spool when this process opens its first segment.
 
@@ -116,7 +117,7 @@ class Spool:
         self.dropped: Counter[str] = Counter()
         self.path: Path | None = None
         self.on_open: list[Callable[[Spool], None]] = []
-        """Called when this process opens its first segment, and after a fork in the child."""
+        """Functions to call when this process, or its child after a fork, opens its first segment."""
         self._rotate_bytes, self._rotate_seconds = rotate_bytes, rotate_seconds
         self._budget = budget_bytes
         self._fsync, self._fsync_seconds = fsync, fsync_seconds
@@ -132,9 +133,9 @@ class Spool:
         self._lock = threading.RLock()  # a signal handler or a destructor may log while we hold it
         self.written, self.dropped, self.path = 0, Counter(), None
         self._start, self._seq = time.time_ns(), 0
-        self._room = -1  # bytes that may be written without a check; negative: check first
-        self._has_torn_line = False  # the segment ends in a part of a line
-        self._check_at = 0.0  # when to check at the latest
+        self._room = -1  # how many bytes may be written before the next check; negative: check first
+        self._has_torn_line = False  # whether the segment ends in an incomplete line
+        self._check_at = 0.0  # the latest time of the next check
         self._opened_at = self._synced_at = self._swept_at = self._full_until = 0.0
         self._reported: Counter[str] = Counter()
         self._reported_at = self._clock()
@@ -144,8 +145,8 @@ class Spool:
     def write(self, line: bytes) -> bool:
         """Append one line, which ends in a newline; return whether it was written.
 
-        A line that no reader accepts, since it is longer than ``MAX_LINE``, is counted as dropped; a dead letter
-        with its beginning is written in its place.
+        A line that is longer than ``MAX_LINE``, which no reader accepts, is counted as dropped; a dead letter with
+        its beginning is written in its place.
         """
         size = len(line)
         if size > MAX_LINE:
@@ -158,11 +159,11 @@ class Spool:
                     self.written += 1
                     return True
                 self._has_torn_line, self._room = True, -1  # the next line begins with a newline
-                if written_bytes == size - 1:  # and so ends this one, which is whole
+                if written_bytes == size - 1:  # only the newline is missing, and the next line adds it
                     self.written += 1
                     return True
         except OSError:
-            pass  # reported below, where it fails again
+            pass  # the write below fails again and reports the error
         return self._write_checked(line)
 
     def write_all(self, lines: Sequence[bytes]) -> int:
@@ -195,8 +196,8 @@ class Spool:
                         whole_lines += written_bytes == len(lines[whole_lines]) - 1  # as in ``write``
                     self.written += whole_lines
             except OSError:
-                pass  # reported below, where it fails again
-            # One by one where something must be checked first: the room that is left, or a new segment.
+                pass  # the write below fails again and reports the error
+            # Write the others one by one: the remaining room must be checked, or a new segment opened, first.
             return whole_lines + sum(self._write_checked(line) for line in lines[whole_lines:])
 
     def _refuse(self, line: bytes) -> bool:
@@ -209,7 +210,7 @@ class Spool:
 
     def _write_checked(self, line: bytes) -> bool:
         with self._lock:
-            self._room = -1  # until this succeeds the other threads come here, too
+            self._room = -1  # until this write succeeds, the other threads take this path, too
             try:
                 now = self._clock()
                 room = self._check_segment(now, len(line))
@@ -217,7 +218,7 @@ class Spool:
                 self.written += 1
                 self._written_at_check = self.written
                 self._finish_write(now)
-            except Exception as error:  # noqa: BLE001 - such as a folder's name that the system refuses
+            except Exception as error:  # noqa: BLE001 - such as a folder name that the system refuses
                 self._count_error(error)
                 return False
             self._room = -1 if self._fsync == "always" else room - len(line)
@@ -230,7 +231,7 @@ class Spool:
             raise _BudgetReachedError
         if self.path is not None:
             state = os.fstat(self._fd)
-            if not _is_file_at(self.path, state):  # its folder may have been moved, or it has another link
+            if not _is_file_at(self.path, state):  # the folder may be moved, or the file have another link
                 reason = "moved" if state.st_nlink else "deleted"
                 self._count_dropped(reason, self.written - self._written_at_check)
                 self.path = None
@@ -250,7 +251,8 @@ class Spool:
         return min(room, self._rotate_bytes - os.fstat(self._fd).st_size, max(self._budget // 64, size))
 
     def _append(self, line: bytes) -> None:
-        # Not by the file's last byte, as ``append`` does: another thread may be in the middle of its line.
+        # The file's last byte, which ``append_line`` reads, does not tell this here: another thread may be in the
+        # middle of its line.
         text = b"\n" + line if self._has_torn_line else line
         written_bytes = os.write(self._fd, text)
         if written_bytes < len(text) - 1:
@@ -259,7 +261,7 @@ class Spool:
         self._has_torn_line = written_bytes < len(text)  # as in ``write``
 
     def _finish_write(self, now: float) -> None:
-        """After a successful write, report the dropped events and sync the file where that is due."""
+        """Report the dropped events and sync the file, if that is due, after a successful write."""
         unreported = self.dropped - self._reported
         if unreported and (now - self._reported_at >= _CHECK_SECONDS or not self._reported):
             interval = max(1, round(now - self._reported_at))
@@ -272,7 +274,7 @@ class Spool:
             os.fsync(self._fd)
 
     def _open(self, now: float) -> None:
-        """Open the next segment. It is renamed only once it is locked: no reader sees it without a writer."""
+        """Open the next segment, which gets its name only once it is locked: no reader sees it without a writer."""
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         name = format_segment_name(socket.gethostname(), os.getpid(), self._start, self._seq)
         hidden, path = self.directory / f".{name}.new", self.directory / name
@@ -295,8 +297,8 @@ class Spool:
             self._announce_open()
 
     def _replace_file(self, new_fd: int) -> None:
-        # The descriptor keeps its number and changes its file in one step: another thread may be about to write
-        # to it. Until then its lines go to the old segment, which stays locked.
+        # The descriptor keeps its number and changes its file in one step, because another thread may be about to
+        # write to it. Until then the lines go to the old segment, which stays locked.
         old_fd = os.dup(self._fd)
         self._closed_bytes += os.fstat(old_fd).st_size
         os.dup2(new_fd, self._fd, inheritable=False)
@@ -319,7 +321,7 @@ class Spool:
         for callback in self.on_open:
             try:
                 callback(self)
-            except Exception as error:  # noqa: BLE001 - such as a thread that cannot start: the spool works without it
+            except Exception as error:  # noqa: BLE001 - such as a thread that cannot start; the spool still works
                 _log.warning(
                     "the spool %s is not shipped or reported on in the background: %r", self.directory, error
                 )
@@ -364,7 +366,7 @@ class Spool:
         return self._closed_bytes + (os.fstat(self._fd).st_size if self._fd >= 0 else 0)
 
     def open(self) -> None:
-        """Open a segment now, where none is open; it never raises."""
+        """Open a segment now if none is open; it never raises."""
         with self._lock:
             if self.path is None:
                 try:
@@ -377,7 +379,8 @@ class Spool:
         with self._lock:
             self._room, self.path = -1, None
             if self._fd >= 0:
-                null_fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)  # a write to it fails, and checks
+                # A write to it fails, and so leads to the checks.
+                null_fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
                 self._replace_file(null_fd)
 
     # structlog calls the method of the log level with the line that our renderer returns.
@@ -388,7 +391,7 @@ class Spool:
     debug = info = warning = error = critical = exception = log = msg
 
     def _reset_after_fork(self) -> None:
-        """Reset in a forked child: the parent keeps its segment and its lock."""
+        """Reset the state in a forked child; the parent keeps its segment and its lock."""
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = -1
@@ -421,9 +424,9 @@ _by_directory: dict[Path, Spool] = {}
 
 
 def get_spool(spool: str | Path | Spool) -> Spool:
-    """Return the process's one spool in a directory: several models write to the same segments.
+    """Return the spool that this process uses for a directory, so that several models write to the same segments.
 
-    A ``Spool`` is returned as it is, and becomes the one of its directory.
+    A ``Spool`` is returned unchanged, and becomes the one that is used for its directory.
     """
     if isinstance(spool, Spool):
         _by_directory[spool.directory] = spool

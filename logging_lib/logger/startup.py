@@ -1,4 +1,4 @@
-"""Check at the start of a service what would otherwise be noticed only in its events, or by their absence."""
+"""Checks at the start of a service for problems that would otherwise show only in, or as a lack of, its events."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def find_problems(
 
 
 def find_write_error(folder: Path) -> str:
-    """Say why no file can be made in a folder, or why the folder cannot be made; empty where it can be.
+    """Return why no file, or not the folder itself, can be created; return an empty text if it can.
 
-    A folder that is not there is not made now: the process may change its user before it writes.
+    A missing folder is not created now, because the process may change its user before it writes.
     """
     while not os.path.lexists(folder) and folder != folder.parent:
         folder = folder.parent

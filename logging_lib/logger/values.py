@@ -1,4 +1,4 @@
-"""Convert any Python value to JSON's types: cut values are marked, and nothing raises."""
+"""The conversion of any Python value to JSON's types; it marks values that it cuts, and never raises."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def to_jsonable(
 ) -> Any:
     """Convert a value to JSON's types.
 
-    NaN is null, infinity the text ``Infinity``; dates are ISO 8601 in UTC; bytes are base64; sets are sorted
-    lists; dataclasses and mappings are objects; an integer beyond 64 bits is a float; anything else is its
-    ``repr``. Nesting beyond ``depth`` (so also a cycle), and what is beyond ``max_items`` items, is replaced by
-    a text that says so. Texts longer than ``max_text`` characters are cut, with a mark.
+    NaN becomes null, and infinity the text ``Infinity``; dates become ISO 8601 in UTC, bytes base64, sets sorted
+    lists, dataclasses and mappings objects, an integer beyond 64 bits a float, and anything else its ``repr``.
+    Values nested deeper than ``depth`` (as in a cycle), and items beyond ``max_items``, are replaced by a text that
+    says so. Texts longer than ``max_text`` characters are cut, with a mark.
     """
     try:
         converted = _to_jsonable(value, depth, max_items)
         return converted if max_text is None else _cut_texts(converted, max_text)
-    except Exception as error:  # noqa: BLE001 - a hostile __repr__, a mapping that changes while it is read
+    except Exception as error:  # noqa: BLE001 - a faulty __repr__, or a mapping that changes while it is read
         return f"<{type(value).__name__}: not readable: {type(error).__name__}>"
 
 
@@ -102,7 +102,7 @@ def _container_to_jsonable(value: Any, depth: int, max_items: int) -> Any:
         return items
     try:
         text = escape_surrogates(repr(value))
-    except Exception as error:  # noqa: BLE001 - one hostile value must not cost the others
+    except Exception as error:  # noqa: BLE001 - one faulty value must not affect the others
         return f"<{type(value).__name__}: not readable: {type(error).__name__}>"
     return cut_text(text, MAX_TEXT)
 
@@ -117,7 +117,7 @@ def _to_json_integer(value: int) -> int | float | str:
 
 
 def to_json_number(value: float) -> float | str | None:
-    """Convert a float to JSON: NaN is null, infinity is a text."""
+    """Convert a float to JSON: NaN becomes null, and infinity a text."""
     if math.isfinite(value):
         return value
     return None if value != value else ("Infinity" if value > 0 else "-Infinity")

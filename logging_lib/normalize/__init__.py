@@ -1,9 +1,9 @@
-"""Normalize any JSON event to a canonical event, or to a dead letter with the reason. Pure: no I/O, no clock.
+"""Normalization of any JSON event to a canonical event, or to a dead letter with the reason. No I/O, no clock.
 
-The Python twin of ``pipelines/ruby/ml_normalize.rb``; ``pipelines/cases/`` defines what both must do. An event with
-``ml.schema_version`` is canonical: its required fields are validated, and its inputs are never changed. Any other
-event is foreign, and needs a model and inputs under one of the names in ``ALIASES``. Where it has none, but a line
-in ``log`` or ``message``, as log shippers write, it is the event in that line.
+This is the Python twin of ``pipelines/ruby/ml_normalize.rb``; ``pipelines/cases/`` defines what both must do. An
+event with ``ml.schema_version`` is canonical: its required fields are validated, and its inputs are never changed.
+Any other event is foreign, and needs a model and inputs under one of the names in ``ALIASES``. If it has none of
+them, but has a line in ``log`` or ``message``, as log shippers write it, the event is in that line.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class DeadLetter:
     """An event that was refused.
 
     Attributes:
-        document: for the dead-letter stream; its ``error.message`` is for people.
-        reason: short and stable, such as ``not_json``.
+        document: the document for the dead-letter stream; its ``error.message`` is for people.
+        reason: the reason, short and stable, such as ``not_json``.
     """
 
     document: dict[str, Any]
@@ -81,11 +81,11 @@ def normalize(
 
     Args:
         raw: one line of JSON, or the parsed object.
-        now: when it arrived, in UTC: its ``event.ingested``, the time of a foreign event without one, and the
-            limit for times in the future. Without ``now`` none of these applies, and an event without a time is
-            refused.
+        now: when the event arrived, in UTC. It becomes ``event.ingested`` and the time of a foreign event without
+            one, and limits times in the future. Without ``now`` none of these applies, and an event without a time
+            is refused.
         na_values: spellings of a missing value in foreign events without a profile.
-        checks: finds the profile's checks for a foreign event; without them the event is not checked.
+        checks: finds the profile's checks for a foreign event; without it, the event is not checked.
 
     Returns:
         A dead letter if the event cannot be used; nothing is raised for any content of ``raw``.
@@ -132,10 +132,10 @@ def refuse(
 
     Args:
         raw: the event; its bytes are kept.
-        reason: short and stable, such as ``not_json``.
-        message: what is wrong with it, for people.
-        now: when it arrived, in UTC; default: 1970.
-        stage: where it was refused: ``parse``, ``normalize`` or ``ship``.
+        reason: the reason, short and stable, such as ``not_json``.
+        message: what is wrong with the event, for people.
+        now: when the event arrived, in UTC; default: 1970.
+        stage: the stage that refused it: ``parse``, ``normalize`` or ``ship``.
     """
     original = raw if isinstance(raw, bytes) else _to_bytes(raw)
     document = build_dead_letter(error_type=reason, message=message, original=original, stage=stage, now_ns=0)
@@ -154,7 +154,7 @@ def normalize_line(
     A last line without a newline is used if it is complete JSON.
 
     Args:
-        line: the bytes, the file, the offset.
+        line: the line, with its file and offset.
         now: as for ``normalize``.
         checks: as for ``normalize``.
     """

@@ -1,4 +1,4 @@
-"""Validate the required fields of a canonical event, one with ``ml.schema_version``, without changing it."""
+"""The validation of a canonical event, one with ``ml.schema_version``: its required fields, without changing it."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from logging_lib.schema import DATASETS, SCHEMA_VERSION
 
 _DATASETS = frozenset(DATASETS)
 _MANY = 5 * MAX_INPUTS
-"""A shorter event, in bytes, cannot hold too many inputs."""
+"""The size in bytes below which an event cannot hold too many inputs."""
 _OF_LOGSTASH = ("@metadata", "@version")
-"""Fields that Logstash keeps for itself: no event that passed through it has them."""
+"""Fields that are reserved by Logstash: no event that passed through it has them."""
 
 
 def validate(
     document: dict[str, Any], ml: dict[str, Any], size: int, arrival: Arrival | None
 ) -> dict[str, Any]:
-    """Validate an event; set its time in canonical form, and ``event.ingested`` where the arrival is known.
+    """Validate an event; set its time in canonical form, and ``event.ingested`` if the arrival is known.
 
-    What Logstash keeps for itself is removed.
+    Fields that are reserved by Logstash are removed.
 
     Raises:
         NormalizeError: ``schema_version``, ``no_id``, ``dataset``, ``no_model``, ``timestamp``, ``future`` or
             ``too_many_fields``.
     """
     version = ml["schema_version"]
-    # Events of all versions so far are read. A later version may have another meaning: its events wait, complete,
+    # Events of all versions so far are read. A later version may have another meaning, so its events wait in full
     # in the dead-letter stream until the pipelines are as new as their logger.
     if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
         raise NormalizeError(

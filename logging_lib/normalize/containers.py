@@ -1,12 +1,12 @@
-"""Read the lines of a service from what a container's runtime and a log shipper wrap them in. Pure.
+"""Readers of a service's lines that a container's runtime and a log shipper have wrapped. There is no I/O.
 
 - Docker's ``json-file``: ``{"log": "…\\n", "stream": "stdout", "time": …}``; lines beyond 16 KB are split.
 - CRI (containerd, CRI-O, Podman): ``2026-03-10T10:00:00Z stdout F …``; ``P`` marks each part but the last.
-- Fluent Bit: the line in ``log`` or ``message``, where ``logtag`` is CRI's mark.
+- Fluent Bit: the line in ``log`` or ``message``, with CRI's mark in ``logtag``.
 - Filebeat: the line in ``message``.
 
-``join_lines`` joins parts, for which it needs the lines of a file; ``find_wrapped_line`` needs one event, and has a
-twin in ``pipelines/ruby/ml_normalize/containers.rb``.
+``join_lines`` joins the parts among the lines of a file. ``find_wrapped_line`` works on one event, and has a twin
+in ``pipelines/ruby/ml_normalize/containers.rb``.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ import orjson
 from logging_lib.logger.jsonlines import MAX_LINE, Line
 
 WRAPPERS = ("log", "message")
-"""The fields that hold a service's line; the first one that begins an object counts."""
+"""The fields that may hold a service's line; the first one with the beginning of an object is used."""
 MAX_WRAPPERS = 3
-"""A line may be wrapped in a line that is wrapped in a third one."""
+"""The maximum number of nested wrappers: a line may be in a line that is in a third one."""
 MAX_OPEN = 64
-"""The most streams of one file whose lines are in parts at the same time."""
+"""The maximum number of streams in one file that have unfinished lines at the same time."""
 DOCKER_PART = 16_384
-"""Bytes of each part of a line that Docker splits, but the last."""
+"""The size in bytes of each part of a line that Docker splits, except the last."""
 
 _CRI = re.compile(
     rb"\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d) (?P<stream>stdout|stderr) (?P<tag>[FP])(?::[^ ]*)? (?P<line>.*)",
@@ -38,7 +38,7 @@ _BEGINS_AN_OBJECT = re.compile(r"[\ufeff \t\r\n]*\{")
 
 
 def find_wrapped_line(document: Mapping[str, Any]) -> tuple[str, bytes] | None:
-    """Find the line that an event of a log shipper holds, and the field that it is in; None without one."""
+    """Find the field with a service's line in an event of a log shipper, and the line; return None without one."""
     for name in WRAPPERS:
         line = document.get(name)
         if isinstance(line, str) and _BEGINS_AN_OBJECT.match(line):
@@ -47,10 +47,10 @@ def find_wrapped_line(document: Mapping[str, Any]) -> tuple[str, bytes] | None:
 
 
 def join_lines(lines: Iterable[Line]) -> Iterator[Line]:
-    """Take CRI's lines out of their prefix, and join the parts of lines that a runtime split.
+    """Remove the prefix of CRI's lines, and join the parts of lines that a runtime split.
 
-    A joined line has the offset of its first part. Its ``fault`` is ``torn`` where the last part is missing, and
-    ``too_large`` beyond ``MAX_LINE`` bytes. All other lines are passed on as they are.
+    A joined line has the offset of its first part. Its ``fault`` is ``torn`` if the last part is missing, and
+    ``too_large`` if it has more than ``MAX_LINE`` bytes. All other lines are passed on unchanged.
     """
     unfinished: dict[Any, _UnfinishedLine] = {}
     for line in lines:
@@ -79,10 +79,10 @@ class _Part(NamedTuple):
     """A part of a service's line, or all of it.
 
     Attributes:
-        key: the stream that it is from.
+        key: the stream that the part is from.
         data: its bytes.
         is_last: whether the line ends here.
-        is_wrapped: whether it is in an object, from which ``normalize`` takes it.
+        is_wrapped: whether it is in an object, from which ``normalize`` extracts it.
     """
 
     key: Any
@@ -93,7 +93,7 @@ class _Part(NamedTuple):
 
 @dataclass(slots=True)
 class _UnfinishedLine:
-    """The parts of a line that were read so far; no more than a line may have is kept."""
+    """The parts of a line that were read so far, up to the maximum size of a line."""
 
     first: Line
     size: int = 0
@@ -110,7 +110,7 @@ class _UnfinishedLine:
 
 
 def _read_part(line: Line) -> _Part | None:
-    """Read a line of CRI, or one of an object that names the stream it is from; None for any other."""
+    """Read a line of CRI, or an object that names the stream of its line; return None for any other line."""
     if line.fault == "too_large":
         return None
     if (match := _CRI.fullmatch(line.data)) is not None:

@@ -1,4 +1,4 @@
-"""Define the error of an event that cannot be used, and format values for its message."""
+"""The error of an event that cannot be used, and the format of values in its message."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MAX_QUOTED = 200
 
 
 class NormalizeError(Exception):
-    """An event that becomes a dead letter.
+    """The error of an event that becomes a dead letter.
 
     ``reason`` is short and stable (``not_json``); the text is for people; ``stage`` is ``parse`` or ``normalize``.
     """
@@ -21,7 +21,7 @@ class NormalizeError(Exception):
 
 
 def to_json_text(value: Any) -> str:
-    """Format a value of JSON's types exactly as the Ruby twin does, independent of the JSON library."""
+    """Format a value of JSON's types exactly as the Ruby twin does, independently of the JSON library."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 

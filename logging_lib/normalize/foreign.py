@@ -1,4 +1,4 @@
-"""Convert an event of a service that does not use this library to canonical form."""
+"""The conversion of events from services that do not use this library to canonical form."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from logging_lib.profile.coerce import parse_scalar
 from logging_lib.schema import SCHEMA_VERSION
 
 MAX_INPUTS = 10_000
-"""An event with more inputs, or more other fields, is refused."""
+"""The maximum number of inputs, and of other fields; an event with more is refused."""
 MAX_TEXT = 32_766
-"""Longer texts are cut, in characters; Lucene's longest term has as many bytes."""
+"""The maximum length of a text in characters; longer ones are cut. Lucene's longest term has as many bytes."""
 MAX_ID = 512
-"""Longest id that Elasticsearch accepts, in bytes; a longer one is hashed."""
+"""The longest id that Elasticsearch accepts, in bytes; a longer one is hashed."""
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "model": ("model", "model_name", "ml_model", "modelName"),
@@ -43,9 +43,9 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "error": ("error", "exception"),
     "error_type": ("error_type", "error_code"),
 }
-"""Our name → its possible keys in foreign events; the first one in the event that is filled counts."""
+"""Canonical name → its possible keys in foreign events; the first key with a value is used."""
 STATUSES = ("status_code", "http_status", "status")
-"""Keys of a call's status, which stays a label: from 400 on, or one of ``FAILED``, the prediction failed."""
+"""Keys of a call's status, which stays a label. From 400, or if it is in ``FAILED``, the prediction failed."""
 FAILED = ("error", "failed", "failure")
 
 _NAME_OF_ALIAS = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
@@ -133,18 +133,18 @@ def to_canonical(
 
 
 def hash_content(raw: bytes) -> str:
-    """Compute an id that is always the same for the same content."""
+    """Compute an id from the content, which is always the same for the same content."""
     return sha256(raw.strip(SPACE)).hexdigest()[:32]
 
 
 def to_label(value: Any, is_long: bool = True) -> str:
-    """Convert a value to one of ``labels.*``: text as it is, anything else as JSON; a long text is cut."""
+    """Convert a value to one of ``labels.*``: text unchanged, anything else as JSON; a long text is cut."""
     text = value if isinstance(value, str) else to_json_text(to_jsonable(value, max_text=MAX_TEXT))
     return cut_text(text, MAX_TEXT) if is_long else text
 
 
 def _split_known_keys(document: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Split the event into the fields under one of ``ALIASES``, by our name, and the other fields."""
+    """Split the event into the fields under one of ``ALIASES``, by canonical name, and the other fields."""
     fields: dict[str, Any] = {}
     extra_fields: dict[str, Any] = {}
     for key, value in document.items():
@@ -153,7 +153,7 @@ def _split_known_keys(document: Mapping[str, Any]) -> tuple[dict[str, Any], dict
             extra_fields[key] = value
         elif name not in fields:
             fields[name] = value
-        else:  # two aliases of one name: the first one in the list that is filled counts
+        else:  # there are two aliases of one name: the first one in the list with a value is used
             aliases = [alias for alias in ALIASES[name] if alias in document]
             key, *others = sorted(aliases, key=lambda alias: not is_filled(document[alias]))
             fields[name] = document[key]
@@ -162,7 +162,7 @@ def _split_known_keys(document: Mapping[str, Any]) -> tuple[dict[str, Any], dict
 
 
 def _type_inputs(inputs: Mapping[str, Any], na_values: frozenset[str], is_long: bool) -> dict[str, Any]:
-    """Build ``ml.input.*`` without a profile, by the values' own types; an NA spelling is null, under ``other``."""
+    """Build ``ml.input.*`` without a profile, by the values' own types; an NA spelling is null under ``other``."""
     numeric: dict[str, Any] = {}
     category: dict[str, Any] = {}
     text: dict[str, Any] = {}
@@ -232,7 +232,7 @@ def _add_output(fields: Mapping[str, Any], encode_output: OutputEncoder, ml: dic
 def _add_failure(
     fields: Mapping[str, Any], extra_fields: dict[str, Any], na_values: frozenset[str], event: dict[str, Any]
 ) -> None:
-    """Set ``error.*`` and the outcome where the event says that the prediction failed."""
+    """Set ``error.*`` and the outcome if the event says that the prediction failed."""
     value, error_type = fields.get("error"), fields.get("error_type")
     parts = value if type(value) is dict else {} if value is None else {"message": value}
     texts = {"type": error_type, **parts}
@@ -273,7 +273,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _add_context(fields: Mapping[str, Any], extra_fields: dict[str, Any], event: dict[str, Any]) -> None:
-    """Add id, request, duration, service and weight; a value that is not one becomes a label."""
+    """Add id, request, duration, service and weight; a value that is not valid for its field becomes a label."""
     get, event_fields, ml = fields.get, event["event"], event["ml"]
     if is_filled(event_id := get("id")):
         event_fields["id"] = to_label(event_id)

@@ -1,4 +1,4 @@
-"""Make the names of features and labels safe for every store: never blank, no empty part between dots, not long."""
+"""Names of features and labels that are safe for every store: not blank, not long, no empty part between dots."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Any
 
 MAX_NAME = 256
-"""Characters; a longer name is cut and ends in its hash."""
+"""The maximum length in characters; a longer name is cut and ends in its hash."""
 _PREFIX_LENGTH = 200
 _MAX_CACHED_NAMES = 10_000
 _UNSAFE = re.compile(r"[%.\s]")
@@ -17,7 +17,7 @@ _safe_names: set[str] = set()
 
 
 def with_safe_names(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the mapping with safe names; it is returned as it is where all are safe, as nearly always."""
+    """Return the mapping with safe names; if all are safe, which is nearly always so, return it unchanged."""
     if values.keys() <= _safe_names:
         return values
     if len(_safe_names) > _MAX_CACHED_NAMES:
@@ -29,7 +29,7 @@ def with_safe_names(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _rename_unsafe(values: Mapping[str, Any], unsafe: set[str]) -> dict[str, Any]:
-    """Rename the unsafe names; where two names become equal, the second gets ``~2``, and safe ones stay."""
+    """Rename the unsafe names; if two names become equal, the second gets ``~2``. Safe names do not change."""
     used_names = {name for name in values if name not in unsafe}
     renamed: dict[str, Any] = {}
     for name, value in values.items():

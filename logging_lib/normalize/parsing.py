@@ -1,8 +1,8 @@
-"""Parse bytes as a JSON object, by rules that do not depend on the JSON library. The twin of ``pipelines/ruby``.
+"""The parser of JSON objects, by rules that do not depend on the JSON library; its twin is in ``pipelines/ruby``.
 
-JSON is RFC 8259 in UTF-8, one object, at most ``MAX_DEPTH`` deep; of equal keys the last counts; integers beyond 64
-bits are floats. In foreign events three common faults of serializers are repaired: ``NaN`` becomes null, an
-infinite number the text ``Infinity``, and the escape of a lone surrogate the text of the escape.
+JSON is RFC 8259 in UTF-8, one object, up to ``MAX_DEPTH`` levels deep. The last of several equal keys is used, and
+integers beyond 64 bits become floats. In foreign events three common faults of serializers are repaired: ``NaN``
+becomes null, an infinite number the text ``Infinity``, and the escape of a lone surrogate the text of the escape.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from logging_lib.logger.jsonlines import MAX_LINE as MAX_BYTES
 from logging_lib.normalize.errors import NormalizeError
 
 MAX_DEPTH = 100
-"""An event that is nested deeper is refused."""
+"""The maximum depth; an event that is nested deeper is refused."""
 BOM = b"\xef\xbb\xbf"
 SPACE = b" \t\r\n"
 
@@ -54,7 +54,7 @@ def parse(raw: bytes) -> tuple[dict[str, Any], bool]:
 
 
 def parse_value(raw: bytes) -> tuple[Any, bool]:
-    """Parse any JSON value; the rest as ``parse``."""
+    """Parse any JSON value; otherwise as ``parse``."""
     if len(raw) > MAX_BYTES:
         raise _parse_error("too_large", f"the event has {len(raw)} bytes; at most {MAX_BYTES} are taken")
     if raw[:3] == BOM:
@@ -72,7 +72,7 @@ def parse_value(raw: bytes) -> tuple[Any, bool]:
 
 
 def is_filled(value: Any) -> bool:
-    """Return whether a value of JSON holds anything: it is not null, blank, or empty."""
+    """Return whether a value of JSON is not null, blank, or empty."""
     if type(value) is str:
         return value != "" and not value.isspace()
     return value is not None and value != [] and value != {}

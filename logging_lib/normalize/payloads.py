@@ -1,4 +1,4 @@
-"""Flatten the payload logs of model servers to one foreign event.
+"""The flattening of payload logs of model servers to one foreign event.
 
 - CloudEvents (KServe's logger): ``specversion`` and ``data``, which holds the payload.
 - Inference tables of MLflow on Databricks: ``request`` and ``response``, objects or JSON text.
@@ -23,11 +23,11 @@ _OF_COLUMNS = ("specversion", "request_metadata", "databricks_request_id")
 
 
 def unwrap(document: Mapping[str, Any], keys_of_inputs: Sequence[str]) -> dict[str, Any]:
-    """Flatten an event: the content of its envelopes, and under ``inputs`` those of its one row, by name.
+    """Flatten an event: move up the content of its envelopes, and put its row under ``inputs``, by name.
 
     Args:
         document: the event.
-        keys_of_inputs: the keys that its inputs may be under; the first one whose value can be read counts.
+        keys_of_inputs: the possible keys of its inputs; the first one whose value can be read is used.
 
     Raises:
         NormalizeError: ``batch``, for several rows.
@@ -67,7 +67,7 @@ def _open_envelope(flat: dict[str, Any], name: str) -> None:
 
 
 def _parse_text(value: Any) -> Any:
-    """Parse an object or a list that is written as JSON text; anything else is returned as it is."""
+    """Parse an object or a list that is written as JSON text; return anything else unchanged."""
     if not isinstance(value, str) or value[:1] not in ("{", "["):
         return value
     try:
@@ -77,7 +77,7 @@ def _parse_text(value: Any) -> Any:
 
 
 def _read_inputs(key: str, value: Any, may_be_columns: bool) -> dict[str, Any] | None:
-    """Read the inputs of the one row, by name; None where the value is not a known payload."""
+    """Read the inputs of the only row, by name; return None if the value is not a known payload."""
     if key == "dataframe_split":
         return _read_split(value)
     if isinstance(value, dict) and key not in _ROWS:
@@ -94,7 +94,7 @@ def _read_inputs(key: str, value: Any, may_be_columns: bool) -> dict[str, Any] |
 
 
 def _read_split(split: Any) -> dict[str, Any] | None:
-    """Read the one row of a pandas frame in the orientation ``split``."""
+    """Read the only row of a pandas frame in the orientation ``split``."""
     rows, columns = (split.get("data"), split.get("columns")) if isinstance(split, dict) else (None, None)
     if not isinstance(rows, list) or not rows:
         return None
@@ -108,7 +108,7 @@ def _read_split(split: Any) -> dict[str, Any] | None:
 
 
 def _read_columns(inputs: dict[str, Any]) -> dict[str, Any]:
-    """Read the one row of columns, which are lists of the same length; anything else is returned as it is."""
+    """Read the only row of columns, which are lists of the same length; return anything else unchanged."""
     lengths = {len(values) if isinstance(values, list) else 0 for values in inputs.values()}
     if len(lengths) != 1 or 0 in lengths:
         return inputs
@@ -116,7 +116,7 @@ def _read_columns(inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def unpack_tensors(output: Any) -> Any:
-    """Return an output's tensors as values by name, or the one value; anything else as it is.
+    """Return an output's tensors as values by name, or as the only value; return anything else unchanged.
 
     Raises:
         NormalizeError: ``batch``, for several rows.
@@ -137,7 +137,7 @@ def _are_tensors(values: list[Any]) -> bool:
 
 
 def _read_tensors(tensors: list[dict[str, Any]]) -> dict[str, Any]:
-    """Read tensors of one row as values by name; several elements are ``name.0``, ``name.1``, ..."""
+    """Read tensors of one row as values by name; the elements of a longer one are ``name.0``, ``name.1``, ..."""
     values: dict[str, Any] = {}
     for tensor in tensors:
         name, data, shape = tensor["name"], _flatten(tensor["data"]), tensor.get("shape")
@@ -152,7 +152,7 @@ def _read_tensors(tensors: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _flatten(value: Any) -> list[Any]:
-    """Flatten nested lists; parsing has bounded the depth."""
+    """Flatten nested lists, whose depth the parser has limited."""
     if not isinstance(value, list):
         return [value]
     return [element for item in value for element in _flatten(item)]

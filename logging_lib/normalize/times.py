@@ -1,4 +1,4 @@
-"""Convert times of any format to the canonical form: UTC with six digits, ``2018-02-01T09:00:00.000000Z``."""
+"""The conversion of times to the canonical form: UTC with six digits, ``2018-02-01T09:00:00.000000Z``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from logging_lib.profile.timestamps import format_time, parse_iso, parse_timestamp
 
 MAX_AHEAD = timedelta(days=1)
-"""An event further in the future is refused."""
+"""How far in the future an event may be; one that is further is refused."""
 
 _CANONICAL = re.compile(
     r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{6})?Z\Z",
@@ -38,10 +38,10 @@ def normalize_time(value: Any, arrival: Arrival | None) -> str | None:
     """Normalize the time of a foreign event, in any form that ``parse_timestamp`` reads.
 
     Returns:
-        The canonical form, or None where the value is not a time.
+        The canonical form, or None if the value is not a time.
 
     Raises:
-        TooFarAheadError: it is more than a day after the arrival.
+        TooFarAheadError: the time is more than a day after the arrival.
     """
     if type(value) is str and _is_canonical(value):
         text = value if len(value) == 27 else f"{value[:19]}.000000Z"
@@ -53,9 +53,9 @@ def normalize_time(value: Any, arrival: Arrival | None) -> str | None:
 
 
 def validate_time(value: Any, arrival: Arrival | None) -> str | None:
-    """Validate the time of a canonical event, ISO 8601 with a zone; the result and the errors as above.
+    """Validate the time of a canonical event, ISO 8601 with a zone; result and errors are as in ``normalize_time``.
 
-    A time that has the canonical form is returned as it is, with or without its six digits.
+    A time in canonical form is returned unchanged, with or without its six digits.
     """
     if type(value) is not str:
         return None
@@ -68,7 +68,7 @@ def validate_time(value: Any, arrival: Arrival | None) -> str | None:
 
 
 class TooFarAheadError(ValueError):
-    """The time is beyond the limit; the text is the time."""
+    """The error for a time beyond the limit; the text is the time."""
 
 
 def _is_canonical(text: str) -> bool:

@@ -32,7 +32,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "fit":  # needs pandas: imported only to fit
+    if name == "fit":  # imported only to fit, because it needs pandas
         from logging_lib.profile.fitting import fit
 
         return fit

@@ -1,4 +1,4 @@
-"""Read a classifier's answers from a table, calibrate its probabilities, and measure its quality."""
+"""Functions that read a classifier's answers from a table, calibrate its probabilities, and measure its quality."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from logging_lib.profile.model import PREDICTION, Quality
 from logging_lib.profile.number_columns import compute_moments
 
 MIN_ROWS: Final = 100
-"""Fewer rows calibrate nothing."""
+"""The minimum number of rows for a calibration."""
 POINTS: Final = 50
-"""Points of a calibration at most."""
+"""The maximum number of points of a calibration."""
 POINT_ROWS: Final = 20
-"""Rows behind each point at least."""
+"""The minimum number of rows for each point."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClassAnswers:
-    """What the columns of a classifier say of each row that has an actual class.
+    """A classifier's answers for the rows that have an actual class.
 
     Attributes:
-        actual: the place of the actual class in ``classes``; shape (rows,).
-        predicted: that of the predicted class; shape (rows,).
-        probabilities: of each class, shape (rows, classes); None where they are not known.
-        confidence: the probability of the predicted class, shape (rows,); None where it is not known.
+        actual: the index of the actual class in ``classes``; shape (rows,).
+        predicted: the index of the predicted class; shape (rows,).
+        probabilities: the probability of each class, shape (rows, classes); None if they are not known.
+        confidence: the probability of the predicted class, shape (rows,); None if it is not known.
     """
 
     classes: tuple[str, ...]
@@ -44,7 +44,7 @@ class ClassAnswers:
 
 @dataclass(frozen=True, slots=True)
 class ClassifierColumns:
-    """Which columns a classifier's answers are in; ``scores`` is class → column, as ``parse_scores`` returns it."""
+    """The columns with a classifier's answers; ``scores`` is class → column, as ``parse_scores`` returns it."""
 
     target: str | None
     prediction: str | None
@@ -52,14 +52,14 @@ class ClassifierColumns:
 
 
 def to_classes(column: pd.Series) -> Array:
-    """Convert a column to the texts of its classes, None where there is none; shape (rows,)."""
+    """Convert a column to the texts of its classes, with None for a row without a class; shape (rows,)."""
     return np.asarray([category_text(to_python(value)) for value in column], dtype=object)
 
 
 def with_predicted_class(
     data: pd.DataFrame, classifier: Classifier, columns: ClassifierColumns
 ) -> pd.DataFrame:
-    """Add the predicted class in a column named ``PREDICTION`` where only probabilities are among the columns."""
+    """Add the predicted class in a column named ``PREDICTION`` if the columns have only probabilities."""
     if columns.prediction is not None or not columns.scores:
         return data
     known = np.isfinite(data[list(columns.scores.values())].to_numpy(float)).all(axis=1)
@@ -70,7 +70,7 @@ def with_predicted_class(
 
 
 def read_answers(data: pd.DataFrame, classifier: Classifier, columns: ClassifierColumns) -> ClassAnswers:
-    """Read the columns of a classifier; rows without an actual or a predicted class are left out.
+    """Read the columns of a classifier; rows without an actual or a predicted class are omitted.
 
     Without a target every row counts, and its actual class is unknown (-1).
     """
@@ -155,17 +155,17 @@ def calibrate(
 
 
 def fit_calibration(scores: Array, happened: Array) -> Calibration:
-    """Fit how often a class was the actual one at each probability: means of groups of rows, made to never fall.
+    """Fit how often a class was the actual one at each probability: means of groups of rows that never decrease.
 
     Args:
-        scores: probabilities; shape (rows,).
-        happened: 1 where it was the actual class, else 0; shape (rows,).
+        scores: the probabilities of the class; shape (rows,).
+        happened: 1 if it was the actual class, otherwise 0; shape (rows,).
     """
     from scipy.optimize import isotonic_regression
 
     order = np.argsort(scores, kind="stable")
     groups = max(2, min(POINTS, len(scores) // POINT_ROWS))
-    # Rows with one score are one group, whatever their number.
+    # Rows with the same score form one group, whatever their number.
     place = np.searchsorted(
         np.unique(np.quantile(scores, np.linspace(0, 1, groups + 1)[1:-1])), scores[order], "right"
     )
@@ -184,12 +184,12 @@ def fit_calibration(scores: Array, happened: Array) -> Calibration:
 
 
 def apply_calibration(curve: Calibration, scores: Array) -> Array:
-    """Return the calibrated probabilities of an array; as calling the calibration with each."""
+    """Return the calibrated probabilities of an array, as if the calibration was called with each of them."""
     return np.asarray(np.interp(scores, curve.scores, curve.rates))
 
 
 def calibrate_probabilities(classifier: Classifier, probabilities: Array) -> Array:
-    """Calibrate the probabilities of each class, which sum up to 1 again; shape (rows, classes)."""
+    """Calibrate the probabilities of each class and scale their sum to 1; shape (rows, classes)."""
     if classifier.positive:
         place = classifier.classes.index(classifier.positive)
         share = apply_calibration(classifier.calibration[classifier.positive], probabilities[:, place])
@@ -234,7 +234,7 @@ def _count_confusion(answers: ClassAnswers) -> dict[str, dict[str, int]]:
 def _read_matrix(
     data: pd.DataFrame, classifier: Classifier, prediction: str | None, scores: Mapping[str, str]
 ) -> Array | None:
-    """Read the probability of each class, shape (rows, classes); None where the columns do not have them."""
+    """Read the probability of each class, shape (rows, classes); return None if the columns do not have them."""
     classes = classifier.classes
     columns = {classifier.positive: prediction} if classifier.source == "value" else scores
     if classifier.source not in ("value", "scores"):

@@ -1,4 +1,4 @@
-"""Measure how well probabilities of classes were: areas under curves, Brier's score, log loss. Weighted. Pure.
+"""Weighted measures of the probabilities of classes: areas under curves, Brier's score, log loss. There is no I/O.
 
 Each equals scikit-learn's: ``roc_auc_score``, ``average_precision_score``, ``brier_score_loss``, ``log_loss``.
 """
@@ -17,7 +17,7 @@ BINS: Final = 10
 
 
 class CountsAbove(NamedTuple):
-    """Weights of what is at or above each distinct score, the highest score first; each of shape (n,)."""
+    """The weights of the rows at or above each distinct score, the highest score first; each of shape (n,)."""
 
     scores: Array
     true_positives: Array
@@ -28,9 +28,9 @@ def count_above(scores: Array, positive: Array, weight: Array) -> CountsAbove:
     """Count actual positives and negatives at or above each distinct score.
 
     Args:
-        scores: probability of the positive class; shape (rows,).
+        scores: the probability of the positive class; shape (rows,).
         positive: whether it was the actual class; numbers between 0 and 1 are shares of a row. Shape (rows,).
-        weight: of each row; shape (rows,).
+        weight: the weight of each row; shape (rows,).
     """
     order = np.argsort(-scores, kind="stable")
     ordered = scores[order]
@@ -40,7 +40,7 @@ def count_above(scores: Array, positive: Array, weight: Array) -> CountsAbove:
 
 
 def measure_roc_auc(scores: Array, positive: Array, weight: Array) -> float:
-    """Measure the area under the ROC curve; NaN where only one class is there. Shapes as in ``count_above``."""
+    """Measure the area under the ROC curve; NaN if there is only one class. Shapes are as in ``count_above``."""
     _, hits, misses = count_above(scores, positive, weight)
     if not len(hits) or hits[-1] <= 0 or misses[-1] <= 0:
         return math.nan
@@ -49,7 +49,7 @@ def measure_roc_auc(scores: Array, positive: Array, weight: Array) -> float:
 
 
 def measure_average_precision(scores: Array, positive: Array, weight: Array) -> float:
-    """Measure average precision, the area under the precision-recall curve in steps; NaN without a positive row."""
+    """Measure average precision, the area under the stepwise precision-recall curve; NaN without a positive row."""
     _, hits, misses = count_above(scores, positive, weight)
     if not len(hits) or hits[-1] <= 0:
         return math.nan
@@ -71,7 +71,7 @@ def measure_rows(probabilities: Array, actual: Array) -> tuple[Array, Array]:
 
     Args:
         probabilities: shape (rows, classes).
-        actual: the place of the actual class; -1 where it is not among them. Shape (rows,).
+        actual: the index of the actual class, or -1 if it is not one of the classes; shape (rows,).
     """
     target = np.arange(probabilities.shape[1]) == actual[:, None]
     squares = ((probabilities - target) ** 2).sum(axis=1)
@@ -93,14 +93,14 @@ def measure_probabilities(
 ) -> dict[str, float]:
     """Measure ``roc_auc``, ``average_precision``, ``log_loss``, ``brier`` and ``ece``.
 
-    Of several classes the areas are the means of each class against the others, for classes that occur. The
-    calibration error is that of the positive class or, of several, of the most probable one.
+    With more than two classes, the areas are means over the classes that occur, of each class against the others.
+    The calibration error is that of the positive class or, with more than two classes, of the most probable one.
 
     Args:
         probabilities: shape (rows, classes).
-        actual: place of the actual class, or -1; shape (rows,).
-        weight: of each row; shape (rows,).
-        positive: the place of the positive class of two; None of several.
+        actual: the index of the actual class, or -1; shape (rows,).
+        weight: the weight of each row; shape (rows,).
+        positive: the index of the positive class; None if there are more than two classes.
     """
     brier, log_loss = measure_rows(probabilities, actual)
     places = range(probabilities.shape[1]) if positive is None else (positive,)

@@ -1,10 +1,10 @@
-"""Define what a profile knows of a classifier: classes, probabilities and their calibration. No numpy, no I/O.
+"""The part of a profile about a classifier: classes, probabilities and their calibration. No numpy, no I/O.
 
-An event says a classifier's answer in one of four ways, the ``source``:
+An event holds a classifier's answer in one of four forms, the ``source``:
 
 - ``label``: the predicted class alone;
 - ``score``: the class, and the probability that it is right;
-- ``scores``: the class, and the probability of each class (of two classes, one is enough);
+- ``scores``: the class, and the probability of each class (for two classes, one is enough);
 - ``value``: the probability of the ``positive`` class; the logger adds the class and its score.
 """
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 Source = Literal["label", "score", "scores", "value"]
 SOURCES: tuple[Source, ...] = ("label", "score", "scores", "value")
 CONFIDENCE = ""
-"""In place of a class: the probability of the predicted class, whichever it is."""
+"""The key, in place of a class, for the probability of the predicted class, whichever that is."""
 SMALLEST = 1e-15
-"""A smaller probability counts as this one in a log loss, which would be infinite."""
+"""The smallest probability in a log loss, which would be infinite for 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +34,15 @@ class Calibration:
     """A map from a model's probability to how often it was right, linear between points.
 
     Attributes:
-        scores: rising probabilities.
-        rates: the share of evaluated rows with that probability whose actual class it was; never falling.
+        scores: increasing probabilities.
+        rates: the share of evaluated rows with that probability whose actual class it was; it never decreases.
     """
 
     scores: tuple[float, ...]
     rates: tuple[float, ...]
 
     def __call__(self, score: float) -> float:
-        """Return the calibrated probability; beyond the first and the last point it is theirs."""
+        """Return the calibrated probability; before the first and after the last point, it is constant."""
         scores, rates = self.scores, self.rates
         place = bisect_right(scores, score)
         if place == 0:
@@ -60,16 +60,16 @@ class Classifier:
 
     Attributes:
         classes: the model's classes, in alphabetical order.
-        source: what an event has of the probabilities.
-        positive: of two classes, the one that ``threshold``, and the areas under the curves, are about.
-        threshold: the least probability of the positive class with which it is predicted; None where unknown.
-        calibration: class → calibration of its probability; of two classes only the positive one's, and under
-            ``CONFIDENCE`` that of the predicted class where no more is known of several classes.
-        expected_error: moments of the expected error of the rows of the evaluation.
-        metrics: how well the model did on them, by the names of ``logging_lib.analysis.quality``.
-        rows: the rows that calibration and quality were measured on.
+        source: which of the probabilities an event holds.
+        positive: with two classes, the one that ``threshold`` and the areas under the curves refer to.
+        threshold: the lowest probability at which the positive class is predicted; None if unknown.
+        calibration: class → calibration of its probability. With two classes it has only the positive one. With
+            more it has, under ``CONFIDENCE``, that of the predicted class, if no other probability is known.
+        expected_error: moments of the expected error of the evaluation's rows.
+        metrics: the model's quality on these rows, by the names of ``logging_lib.analysis.quality``.
+        rows: the number of rows that calibration and quality were measured on.
         evaluated: whether the model was not trained on those rows. If it was, all estimates are optimistic.
-        notes: what was recognized, in words.
+        notes: sentences that say what was recognized.
     """
 
     classes: tuple[str, ...]
@@ -89,8 +89,8 @@ class Classifier:
         return _find_other(self.classes, self.positive)
 
     def complete(self, prediction: dict[str, Any]) -> None:
-        """Add to ``ml.prediction`` the class and its score where only a probability was logged, and the expected
-        error: the calibrated probability that the class is wrong."""
+        """Add the class and its score to ``ml.prediction`` if only a probability was logged, and add the expected
+        error, which is the calibrated probability that the class is wrong."""
         value = prediction.get("value")
         if self.source == "value" and is_number(value) and 0 <= value <= 1:
             is_positive = value >= (0.5 if self.threshold is None else self.threshold)
@@ -128,7 +128,7 @@ def _find_other(classes: tuple[str, ...], name: str) -> str:
 
 
 def find_probabilities(prediction: Mapping[str, Any], classes: tuple[str, ...]) -> dict[str, float]:
-    """Return class → probability as ``ml.prediction`` has them; empty where it does not say them."""
+    """Return class → probability from ``ml.prediction``; the result is empty if it has no probabilities."""
     scores = prediction.get("scores")
     if isinstance(scores, Mapping):
         numbers = {name: score for name, score in scores.items() if is_number(score) and math.isfinite(score)}
@@ -147,9 +147,9 @@ def find_probabilities(prediction: Mapping[str, Any], classes: tuple[str, ...]) 
 def measure_answer(prediction: Mapping[str, Any], actual: str) -> dict[str, float]:
     """Return ``brier`` and ``log_loss`` of one answer whose actual class is known; empty without probabilities.
 
-    From ``scores``: Brier's score over all classes, of two classes half of it, as in scikit-learn, and minus the
-    logarithm of the actual class's probability. From a ``score`` alone: the same of the answer that the predicted
-    class is right, or wrong; of two classes it is the same number.
+    With ``scores``, they are Brier's score over all classes (half of it for two classes, as in scikit-learn) and
+    minus the logarithm of the actual class's probability. With a ``score`` alone, they are those of the two
+    outcomes that the predicted class is right or wrong; for a model with two classes the numbers are the same.
     """
     scores = prediction.get("scores")
     if isinstance(scores, Mapping):

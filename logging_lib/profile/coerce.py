@@ -1,6 +1,6 @@
-"""Coerce a value as a profile reads it: missing or not, its canonical text or number, its words.
+"""Functions that read a value as a profile does: whether it is missing, its canonical text or number, its words.
 
-The logger, the fitting and the normalization all use these functions, so that a value means the same to each.
+The logger, the fitting and the normalization all use them, so that a value means the same to each.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ NA_VALUES = ("", "-", "#N/A", "<NA>", "N/A", "NA", "NULL", "NaN", "NaT", "None",
 """Spellings of a missing value, unless a profile has its own."""
 
 MAX_CHECKED_TEXT = 20_000
-"""Characters of a text whose words count; the rest is ignored."""
+"""The number of characters of a text whose words are counted; the rest is ignored."""
 
 _NUMBER = re.compile(r"[+-]?(?:0|[1-9]\d{0,40})(?:\.\d+)?(?:[eE][+-]?\d{1,3})?\Z", re.ASCII)
 _BOOLEANS = {"true": True, "false": False, "True": True, "False": False, "TRUE": True, "FALSE": False}
@@ -30,10 +30,10 @@ def split_words(text: str) -> list[str]:
 
 
 def category_text(value: Any) -> str | None:
-    """Return the canonical text of a category, or None where the value cannot be a category.
+    """Return the canonical text of a category, or None if the value cannot be a category.
 
-    Text stays as it is; True is ``true``; a whole float is written as the integer (a column of integers with
-    gaps is a column of floats in pandas).
+    Text is returned unchanged; True becomes ``true``; a whole float is written as an integer, because pandas turns
+    a column of integers with missing values into floats.
     """
     if isinstance(value, str):
         return str.__str__(value)
@@ -54,7 +54,7 @@ def number_text(value: float) -> str:
 
 
 def to_epoch(value: Any) -> float | None:
-    """Convert a date to seconds since 1970 UTC, or None where the value is not a date; without a zone it is UTC."""
+    """Convert a date to seconds since 1970 UTC; return None if it is not a date. Without a zone, it is in UTC."""
     if isinstance(value, str):
         if _DATE.match(value) is None:
             return None
@@ -73,9 +73,9 @@ def to_epoch(value: Any) -> float | None:
 
 
 def format_epoch(seconds: float) -> str:
-    """Format seconds since 1970 as the shortest ISO 8601 in UTC, with microseconds only where there are any.
+    """Format seconds since 1970 as the shortest ISO 8601 text in UTC, with microseconds only if there are any.
 
-    A time before the year 1 or after 9999 becomes the nearest one within.
+    A time before the year 1 or after 9999 becomes the nearest one within these years.
     """
     try:
         moment = datetime.fromtimestamp(seconds, UTC)
@@ -86,12 +86,12 @@ def format_epoch(seconds: float) -> str:
 
 
 def is_number(value: Any) -> TypeGuard[int | float]:
-    """Whether a value is an int or a float, and not a bool."""
+    """Return whether a value is an int or a float, but not a bool."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def parse_scalar(value: Any) -> Any:
-    """Convert a text that spells a number or a boolean; return any other value as it is.
+    """Convert a text that spells a number or a boolean; return any other value unchanged.
 
     ``007`` is not a number: its zeros are significant.
     """
@@ -104,14 +104,14 @@ def parse_scalar(value: Any) -> Any:
 
 
 def to_python(value: Any) -> Any:
-    """Convert a scalar of numpy, pandas or decimal to Python's own type; return anything else as it is."""
+    """Convert a scalar of numpy, pandas or decimal to Python's own type; return anything else unchanged."""
     if isinstance(value, Enum):
         value = value.value
     if isinstance(value, Decimal):
         return float(value) if value.is_finite() or value.is_infinite() else math.nan
     kind = type(value)
     if kind.__module__ == "numpy" and getattr(value, "ndim", None) == 0:
-        if kind.__name__ == "longdouble":  # its ``item()`` is itself
+        if kind.__name__ == "longdouble":  # its ``item()`` returns a longdouble again
             return float(value)
         return to_microseconds(value).item()
     return value
@@ -128,7 +128,7 @@ def to_microseconds(value: Any) -> Any:
 
 
 def is_null(value: Any) -> bool:
-    """Whether a value is None, NaN, NaT or pandas' NA (without importing pandas)."""
+    """Return whether a value is None, NaN, NaT or pandas' NA (without importing pandas)."""
     if value is None:
         return True
     kind = type(value)

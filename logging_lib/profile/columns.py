@@ -1,4 +1,4 @@
-"""Fit the features of a profile, one column each: numbers, categories, texts, booleans and dates."""
+"""The fitting of a profile's features, each from one column of numbers, categories, texts, booleans or dates."""
 
 from __future__ import annotations
 
@@ -129,13 +129,13 @@ _FITTERS: dict[Kind, Any] = {
 
 
 class FittedColumn(NamedTuple):
-    """A feature, and what else was found in its column.
+    """A feature, and other findings about its column.
 
     Attributes:
         feature: the feature.
-        states: what each row is, for the natural variation.
-        notes: what a person should know about it; none of a hidden feature.
-        placeholders: texts that stand for a missing value among values of another type, with their rows.
+        states: the bin and the failed checks of each row, for the natural variation.
+        notes: remarks about the column for people; a hidden feature has none.
+        placeholders: texts that stand for a missing value among values of another type → number of rows.
     """
 
     feature: Feature
@@ -154,7 +154,7 @@ def fit_column(
         name: the feature's name.
         split: which rows are held out.
         config: overrides for this feature are looked up by ``name``.
-        absent: mask of rows without the key, shape (rows,).
+        absent: the mask of rows without the key, shape (rows,).
 
     Raises:
         ProfileError: the column cannot be read as the kind that the configuration names.
@@ -193,15 +193,15 @@ def build_feature(
     notes: Sequence[Note] = (),
     placeholders: Mapping[str, int] | None = None,
 ) -> FittedColumn:
-    """Build the feature from the fit of its column, and what each row is.
+    """Build the feature and the states of its rows from the fit of its column.
 
     Args:
         fit: the fit of the column's values.
         feature_config: the overrides for this feature.
         split: which rows are held out.
         missing, absent: masks of the rows without a value, and without the key; shape (rows,).
-        notes: what a person should know about the column, beside the notes of the fit.
-        placeholders: texts that stand for a missing value, with their rows.
+        notes: remarks about the column for people, in addition to the notes of the fit.
+        placeholders: texts that stand for a missing value → number of rows.
     """
     rows = len(missing)
     failed = {"missing": missing, "absent": absent, "wrong_type": fit.wrong_type, **fit.failed}
@@ -261,5 +261,5 @@ def build_feature(
 
 
 def _known_from(failed: Mapping[str, Array], checks: Iterable[str]) -> dict[str, Array]:
-    """Return, for checks that a row fails or passes whatever was before it, ``RowStates.known_from``."""
+    """Return ``RowStates.known_from`` for checks whose result for a row does not depend on earlier rows."""
     return {check: np.where(failed[check], NEVER, -1) for check in checks}

@@ -1,4 +1,4 @@
-"""Read ``profile.yml``, the settings with which a data scientist overrides inference."""
+"""The reader of ``profile.yml``, the settings with which a data scientist overrides inference."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from logging_lib.profile.model import KINDS, Kind
 
 @dataclass(frozen=True, slots=True)
 class FeatureConfig:
-    """Overrides for one feature; None infers a part from the data.
+    """The overrides for one feature; a setting that is None is inferred from the data.
 
     Attributes:
         kind: numeric, category, text, boolean, date or vector.
-        values: category: the allowed values; any other is unseen, even if training had it.
+        values: category: the allowed values; any other counts as unseen, even if training had it.
         range: numeric (or date, as ISO text): the allowed (low, high).
-        nullable: False expects no missing value at all, even if training had some.
+        nullable: if False, no missing value is expected, even if training had some.
         bins: numeric: the edges between bins; category: how many values have a bin of their own.
         hidden: store neither values nor words; only presence is checked.
     """
@@ -38,18 +38,19 @@ class FeatureConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """How to fit a profile.
+    """The settings for fitting a profile.
 
     Attributes:
         features: overrides by feature.
         exclude: columns that the service does not receive.
-        time: the column with the time of a row: the last rows are then held out, and natural variation is measured.
+        time: the column with the time of each row. If given, the last rows are held out, and natural variation is
+            measured.
         timezone: the time zone whose hours and days traffic may follow, such as ``Europe/Berlin``.
         na_values: spellings of a missing value.
         min_word_count: how often a word must occur in training to be known.
         max_vocabulary: maximum number of known words per text feature; the most frequent are chosen.
         max_values: maximum number of values per category; the most frequent are chosen, the others are unseen.
-        held_out: share of the rows that the expected rates are measured on.
+        held_out: the share of the rows that are held out to measure the expected rates.
     """
 
     features: Mapping[str, FeatureConfig] = field(default_factory=dict)
@@ -67,7 +68,7 @@ def read(path: str | Path) -> Config:
     """Read ``profile.yml``.
 
     Raises:
-        ProfileError: names the file, the key and the remedy.
+        ProfileError: the file cannot be used; the message names the file, the key and the remedy.
     """
     import yaml
 
@@ -157,7 +158,7 @@ def _parse_feature(document: Any, source: str, path: str) -> FeatureConfig:
 
 
 def _parse_texts(items: list[Any], source: str, path: str) -> tuple[str, ...]:
-    """Convert texts and numbers to texts. YAML reads ``NO`` as false and ``2018-01-01`` as a date: quote those."""
+    """Convert texts and numbers to texts; ``NO`` and ``2018-01-01`` are other types in YAML unless quoted."""
     for item in items:
         if isinstance(item, bool) or not isinstance(item, str | int | float):
             raise ProfileError(
@@ -171,7 +172,7 @@ def _is_finite_number(value: Any) -> bool:
 
 
 def _is_rising(bounds: list[Any]) -> bool:
-    """Whether the bounds are two finite numbers, or two dates, and the second is not below the first."""
+    """Return whether the bounds are two finite numbers, or two dates, and the second is not below the first."""
     if all(map(_is_finite_number, bounds)):
         return bool(bounds[0] <= bounds[1])
     low, high = (to_epoch(bound) for bound in bounds)
@@ -197,7 +198,7 @@ def validate_columns(config: Config, columns: Collection[str]) -> None:
     """Check that the data have the columns that a configuration names.
 
     Raises:
-        ProfileError: names the missing column and the most similar one.
+        ProfileError: a column is missing; the message names it and the most similar one.
     """
     named = [*config.features, *config.exclude, *([config.time] if config.time else [])]
     for name in named:

@@ -1,7 +1,7 @@
-"""Measure how far windows are from their reference, with what chance alone makes of it. No I/O.
+"""Measures of how far windows are from their reference, and how far they would be by chance alone. No I/O.
 
-Every distance has a mean square of 1/n + 1/m where nothing differs but by chance, of n events in the window and m
-in the reference; see ``logging_lib.profile.variation``.
+If all differences are due to chance, every distance has a mean square of 1/n + 1/m, with n events in the window and
+m in the reference; see ``logging_lib.profile.variation``.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ SMALL_BIN = 0.05
 
 
 class Distances(NamedTuple):
-    """How far windows are from their reference, and the mean square that chance makes of it; shape (windows,)."""
+    """The distances of windows from their reference, and their mean squares by chance alone; shape (windows,)."""
 
     distance: Array
     noise: Array
 
 
 def measure_rates(hits: Array, total: Array, expected: int, rows: int) -> Distances:
-    """Measure rates by the arcsine of their roots: 2 asin √p has the variance 1/n (Anscombe, Biometrika 35 (1948)).
+    """Compare rates by the arcsine of their roots: 2 asin √p has the variance 1/n (Anscombe, Biometrika 35 (1948)).
 
     Args:
-        hits, total: failed and all events of each window; shape (windows,).
-        expected, rows: failed and all rows of the reference.
+        hits, total: the number of failed and of all events of each window; shape (windows,).
+        expected, rows: the number of failed and of all rows of the reference.
     """
     usual = (expected + 0.5) / (rows + 1.0)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -38,7 +38,7 @@ def measure_rates(hits: Array, total: Array, expected: int, rows: int) -> Distan
 
 
 def _square_roots_of_few(expected: Array) -> Array:
-    """Compute E[4(√X - √λ)²] of Poisson counts X: 1 where many are expected, up to 1.8 around one; shape (λ,)."""
+    """Compute E[4(√X - √λ)²] of Poisson counts X: 1 for large λ, and up to 1.8 for λ near 1; shape (λ,)."""
     counts = np.arange(200)
     log_factorial = np.concatenate([[0.0], np.cumsum(np.log(counts[1:]))])
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -52,10 +52,10 @@ _SQUARES = _square_roots_of_few(_EXPECTED)
 
 
 def keep_rises(distances: Distances) -> Distances:
-    """Count no fall as a distance, of what is flagged for a rise only.
+    """Set the distance of a decrease to 0, for checks that are flagged only for an increase.
 
-    Unknown words become fewer with every row of the reference, of which the last fifth still had more than the
-    windows after it: that is no variation, and none that grows with the days.
+    Unknown words become fewer with every row of the reference, so the last fifth of it still had more of them than
+    the windows after it. That is not variation, nor does it grow with the days.
     """
     return distances._replace(distance=distances.distance.clip(0.0))
 
@@ -63,17 +63,17 @@ def keep_rises(distances: Distances) -> Distances:
 def measure_bins(
     reference: Array, observed: Array, *, is_ordered: bool, has_rare: bool = True
 ) -> dict[str, Distances]:
-    """Measure how far windows' bins are from the reference's, as ``ml-distribution`` does.
+    """Measure how far the bins of windows are from those of the reference, as ``ml-distribution`` does.
 
     Args:
-        reference: events of each bin; shape (windows, bins), or (1, bins) for all windows.
-        observed: of each bin in each window; shape (windows, bins).
-        is_ordered: whether there are the measures of ranks, too.
-        has_rare: whether there is the measure of rare bins.
+        reference: the number of events in each bin; shape (windows, bins), or (1, bins) for all windows.
+        observed: the number of events in each bin of each window; shape (windows, bins).
+        is_ordered: whether to return the measures of ranks, too.
+        has_rare: whether to return the measure of rare bins.
 
     Returns:
-        ``psi``: the root of the population stability index for each degree of freedom; ``rare``: the largest rise
-        of a rare bin; ``shift`` and ``spread``: of the ranks, in standard deviations.
+        ``psi``: the root of the population stability index per degree of freedom; ``rare``: the largest increase
+        of a rare bin; ``shift`` and ``spread``: those of the ranks, in standard deviations.
     """
     m, n = reference.sum(axis=1), observed.sum(axis=1)
     measures = {}
@@ -99,7 +99,7 @@ def measure_bins(
 
 
 def _compute_psi_distance(reference: Array, observed: Array, m: Array, n: Array) -> Array:
-    """Compute the root of the index for each degree of freedom; bins of few expected events count as one."""
+    """Compute the root of the index per degree of freedom; bins with few expected events count as one bin."""
     reference = np.broadcast_to(reference, observed.shape)
     large = n[:, None] * reference / m[:, None] >= MIN_CELL
     few_reference = np.where(large, 0.0, reference).sum(axis=1)
@@ -115,6 +115,6 @@ def _compute_psi_distance(reference: Array, observed: Array, m: Array, n: Array)
 
     index = np.where(large, part(reference, observed), 0.0).sum(axis=1)
     index += np.where(has_few, part(few_reference[:, None], few_observed[:, None])[:, 0], 0.0)
-    # Where all bins count as one, the watch says nothing: that is no distance of 0.
+    # If all bins count as one, the watch finds nothing; this does not mean that the distance is 0.
     index = np.where(k >= 2, index, 0.0)
     return np.where((n > 0) & large.any(axis=1), np.sqrt(index / np.maximum(k - 1, 1)), np.nan)

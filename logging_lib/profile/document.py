@@ -1,4 +1,4 @@
-"""Build the profile's document in the index ``ml-profiles``, which watches compare served traffic with."""
+"""The profile's document in the index ``ml-profiles``, with which watches compare served traffic."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def build_document(
 ) -> dict[str, Any]:
     """Build the document of a model version; ``_id`` is ``model:version``.
 
-    ``expected`` is stored, not indexed: ``checks`` maps check → feature → {count, rows, dispersion}, ``bins`` maps
-    feature → bin → training rows, ``order`` lists a number's bins from the lowest to the highest, ``rates`` has the
-    counts of ``checks`` as a list, for readers that cannot iterate over an object's keys (Vega in Kibana). The
-    check ``prediction`` has the special bins of ``ml.prediction.bin`` in place of features; ``new_words`` has, for
-    each text, the rows with the most frequent new word. The ``prediction`` of a model with several labels has
-    ``rows``, since a row is in the bin of each of its labels.
+    ``expected`` is stored, but not indexed: ``checks`` maps check → feature → {count, rows, dispersion}, ``bins``
+    maps feature → bin → training rows, ``order`` lists a number's bins from the lowest to the highest. ``rates``
+    has the counts of ``checks`` as a list, for readers that cannot iterate over an object's keys (Vega in Kibana).
+    The check ``prediction`` has the special bins of ``ml.prediction.bin`` in place of features; ``new_words`` has,
+    for each text, the rows with the most frequent new word. The ``prediction`` of a model with several labels has
+    ``rows``, because a row is in the bin of each of its labels.
 
     Args:
         profile: the profile, as ``fit`` returned it.
@@ -108,9 +108,9 @@ def _expected_rates(profile: Profile, check: str) -> dict[str, Any]:
 
 
 def _expected_new_words(profile: Profile) -> dict[str, Any]:
-    """Return what is expected of the most frequent new word of each text, of how many ``candidates``.
+    """Return the expected rate of the most frequent new word of each text, and its number of ``candidates``.
 
-    In training and a window together, no more words than training's vocabulary are in several texts, or few more.
+    In training and a window together, few more words than those of training's vocabulary occur in several texts.
     """
     return {
         name: {
@@ -125,7 +125,7 @@ def _expected_new_words(profile: Profile) -> dict[str, Any]:
 
 
 def build_variation(profile: Profile | None, variation: Variation) -> dict[str, Any]:
-    """Build a variation as watches read it; without a profile, one that has no rhythm."""
+    """Build the document of a variation as watches read it; without a profile, it has no rhythm."""
     document: dict[str, Any] = {
         "source": variation.source,
         "until": variation.until,
@@ -147,7 +147,7 @@ def build_variation(profile: Profile | None, variation: Variation) -> dict[str, 
 
 
 def read_variation(document: Mapping[str, Any]) -> Variation:
-    """Read a variation back from what ``build_variation`` wrote; when it began is not in it."""
+    """Read a variation from the document that ``build_variation`` built; its beginning is not part of it."""
     rhythm = document.get("rhythm")
     return Variation(
         source=document["source"],
@@ -180,9 +180,9 @@ def _read_numbers(measures: Mapping[str, Any]) -> dict[str, dict[str, dict[str, 
 def put_learned(
     document: Mapping[str, Any], profile: Profile, variation: Variation, *, at: str, by: str
 ) -> dict[str, Any]:
-    """Return a profile's document with a learned variation; ``learned`` says who published it, and of when it is.
+    """Return a profile's document with a learned variation; ``learned`` says who published it, and when.
 
-    What was there is kept in ``replaced``, so that it can be undone, and so that a backtest knows what was known.
+    The previous variation is kept in ``replaced``, for an undo, and for a backtest of the time before.
     """
     entry = {
         "id": sha256(repr((document["_id"], at)).encode()).hexdigest()[:8],
@@ -201,7 +201,7 @@ def put_learned(
 
 
 def undo_learned(document: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return a document with the variation before the one that was learned last; None where none was learned."""
+    """Return a document with the variation before the one learned last; return None if none was learned."""
     if not document.get("learned"):
         return None
     *earlier, undone = document["learned"]
@@ -214,7 +214,7 @@ def undo_learned(document: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _list_numbers(measures: Mapping[str, Mapping[str, Mapping[str, NaturalVariation]]]) -> dict[str, Any]:
-    """Write each variation as the list of its numbers, which any encoder takes."""
+    """Convert each variation to the list of its numbers, which any encoder accepts."""
     return {
         measure: {
             name: {window: list(numbers) for window, numbers in windows.items()}
@@ -245,7 +245,7 @@ def _expected_quality(quality: Quality) -> dict[str, Any]:
 
 
 def build_classifier(classifier: Classifier) -> dict[str, Any]:
-    """Build what watches and reports read of a classifier."""
+    """Build the part of the document that watches and reports read about a classifier."""
     document: dict[str, Any] = {
         "classes": list(classifier.classes),
         "source": classifier.source,
@@ -254,7 +254,7 @@ def build_classifier(classifier: Classifier) -> dict[str, Any]:
         "metrics": dict(classifier.metrics),
         "rows": classifier.rows,
         "evaluated": classifier.evaluated,
-        # A list, since a class may have any name and a field's name may not.
+        # This is a list, because a class may have any name, but a field may not.
         "calibration": [
             {"class": name, "scores": list(curve.scores), "rates": list(curve.rates)}
             for name, curve in classifier.calibration.items()
@@ -266,7 +266,7 @@ def build_classifier(classifier: Classifier) -> dict[str, Any]:
 
 
 def read_classifier(document: Mapping[str, Any]) -> Classifier:
-    """Read a classifier back from what ``build_classifier`` wrote."""
+    """Read a classifier from the document that ``build_classifier`` built."""
     error = document.get("expected_error")
     return Classifier(
         classes=tuple(document["classes"]),
@@ -298,14 +298,14 @@ def _bin_order(feature: Feature) -> list[str]:
 
 
 def _count_labeled_rows(profile: Profile, output: Feature) -> int:
-    """Count the rows with a list of labels, of which each label's rows are a share."""
+    """Count the rows with a list of labels, which is the denominator of each label's share."""
     return profile.rows - output.special.get(tokens.MISSING, 0) - output.special.get(tokens.TYPE, 0)
 
 
 def _expected_output_bins(profile: Profile) -> dict[str, Any]:
     """Compute the expected counts of the special bins of the model's outputs.
 
-    The range ends at training's extremes, so of m + 1 outputs one is expected beyond either end, although training
+    The range ends at training's extremes, so one of m + 1 outputs is expected beyond each end, although training
     has none there.
     """
     output = profile.prediction

@@ -1,4 +1,4 @@
-"""Encode a column into codes and distinct values, infer its kind, and say on which rows it is scored."""
+"""A column as codes and distinct values, the inference of its kind, and the rows that are held out."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ NEVER = np.iinfo(np.int64).max
 
 @dataclass(frozen=True, slots=True)
 class HeldOutSplit:
-    """The held-out rows: with times the last ones, without times each row against all others.
+    """The held-out rows: with times, the last ones; without times, each row against all others.
 
     Attributes:
         block: the number of the block that each row is in, or -1; shape (rows,).
-        held_out: how many they are, and how they were chosen.
-        rank: with times, each row's place in their order; shape (rows,).
-        group: without times, the same number for equal rows, which are left out together; shape (rows,).
+        held_out: the number of held-out rows, and how they were chosen.
+        rank: with times, each row's position in order of time; shape (rows,).
+        group: without times, a number that equal rows share, which are left out together; shape (rows,).
     """
 
     block: Array
@@ -53,11 +53,11 @@ class HeldOutSplit:
         return rows if rows.any() and self.group is None else np.ones_like(rows)
 
     def is_alone(self, codes: Array, number: int) -> Array:
-        """Find the codes that only one row has, or only equal rows; shape (number,). None of them with times.
+        """Mask the codes that only one row, or only equal rows, have; shape (number,). It is all False with times.
 
         Args:
             codes: the code of each row, -1 for none; shape (rows,).
-            number: of codes.
+            number: the number of codes.
         """
         if self.group is None:
             return np.zeros(number, dtype=bool)
@@ -69,7 +69,7 @@ class HeldOutSplit:
         return alone
 
     def first_seen(self, codes: Array, number: int) -> Array:
-        """Find the place in order of time at which each code is first seen; shape (number,)."""
+        """Find the position in order of time at which each code is first seen; shape (number,)."""
         assert self.rank is not None
         present = codes >= 0
         first = np.full(number, NEVER)
@@ -80,9 +80,8 @@ class HeldOutSplit:
 def estimate_dispersion(counts: Array, sizes: Array) -> float:
     """Estimate the intraclass correlation of failures within blocks by ANOVA, clipped to [0, 0.99].
 
-    Its standard error for blocks that do not differ, sqrt(2 / (k - 1)) / m0, is subtracted: otherwise half of all
-    features with ten blocks would seem to differ by chance alone, and a rise would have to be far greater to be
-    found.
+    Its standard error for blocks that do not differ, sqrt(2 / (k - 1)) / m0, is subtracted. Otherwise half of all
+    features with ten blocks would seem to differ by chance alone, and only a much greater increase would be found.
 
     Source: Ridout, Demétrio and Firth, "Estimating intraclass correlation for binary data", Biometrics 55
     (1999), eq. 3.
@@ -114,12 +113,12 @@ class EncodedColumn:
 
 
 class WordRows(NamedTuple):
-    """Which rows have which words, each word of a row once.
+    """The pairs of a row and one of its words, each word of a row once.
 
     Attributes:
-        place: of each pair of a row and a word, the row's place in order of time; shape (pairs,).
-        word: of each pair, the word's number; shape (pairs,).
-        known_from: of each word, the place in order of time from which it is known; shape (words,).
+        place: the row's position in order of time, for each pair; shape (pairs,).
+        word: the word's number, for each pair; shape (pairs,).
+        known_from: the position in order of time from which each word is known; shape (words,).
     """
 
     place: Array
@@ -135,12 +134,12 @@ class ColumnFit:
         feature: the feature's fields.
         failed: masks of its failed checks on all rows, shape (rows,).
         wrong_type: the mask of values of another type, shape (rows,).
-        notes: what a person should know about it.
+        notes: remarks about the column for people.
         bins: the number of the ordinary bin that each row is in, or -1; shape (rows,).
-        known_from: with times, by check: from which place in their order each row's value is known, so that it
-            fails no longer; shape (rows,).
-        numbers: of a number or date, the values; shape (rows,).
-        words: with times, of a text: the rows of the words that were not known from the beginning.
+        known_from: with times, check → the position in order of time from which each row's value is known, so that
+            it no longer fails; shape (rows,).
+        numbers: the values of a number or date; shape (rows,).
+        words: for a text, with times: the rows of the words that were not known from the beginning.
     """
 
     feature: dict[str, Any]
@@ -181,7 +180,7 @@ def _factorize(series: pd.Series) -> tuple[Array, list[Any]]:
         try:
             codes, index = pd.factorize(series)
             return codes, [to_python(value) for value in index.tolist()]
-        except (TypeError, NotImplementedError, ValueError):  # lists and structs of pyarrow
+        except (TypeError, NotImplementedError, ValueError):  # the column has lists or structs of pyarrow
             series = series.astype(object)
     values = series.to_numpy()
     try:
@@ -216,7 +215,7 @@ def _hashable(value: Any) -> Any:
 
 
 def infer_kind(column: EncodedColumn) -> Kind:
-    """Infer the kind that most rows have; see ``docs/profile.md``."""
+    """Infer the kind of most rows; see ``docs/profile.md``."""
     rows: Counter[Kind] = Counter()
     sizes = np.bincount(column.codes[column.codes >= 0], minlength=len(column.uniques))
     for value, size in zip(column.uniques, sizes.tolist(), strict=True):

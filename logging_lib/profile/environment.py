@@ -1,4 +1,4 @@
-"""Find the versions of the libraries that a model depends on, in training and in the service."""
+"""The versions of the libraries that a model depends on, in training and in the service."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DEFAULT_LIBRARIES = (
     "transformers",
     "xgboost",
 )
-"""Distributions that a model most often depends on."""
+"""The distributions that a model most often depends on."""
 
 
 def installed_versions(names: Iterable[str] = DEFAULT_LIBRARIES) -> dict[str, str]:

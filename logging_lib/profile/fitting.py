@@ -1,4 +1,4 @@
-"""Fit a profile to a training DataFrame. The only part of the profile that needs pandas."""
+"""The fitting of a profile to a training DataFrame. This is the only part of the profile that needs pandas."""
 
 from __future__ import annotations
 
@@ -58,23 +58,23 @@ def fit(
         model: the model's name, as the logger will use it.
         version: the model's version.
         target: the column with the true outcome; not a feature.
-        prediction: the column with the model's outputs on these rows; not a feature. Without it the target's
-            distribution is used as the outputs'.
+        prediction: the column with the model's outputs on these rows; not a feature. Without it, the target's
+            distribution is used as that of the outputs.
         config: overrides of inference; see ``Config``.
         trained_at: when the model was trained; default: the last time in the time column, or unknown.
         training_seconds: how long the training took.
-        libraries: name → version of the libraries that the model depends on; default: the usual ones that are
-            installed.
+        libraries: name → version of the libraries that the model depends on; default: those of the usual ones
+            that are installed.
         absent: column → mask of rows without the key (JSON lines), shape (rows,).
         scores: for a classifier: the column with the probability of the predicted class, or ``CLASS=COLUMN`` for
             each class; not features.
         threshold: with two classes: the lowest probability at which the positive class is predicted.
         positive: with two classes: the class whose probability is given.
         evaluation: rows that the model was not trained on, with the same columns for target, prediction and
-            scores: the model's quality, and the calibration of its probabilities, are measured on them.
+            scores. The model's quality and the calibration of its probabilities are measured on them.
 
     Returns:
-        The same profile, to the byte, for the same data and arguments.
+        The profile; for the same data and arguments it is the same to the byte.
 
     Raises:
         ProfileError: the data has no rows, no features, or not all of the named columns.
@@ -135,7 +135,7 @@ def fit_with_notes(
     data = data.set_axis(names, axis=1)
     columns = ClassifierColumns(target, prediction, parse_scores(scores, names))
     excluded = {*config.exclude, config.time, target, prediction, *columns.scores.values()}
-    # What a log has of vectors beside them is computed again.
+    # The columns of a log that were derived from its vectors are computed again.
     excluded |= {derived for name in names if holds_vectors(data[name]) for derived in derived_names(name)}
     features = [name for name in names if name not in excluded]
     if not features:
@@ -194,8 +194,8 @@ def _fit_features(
 ) -> tuple[dict[str, FittedColumn], tuple[str, ...]]:
     """Fit each column; also return the spellings of a missing value.
 
-    Usual ones that are found among numbers, dates or booleans, such as ``?``, are added to the default. They count
-    in all columns, as for the logger; only a category keeps those that are among its values.
+    Usual spellings that are found among numbers, dates or booleans, such as ``?``, are added to the default. They
+    apply to all columns, as in the logger; only a category keeps those that are among its values.
     """
     fitted: dict[str, FittedColumn] = {}
     for name in data:
@@ -229,7 +229,7 @@ def _read_times(data: pd.DataFrame, column: str) -> np.ndarray[Any, Any]:
 
 
 def _hold_out(data: pd.DataFrame, seconds: np.ndarray[Any, Any] | None, config: Config) -> HeldOutSplit:
-    """Choose the rows that the expected rates are measured on: the last ones, or without times each in its turn."""
+    """Choose the rows to measure the expected rates on: the last ones or, without times, each row in turn."""
     rows = len(data)
     if seconds is None:
         hashes = _spread_rows(data)
@@ -254,7 +254,7 @@ def _hold_out(data: pd.DataFrame, seconds: np.ndarray[Any, Any] | None, config: 
 def _spread_rows(data: pd.DataFrame) -> np.ndarray[Any, Any]:
     """Compute a number per row that spreads the choice evenly, without a random generator; shape (rows,).
 
-    It is a hash of the row's content, so that copies of a row (oversampling) are held out together; where many rows
+    It is a hash of the row's content, so that copies of a row (oversampling) are held out together. If many rows
     are equal because they have few values, it is a multiplicative hash of the row's number.
     """
     try:
@@ -268,7 +268,7 @@ def _spread_rows(data: pd.DataFrame) -> np.ndarray[Any, Any]:
 
 
 def _to_seconds(column: pd.Series) -> np.ndarray[Any, Any]:
-    """Convert dates to seconds since 1970; NaN where a value is not a date; shape (rows,)."""
+    """Convert dates to seconds since 1970, with NaN for a value that is not a date; shape (rows,)."""
     if pd.api.types.is_datetime64_any_dtype(column):
         moments = column.dt.tz_convert("UTC").dt.tz_localize(None) if column.dt.tz is not None else column
         since = moments.to_numpy("datetime64[us]")
@@ -283,7 +283,7 @@ def _fit_outputs(
     config: Config,
     classifier: Classifier | None = None,
 ) -> dict[str, tuple[Feature, RowStates]]:
-    """Fit the prediction, or in its place the target, and the target; of a classifier their numbers are classes."""
+    """Fit the prediction (or the target in its place) and the target; numbers of a classifier are classes."""
     predicted = columns.prediction or (PREDICTION if PREDICTION in data else columns.target)
     return {
         role: _fit_output(data[column], role, split, config, is_class=classifier is not None)
@@ -299,7 +299,7 @@ def _fit_output(
     if is_multilabel(column):
         return fit_labels(column, role, config)
     fitted = fit_column(column, role, split, replace(config, features={}))
-    # An output is never a text: many labels are still labels.
+    # An output is never a text: even a large number of labels are labels.
     if fitted.feature.kind == "text" or (is_class and fitted.feature.kind not in ("category", "boolean")):
         labels = {role: FeatureConfig(kind="category")}
         fitted = fit_column(column, role, split, replace(config, features=labels))
@@ -309,7 +309,7 @@ def _fit_output(
 def _choose_measured_rows(
     data: pd.DataFrame, evaluation: pd.DataFrame | None, columns: ClassifierColumns, split: HeldOutSplit
 ) -> pd.DataFrame:
-    """Return the rows that quality is measured on: those of the evaluation, or without any the held-out ones."""
+    """Return the rows to measure quality on: those of the evaluation or, without one, the held-out ones."""
     if evaluation is None:
         return data.loc[split.block >= 0]
     names = [
@@ -331,7 +331,7 @@ def _measure_errors(
     prediction: str | None,
     outputs: Mapping[str, tuple[Feature, RowStates]],
 ) -> Quality | None:
-    """Measure the absolute errors of numbers; None without rows that have a target and a prediction."""
+    """Measure the absolute errors of numbers; return None if no row has both a target and a prediction."""
     if target is None or prediction is None or {outputs[role][0].kind for role in outputs} != {"numeric"}:
         return None
     known = rows[[target, prediction]].dropna()

@@ -1,4 +1,4 @@
-"""Write and read ``profile.json``, with errors that say what is wrong with a damaged file."""
+"""The writer and reader of ``profile.json``, with errors that say what is wrong with a damaged file."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from logging_lib.profile.vectors import derived_names
 
 
 class ProfileError(LoggingLibError, ValueError):
-    """Raised for a damaged profile or unusable training data; the message names the place and the remedy."""
+    """The error for a damaged profile or unusable training data; the message names the place and the remedy."""
 
 
 # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def encode(profile: Profile) -> dict[str, Any]:
-    """Encode the profile as JSON's types; fields with their default are left out."""
+    """Encode the profile as JSON's types; fields with their default value are omitted."""
     return {"format_version": FORMAT_VERSION, **_encode_value(profile)}
 
 
@@ -73,7 +73,7 @@ def with_content_hash(profile: Profile) -> Profile:
 
 
 def dumps(profile: Profile) -> bytes:
-    """Encode a profile as JSON; equal profiles give equal bytes."""
+    """Encode a profile as JSON; equal profiles have equal bytes."""
     return orjson.dumps(encode(profile), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
@@ -128,7 +128,7 @@ def loads(raw: bytes, *, source: str = "profile") -> Profile:
 
 
 def _explain_format(raw: bytes) -> str:
-    """Say what a file that is not JSON may be instead."""
+    """Return what a file that is not JSON may be instead."""
     first = raw[:1000].partition(b"\n")[0]
     if raw[:4] == b"PAR1":
         return "it is Parquet: give the profile.json that `profile fit` writes"
@@ -138,7 +138,7 @@ def _explain_format(raw: bytes) -> str:
 
 
 def decode(document: Any, *, source: str = "profile") -> Profile:
-    """Build a profile from parsed JSON, and check each field and the content against its id."""
+    """Build a profile from parsed JSON; check each field, and the content against its id."""
     reader = _ProfileDecoder(source)
     root = reader.mapping(document, "$")
     version = root.get("format_version")
@@ -283,7 +283,7 @@ def _decode_features(reader: _ProfileDecoder, value: Any, path: str) -> dict[str
 
 def _decode_variation(reader: _ProfileDecoder, value: Any, path: str) -> NaturalVariation:
     numbers = _decode_tuple(_decode_number)(reader, value, path)
-    # Profiles of before have no design effect.
+    # Profiles of earlier versions have no design effect.
     if len(numbers) not in (3, len(NaturalVariation._fields)) or min(numbers) < 0:
         raise reader.fail(path, "variance, growth, factor and design effect, each at least 0", value)
     return NaturalVariation(*numbers)

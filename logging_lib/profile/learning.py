@@ -1,18 +1,19 @@
-"""Learn natural variation from what a model served, anchored to its training. Pure.
+"""Natural variation that is learned from the traffic a model served, anchored to its training. There is no I/O.
 
-Rolling origins of ``logging_lib.profile.variation`` become one fixed reference, training. The distance of a window
-from training is parted into the distance of all served traffic (its daily shares, each without the highest and the
-lowest days) and what is left::
+Here the rolling origins of ``logging_lib.profile.variation`` become one fixed reference, training. The distance of
+a window from training is split into the distance of all served traffic (its daily shares, each without the highest
+and the lowest days) and the rest::
 
     d² = e² + min(c², s²)
 
-of the offset c, which all windows share, and the variance s² of the windows' own distances e. So a lasting shift
-counts as variation for no more than the traffic varies anyway, and stays a shift. Of each week the day that is
-furthest away is left out where it is ``FAULT_TIMES`` times as far as the median day, and twice as far as the next:
-a fault of a day widens nothing. Windows in which an incident of the feature was open are left out before that; of
-the prediction, those with an incident of any feature.
+with the offset c, which all windows share, and the variance s² of the windows' own distances e. So a lasting shift
+counts as variation only as far as the traffic varies anyway, and remains a shift. In each week, the day that is
+furthest away is omitted if it is ``FAULT_TIMES`` times as far as the median day and twice as far as the next, so
+that a fault of one day does not widen the limits. Windows in which an incident of the feature was open are omitted
+before that; for the prediction, windows with an incident of any feature.
 
-What was learned is calibrated as training's is, and no limit becomes more than ``WIDEN_A_MONTH`` times as wide.
+The learned variation is calibrated like that of training, and no limit becomes more than ``WIDEN_A_MONTH`` times as
+wide.
 """
 
 from __future__ import annotations
@@ -50,19 +51,19 @@ RISES_ONLY = ("oov",)
 
 
 class LearningError(LoggingLibError):
-    """Refuse to learn; the message says what was found, and what is needed."""
+    """The error if nothing can be learned; the message says what was found, and what is needed."""
 
 
 @dataclass(slots=True)
 class ServedFeature:
-    """What each served event is, for one feature or the prediction.
+    """The bin and the failed checks of each served event, for one feature or the prediction.
 
     Attributes:
-        feature: of the profile.
-        bins: the number of the ordinary bin that the event is in, or -1; shape (events,).
-        labels: of the ordinary bins.
-        failed: check → the events that fail it; shape (events,).
-        numbers: of a numeric prediction, its values.
+        feature: the feature in the profile.
+        bins: the number of the ordinary bin that each event is in, or -1; shape (events,).
+        labels: the labels of the ordinary bins.
+        failed: check → mask of the events that fail it; shape (events,).
+        numbers: the values of a numeric prediction.
     """
 
     feature: Feature
@@ -73,7 +74,7 @@ class ServedFeature:
 
 
 class Period(NamedTuple):
-    """When an incident was open, in seconds since 1970; an empty feature is the whole model."""
+    """The time in which an incident was open, in seconds since 1970; an empty feature means the whole model."""
 
     feature: str
     since: float
@@ -81,7 +82,7 @@ class Period(NamedTuple):
 
 
 class LimitChange(NamedTuple):
-    """From which distance on windows of a day are a finding, at the events that are served: before and after."""
+    """The distance from which a window of a day is a finding, at the number of served events: before and after."""
 
     feature: str
     measure: str
@@ -92,12 +93,12 @@ class LimitChange(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What was learned.
+    """The result of learning.
 
     Attributes:
-        variation: in place of the one before.
-        changes: of the limits, by feature and measure.
-        notes: what was left out, and what could not be learned.
+        variation: the variation that replaces the previous one.
+        changes: the changes of the limits, by feature and measure.
+        notes: what was omitted, and what could not be learned.
     """
 
     variation: Variation
@@ -110,8 +111,8 @@ class _Part(NamedTuple):
 
     Attributes:
         own: their own distances, without the offset.
-        noise: what chance makes of the squares of these.
-        offset: the square of the distance of all served traffic, less what chance makes of it.
+        noise: the mean squares of these distances by chance alone.
+        offset: the square of the distance of all served traffic, less its mean by chance alone.
         places: the numbers of the windows.
     """
 
@@ -134,9 +135,9 @@ def learn(
     Args:
         before: the variation that is in force.
         seconds: each event's time, in seconds since 1970; shape (events,).
-        served: what each event is, by feature; the prediction is ``PREDICTION``.
-        weights: how many events each one counts for, where traffic is sampled; shape (events,).
-        incidents: when incidents of the model were open.
+        served: the bins and failed checks of the events, by feature; the prediction's name is ``PREDICTION``.
+        weights: the number of events that each one counts for if traffic is sampled; shape (events,).
+        incidents: the times in which incidents of the model were open.
 
     Raises:
         LearningError: fewer than ``MIN_DAYS`` days have events, or nothing can be measured.
@@ -227,7 +228,7 @@ class _Windows:
         for window in self.origin.windows:
             total = self.origin.sum(window, self._all)
             with np.errstate(invalid="ignore", divide="ignore"):
-                # As many events as are worth these weights: (Σw)² / Σw².
+                # The effective number of events with these weights is (Σw)² / Σw².
                 scale = np.where(total > 0, total / self.origin.sum(window, cumulated), 0.0)
             self._total[window], self._scale[window] = total * scale, scale
             self.has_events[window] = total * scale >= MIN_EVENTS
@@ -241,14 +242,14 @@ class _Windows:
         return marked
 
     def sum_marked(self, window: str, marked: Array) -> Array:
-        """Return which windows have a marked cell; shape (windows,)."""
+        """Mask the windows that have a marked cell; shape (windows,)."""
         return np.asarray(self.origin.sum(window, np.concatenate([[0], np.cumsum(marked)])) > 0)
 
     def leave_out_faults(self, window: str, part: _Part, usable: Array) -> tuple[Array, set[int]]:
-        """Leave out the days that are far from all others, of each week one at most.
+        """Omit the days that are far from all others, at most one per week.
 
         Returns:
-            Which windows are kept, shape (windows,); the numbers of the days that are not.
+            The mask of the windows that are kept, shape (windows,), and the numbers of the days that are omitted.
         """
         starts = self.origin.windows[window][0]
         days = (starts[part.places] * self.timeline.width // DAY).astype(np.int64)
@@ -264,10 +265,10 @@ class _Windows:
         return usable & ~np.isin(days, list(faulty)), faulty
 
     def measure(self, served: ServedFeature, is_open: Array) -> list[tuple[str, str, _Part]]:
-        """Measure, for each measure and length of window, the distances.
+        """Measure the distances for each measure and length of window.
 
         Args:
-            is_open: the cells in which an incident was open; shape (cells,).
+            is_open: the mask of the cells in which an incident was open; shape (cells,).
         """
         self._usual_days = self.has_events["24h"] & ~self.sum_marked("24h", is_open)
         if not self._usual_days.any():
@@ -353,7 +354,7 @@ class _Windows:
         return float(self._total["24h"].sum())
 
     def _cumulate(self, marked: Array, values: Array | None = None) -> Array:
-        """Sum the weights of marked events, in order of time, cell by cell; cumulated, shape (cells + 1,)."""
+        """Sum the weights of marked events by cell, and cumulate them in order of time; shape (cells + 1,)."""
         weights = self._weights * marked if values is None else self._weights * marked * values
         sums = np.bincount(self.timeline.cell, weights=weights, minlength=self.timeline.cells)
         return np.concatenate([[0.0], np.cumsum(sums)])
@@ -382,10 +383,10 @@ def _subtract(distance: Array, noise: Array, whole: Distances, enough: Array) ->
 def compute_limit(
     variation: Variation, measure: str, feature: str, window: str, noise: float, at: str
 ) -> float:
-    """Compute the distance from which a window is a finding, as watches do; 0 where nothing is known.
+    """Compute the distance from which a window is a finding, as watches do; return 0 if nothing is known.
 
     Args:
-        noise: what chance makes of the square of the distance.
+        noise: the mean square of the distance by chance alone.
         at: the time of the window, ISO 8601.
     """
     numbers = find_natural_variation(variation, measure, feature, window)
@@ -398,10 +399,10 @@ def compute_limit(
 def _merge(
     before: Variation, learned: Variation, noises: Mapping[tuple[str, str, str], float]
 ) -> tuple[Variation, set[tuple[str, str]]]:
-    """Put what was learned in the place of what was known, no wider than is allowed; the rest keeps its limits.
+    """Replace the known variation by the learned one, no wider than allowed; the rest keeps its limits.
 
     Returns:
-        The variation; the measures and features that are kept from becoming wider.
+        The variation, and the measures and features that were prevented from becoming wider.
     """
     allowed = WIDEN_A_MONTH
     if before.source == "learned":
@@ -415,7 +416,7 @@ def _merge(
             merged = {}
             for window, numbers in windows.items():
                 known = find_natural_variation(before, measure, name, window)
-                if known is None:  # training had none, so it is not widened from nothing
+                if known is None:  # training had no variation that could be widened
                     continue
                 grown = numbers._replace(growth=known.growth)
                 noise = _find_noise(noises, measure, name, window)
@@ -439,7 +440,7 @@ def _merge(
 def _keep_limits(
     measures: Mapping[str, Mapping[str, Mapping[str, NaturalVariation]]], ratio: Mapping[str, float]
 ) -> dict[str, dict[str, dict[str, NaturalVariation]]]:
-    """Keep the limits of what was not learned, at other levels."""
+    """Keep the limits of the variations that were not learned, although the levels have changed."""
     return {
         measure: {
             name: {
@@ -461,7 +462,7 @@ def _find_noise(noises: Mapping[tuple[str, str, str], float], measure: str, name
 
 
 def _narrow(numbers: NaturalVariation, level: float, noise: float, most: float) -> NaturalVariation:
-    """Narrow a variation until its limit is no greater than allowed: its variance, then its factor, too."""
+    """Narrow a variation until its limit is no greater than allowed: first its variance, then its factor."""
     times = level * numbers.factor
     noise *= numbers.design_effect
     if times * (numbers.variance + noise) ** 0.5 <= most * 1.001:

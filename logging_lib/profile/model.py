@@ -1,4 +1,4 @@
-"""Define the profile of a model version, the value object behind ``profile.json``. No pandas, no I/O."""
+"""The profile of a model version, the value object behind ``profile.json``. No pandas, no I/O."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Kind = Literal["numeric", "category", "text", "boolean", "date", "vector"]
 KINDS: tuple[Kind, ...] = ("numeric", "category", "text", "boolean", "date", "vector")
 CHECKS = ("missing", "absent", "unseen", "out_of_range", "not_finite", "wrong_type", "oov")
 NEW_WORDS = "new_words"
-"""Not a check of one event: that a word which training did not have became common."""
+"""The check whether a word that is not in training became common; it is not a check of one event."""
 OOV_EDGES = (0.0, 0.25, 0.5, 0.75, 1.0)
 MAX_WORDS = float(MAX_CHECKED_TEXT)
-"""No text has more words that count."""
+"""The maximum number of words of a text that count."""
 LENGTH = "len:"
-"""What the bins of a text's number of words begin with."""
+"""The prefix of the bins of a text's number of words."""
 DIMENSION = "dim:"
-"""What the one bin of a vector begins with: how many numbers it has."""
+"""The prefix of the only bin of a vector, which is the number of its dimensions."""
 PREDICTION = "(prediction)"
 PARTS_OF_WEEK = 48
 DEFAULT_FEATURE = "*"
@@ -43,11 +43,11 @@ VARIATION_WINDOWS: Mapping[str, int] = {
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """How often a check failed on held-out rows.
+    """The rate at which a check failed on held-out rows.
 
     Attributes:
-        count: rows that failed.
-        rows: held-out rows.
+        count: the number of rows that failed.
+        rows: the number of held-out rows.
         dispersion: the intraclass correlation between blocks of time: 0 if the blocks differ no more than by
             chance, near 1 if each block fails completely or not at all.
     """
@@ -90,9 +90,9 @@ class Feature:
     Attributes:
         name: the feature's name.
         kind: numeric, category, text, boolean, date or vector.
-        nullable: whether missing values are allowed; False expects none at all.
-        hidden: neither values nor words are stored; only presence and type are checked.
-        multiple: prediction, target: whether each row has a list of ``values``; their counts are those of the rows
+        nullable: whether missing values are allowed; if False, none at all is expected.
+        hidden: whether values and words are not stored; only presence and type are checked then.
+        multiple: prediction, target: whether each row has a list of ``values``; the counts are then numbers of rows
             with that label.
         values: category, boolean: each known value with its training count, the most frequent first.
         binned: category: how many of ``values`` have a bin of their own; the others share ``!other``.
@@ -100,15 +100,15 @@ class Feature:
             edges of the number of words, from 0 to ``MAX_WORDS``; none in a profile of an earlier version.
         counts: training rows in each bin between the edges.
         vocabulary: text: the known words, sorted.
-        oov_threshold: text: a share of unknown words above this fails the check.
+        oov_threshold: text: the check fails if the share of unknown words is above this.
         oov_counts: text: held-out rows by share of unknown words, in the bins of ``OOV_EDGES``.
-        new_words: text: how many held-out rows have the most frequent word that the other rows do not have; without
-            times, in the block of rows with the highest number. None in a profile of an earlier version.
+        new_words: text: the number of held-out rows with the most frequent word that the other rows do not have;
+            without times, in the block in which that number is highest. None in a profile of an earlier version.
         centroid: vector: the mean of training's vectors, with the same length.
         derived_from: the vector that this number is computed from (its norm, or its cosine to the centroid); empty
             for any other feature.
-        moments: numeric, date: those of the values; text: those of the number of words in a text.
-        special: training rows in special bins: ``!missing`` and the like.
+        moments: numeric, date: the moments of the values; text: those of the number of words in a text.
+        special: training rows in special bins, such as ``!missing``.
         expected: check → how often it failed on held-out rows.
         notes: remarks about this column for people.
     """
@@ -135,11 +135,11 @@ class Feature:
 
     @property
     def range(self) -> tuple[float, float] | None:
-        """The lowest and the highest allowed value (numeric; date in epoch seconds), or None."""
+        """The lowest and the highest allowed value of a number or a date (in epoch seconds), or None."""
         return (self.edges[0], self.edges[-1]) if self.edges else None
 
     def bin_labels(self) -> tuple[str, ...]:
-        """Format the bins between ``edges``; those of a text without any are its ``oov_labels``."""
+        """Format the bins between ``edges``; the bins of a text without edges are its ``oov_labels``."""
         if self.kind == "text":
             lengths = tuple(LENGTH + label for label in _format_intervals(self.edges, number_text))
             return lengths or self.oov_labels()
@@ -158,7 +158,7 @@ class Feature:
     def expected_bins(self) -> dict[str, int]:
         """Count the training rows per bin; the keys are the bins as in ``ml.input.bins`` after the ``=``."""
         bins: dict[str, int] = {}
-        if self.multiple:  # `special` has the rows with any other label
+        if self.multiple:  # `special` counts the rows with any other label
             bins = {tokens.escape(value): count for value, count in list(self.values.items())[: self.binned]}
         elif self.kind in ("category", "boolean"):
             for position, (value, count) in enumerate(self.values.items()):
@@ -187,9 +187,9 @@ class Quality:
     """The model's quality on evaluation rows or, without any, on held-out rows with a target and a prediction.
 
     Attributes:
-        errors: numbers: moments of the absolute error.
-        confusion: classes: rows by true class and predicted class.
-        brier, log_loss: classes with probabilities: moments of Brier's score and the log loss of each row.
+        errors: for numbers: moments of the absolute error.
+        confusion: for classes: rows by true class and predicted class.
+        brier, log_loss: for classes with probabilities: moments of Brier's score and the log loss of each row.
     """
 
     errors: Moments | None = None
@@ -203,7 +203,7 @@ class HeldOut:
     """The held-out rows, on which the expected rates are measured.
 
     Attributes:
-        rows: their number.
+        rows: the number of held-out rows.
         method: how they were chosen.
         blocks: the number of blocks, in order of time, between which the dispersion is measured.
     """
@@ -214,13 +214,13 @@ class HeldOut:
 
 
 class NaturalVariation(NamedTuple):
-    """How much windows of one length vary by themselves, for one feature and measure.
+    """The variation of windows of one length by themselves, for one feature and measure.
 
     Attributes:
-        variance: of the distance, beyond what chance makes of it.
-        growth: what is added to the variance for each day since the end of training.
-        factor: how much wider the tail of the standardized distance is than a normal one.
-        design_effect: how many events say as much as one independent one.
+        variance: the variance of the distance, beyond that due to chance.
+        growth: the increase of the variance for each day since the end of training.
+        factor: how many times as wide the tail of the standardized distance is as a normal one.
+        design_effect: the number of events that carry as much information as one independent event.
     """
 
     variance: float
@@ -229,27 +229,27 @@ class NaturalVariation(NamedTuple):
     design_effect: float = 1.0
 
     def compute_square(self, days: Any, noise: Any) -> Any:
-        """Compute the mean square of the distance of windows, of numbers or of arrays.
+        """Compute the mean square of the distance of windows, from numbers or arrays.
 
         Args:
-            days: since the end of training.
-            noise: what chance makes of the square where events are independent.
+            days: the days since the end of training.
+            noise: the mean square by chance alone, if events are independent.
         """
         return self.variance + self.growth * days + self.design_effect * noise
 
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
-    """What training looked like at each part of the week: an hour of a working day, or of a weekend day.
+    """The distribution of training in each part of the week: an hour of a working day, or of a weekend day.
 
     Attributes:
-        timezone: whose hours and days they are.
-        traffic: events in each hour of the week, the first one that of Monday; 168 numbers.
-        longest_gap: the events that ``traffic`` lets expect in the longest time without any, not counting the one
-            or more that training had once a month.
-        bins: feature → for each of the ``PARTS_OF_WEEK``, the rows in each of its ordinary bins. Only of features
-            whose bins follow the part of the week.
-        measures: as those of ``Variation``, of windows that are compared with their own parts of the week.
+        timezone: the time zone of the hours and days.
+        traffic: the number of events in each hour of the week, beginning on Monday; 168 numbers.
+        longest_gap: the number of events that ``traffic`` predicts for the longest time without any, after one
+            exception per month.
+        bins: feature → for each of the ``PARTS_OF_WEEK``, the rows in each of its ordinary bins. It has only the
+            features whose bins follow the part of the week.
+        measures: like those of ``Variation``, for windows that are compared with their own parts of the week.
     """
 
     timezone: str
@@ -264,13 +264,14 @@ class Variation:
     """The natural variation of a model's traffic; see ``logging_lib.profile.variation``.
 
     Attributes:
-        source: ``training``, ``default`` (stated: training had no times) or ``learned`` (from what was served).
+        source: ``training``, ``default`` (assumed, because training had no times) or ``learned`` (from served
+            traffic).
         since: the first time that it was measured on, ISO 8601 in UTC; empty for the default.
-        until: the last one, from which the growth is counted.
+        until: the last time that it was measured on, from which the growth is counted.
         levels: window → the standardized distance from which a finding is beyond natural variation.
-        measures: measure or check → feature → window → its variation. The feature ``DEFAULT_FEATURE`` is any.
-        rhythm: what training looked like at each part of the week, where that explains anything.
-        notes: what training does not cover, and what was unusual within it.
+        measures: measure or check → feature → window → its variation; ``DEFAULT_FEATURE`` stands for any feature.
+        rhythm: the distribution of training in each part of the week, if that explains anything.
+        notes: the times that training does not cover, and what was unusual within it.
     """
 
     source: str
@@ -282,12 +283,12 @@ class Variation:
     notes: tuple[str, ...] = ()
 
     def compute_limit(self, numbers: NaturalVariation, window: str, days: float, noise: float) -> float:
-        """Compute the distance from which on a window is beyond natural variation, as the watches do.
+        """Compute the distance from which a window is beyond natural variation, as the watches do.
 
         Args:
-            numbers: those of the feature and measure, for this window.
-            days: since the end of training.
-            noise: what chance makes of the square of the distance where events are independent.
+            numbers: the variation of the feature and measure, for this window.
+            days: the days since the end of training.
+            noise: the mean square of the distance by chance alone, if events are independent.
         """
         return float(self.levels[window] * numbers.factor * numbers.compute_square(days, noise) ** 0.5)
 
@@ -299,7 +300,7 @@ class Profile:
     Attributes:
         model: the model's name.
         version: the model's version.
-        rows: training rows.
+        rows: the number of training rows.
         held_out: the rows that the expected rates are measured on.
         features: the inputs by name.
         prediction: the outputs on the training rows, or the target's values if there are none.

@@ -1,4 +1,4 @@
-"""Fit an output that is a list of labels in each row: how many rows have each label."""
+"""The fitting of an output that is a list of labels in each row: how many rows have each label."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LISTS = (list, tuple, set, frozenset, np.ndarray)
 
 
 def is_multilabel(column: pd.Series) -> bool:
-    """Whether most values of a column are lists, and most of their items texts: of numbers it is a vector."""
+    """Return whether most values of a column are lists of mostly texts; a list of numbers is a vector."""
     if column.dtype != object:
         return False
     lists = [value for value in column if isinstance(value, _LISTS)]
@@ -35,7 +35,7 @@ def fit_labels(column: pd.Series, name: str, config: Config) -> tuple[Feature, R
 
     Args:
         column: a list of labels in each row, or one label; shape (rows,).
-        name: of the feature.
+        name: the feature's name.
         config: ``max_values`` limits the labels; the rarer ones count as unseen.
     """
     rows = [_read_labels(value) for value in column]
@@ -67,7 +67,7 @@ def fit_labels(column: pd.Series, name: str, config: Config) -> tuple[Feature, R
 
 
 def _read_labels(value: Any) -> frozenset[str] | str:
-    """Return a row's labels, or the special bin of what is not a list of labels."""
+    """Return a row's labels, or the special bin of a value that is not a list of labels."""
     if not isinstance(value, _LISTS):
         if is_null(value):
             return tokens.MISSING

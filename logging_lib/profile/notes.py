@@ -1,4 +1,4 @@
-"""Notes about the columns of training data: which to look at first, and a draft of ``profile.yml`` from them."""
+"""Notes about the columns of training data, their order of importance, and a draft of ``profile.yml`` from them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_LISTED = 10
 
 
 class Importance(IntEnum):
-    """How important a note is, the most important first."""
+    """The importance of a note, the highest first."""
 
     RISES = 1
     OTHER_VALUES = 2
@@ -27,13 +27,13 @@ class Importance(IntEnum):
 
 
 class Note(NamedTuple):
-    """What a person should know about a column.
+    """A remark about a column for people.
 
     Attributes:
-        importance: what it is about.
-        text: begins with a verb, whose subject is the column.
-        setting: what ``profile.yml`` would say: ``exclude``, ``time``, ``na_values``, ``kind: numeric`` or nothing.
-        is_advised: whether that can be said without knowing what the service sends.
+        importance: the subject of the note, which determines its importance.
+        text: the note; it begins with a verb, whose subject is the column.
+        setting: the setting for ``profile.yml``: ``exclude``, ``time``, ``na_values``, ``kind: numeric`` or empty.
+        is_advised: whether the setting is right whatever the service sends.
     """
 
     importance: Importance
@@ -46,10 +46,10 @@ Notes = Mapping[str, Sequence[Note]]
 
 
 def rank_notes(notes: Notes) -> list[tuple[list[str], Note]]:
-    """List the notes, the most important first, each with the columns that have the same one.
+    """List the notes, the most important first, each with the columns that share it.
 
     Args:
-        notes: by column.
+        notes: the notes by column.
     """
     columns: dict[Note, list[str]] = {}
     for name, column_notes in notes.items():
@@ -59,17 +59,17 @@ def rank_notes(notes: Notes) -> list[tuple[list[str], Note]]:
 
 
 def name_columns(names: Sequence[str]) -> str:
-    """Name columns as the subject of a note: the first, and how many more."""
+    """Name columns as the subject of a note: the first name, and the number of the others."""
     return names[0] if len(names) == 1 else f"{names[0]} (and {len(names) - 1} more)"
 
 
 def draft_config(notes: Notes, na_values: Sequence[str], *, source: str, has_time: bool) -> str:
-    """Draft a ``profile.yml`` from notes: what is advised is set, what depends on the service is a comment.
+    """Draft a ``profile.yml`` from notes: advised settings are set; those that depend on the service are comments.
 
     Args:
-        notes: by column.
+        notes: the notes by column.
         na_values: the spellings of a missing value that the profile has.
-        source: names the training data.
+        source: the name of the training data.
         has_time: whether the time column is known, so that no other is advised.
     """
     settings: dict[str, list[tuple[str, Note]]] = {}
@@ -99,5 +99,5 @@ def draft_config(notes: Notes, na_values: Sequence[str], *, source: str, has_tim
 
 
 def _quote(text: str) -> str:
-    """Quote a text for YAML, in which JSON's texts are texts."""
+    """Quote a text for YAML, which reads JSON's texts as texts."""
     return json.dumps(text)

@@ -1,4 +1,4 @@
-"""Fit a column of numbers: bins, range, moments and the expected rate of values out of range. No I/O."""
+"""The fitting of a column of numbers: bins, range, moments and the expected rate of values out of range. No I/O."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def fit_numeric(
     if len(ordered):
         feature["moments"] = compute_moments(ordered)
     known_from = {}
-    if bounds is None:  # the range of the rows that are not held out
+    if bounds is None:  # use the range of the rows that are not held out
         scored = numbers[split.scoring & finite]
         low, high = (float(scored.min()), float(scored.max())) if len(scored) else (np.inf, -np.inf)
         if split.rank is not None:
@@ -75,7 +75,7 @@ def fit_numeric(
 
 
 def _find_range_known(numbers: Array, finite: Array, rank: Array) -> Array:
-    """Find from which place in order of time on each number is within the range of those before; shape (rows,)."""
+    """Find the position in order of time from which each number is in the range of earlier ones; shape (rows,)."""
     by_rank = np.full(len(numbers), np.nan)
     by_rank[rank] = np.where(finite, numbers, np.nan)
     highest = np.fmax.accumulate(np.where(np.isnan(by_rank), -np.inf, by_rank))
@@ -114,14 +114,14 @@ def _choose_edges(
 
 
 def _are_small_integers(ordered: Array) -> bool:
-    """Whether all values are integers, and so small that a half between two of them is exact."""
+    """Return whether all values are integers that are small enough for the midpoint of two of them to be exact."""
     return bool(max(abs(ordered[0]), abs(ordered[-1])) < 2**52 and (ordered == np.floor(ordered)).all())
 
 
 def _choose_integer_edges(ordered: Array, quantiles: Array, bin_count: int) -> list[float]:
-    """Choose edges between integers: between any two neighbors where there are few, else near the quantiles.
+    """Choose edges between integers: between all neighbors if there are few, otherwise near the quantiles.
 
-    An edge at an integer would put the two highest ones into the same bin, and all of a dummy's.
+    Edges at integers would put the two highest ones into the same bin, and so all values of a 0/1 column.
     """
     distinct = np.unique(ordered)
     if len(distinct) <= bin_count:
@@ -141,7 +141,7 @@ def interpolate_quantiles(ordered: Array, shares: Any) -> Array:
 
 
 def _round_edges(edges: Array) -> list[float]:
-    """Round edges to the fewest significant digits that keep them distinct, at least three, for readers."""
+    """Round edges, for readability, to the fewest significant digits (at least three) that keep them distinct."""
     distinct = np.unique(edges)
     for digits in range(3, 17):
         rounded = [float(f"{edge:.{digits}g}") for edge in distinct]
@@ -151,7 +151,7 @@ def _round_edges(edges: Array) -> list[float]:
 
 
 def compute_moments(ordered: Array) -> Moments:
-    """Compute the moments of sorted finite numbers, at least one; shape (rows,)."""
+    """Compute the moments of one or more sorted finite numbers; shape (rows,)."""
     quantiles = interpolate_quantiles(ordered, QUANTILES)
     with np.errstate(over="ignore", invalid="ignore"):
         mean, std = ordered.mean(), ordered.std(ddof=1) if len(ordered) > 1 else 0.0
@@ -166,7 +166,7 @@ def compute_moments(ordered: Array) -> Moments:
 
 
 def _round_digits(value: Any) -> float:
-    """Round to twelve digits: the last ones of a sum depend on the processor's vector width."""
+    """Round to twelve digits, because the last digits of a sum depend on the processor's vector width."""
     number = float(f"{float(value):.12g}")
     return number if np.isfinite(number) else float(np.finfo(float).max)
 

@@ -1,4 +1,4 @@
-"""Read training data from a CSV, Parquet or JSON lines file into a DataFrame."""
+"""Readers of training data from a CSV, Parquet or JSON lines file into a DataFrame."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from logging_lib.profile.spellings import (
 Masks = dict[str, np.ndarray[Any, Any]]
 
 MAX_ODD = 0.1
-"""Share of the values of a CSV's column that may be other texts, for the rest to be numbers."""
+"""The maximum share of other texts in a CSV's column of numbers."""
 FEW_NUMBERS = 20
-"""No more distinct numbers than these, beside words, are the names of categories."""
+"""Beside words, up to this many distinct numbers are taken for names of categories."""
 MIN_PADDED = 0.05
-"""From this share of leading zeros on integers of different lengths are codes, too."""
+"""The minimum share of texts with leading zeros at which integers of different lengths are codes, too."""
 _BLOCK = 1 << 22
 
 
@@ -39,8 +39,8 @@ class TrainingTable(NamedTuple):
 
     Attributes:
         frame: the rows, shape (rows, columns).
-        absent: column → mask of absent keys, shape (rows,); of JSON lines, where any is.
-        notes: what a person should know about how the file was read.
+        absent: column → mask of absent keys, shape (rows,), for the columns of JSON lines that have any.
+        notes: remarks for people about how the file was read.
     """
 
     frame: pd.DataFrame
@@ -51,8 +51,8 @@ class TrainingTable(NamedTuple):
 def read_table(path: Path, *, na_values: Sequence[str], texts: Collection[str] = ()) -> TrainingTable:
     """Read the table in a file.
 
-    A CSV has no types: the columns of one are separated by what fits, and are numbers, booleans or texts as
-    ``docs/profile.md`` says.
+    A CSV has no types. Its separator is found from its content, and its columns become numbers, booleans or texts
+    by the rules in ``docs/profile.md``.
 
     Args:
         path: ``.csv`` or ``.tsv`` (also ``.gz``), ``.parquet``, ``.jsonl`` or ``.ndjson``.
@@ -60,7 +60,7 @@ def read_table(path: Path, *, na_values: Sequence[str], texts: Collection[str] =
         texts: columns of a CSV to read as text.
 
     Raises:
-        ProfileError: names the file, what is wrong and, for JSON lines, the line.
+        ProfileError: the file cannot be read; the message names it, the reason and, for JSON lines, the line.
     """
     suffixes = [suffix.lower() for suffix in path.suffixes]
     try:
@@ -104,7 +104,7 @@ def _read_csv(path: Path, na_values: Sequence[str], texts: Collection[str]) -> T
         column = frame[name]
         if name in texts:
             frame[name] = _drop_decimals(column)
-        elif pd.api.types.infer_dtype(column) == "string":  # not numbers, nor booleans with missing ones
+        elif pd.api.types.infer_dtype(column) == "string":  # neither numbers nor booleans with missing values
             numbers = _read_decimal_commas(column) if separator == ";" else None
             frame[name] = _type_texts(column) if numbers is None else numbers
             if numbers is not None:
@@ -115,7 +115,7 @@ def _read_csv(path: Path, na_values: Sequence[str], texts: Collection[str]) -> T
 
 
 def _type_texts(column: pd.Series) -> pd.Series:
-    """Convert a CSV's texts to numbers or booleans where nearly all are; what is odd among them stays a text."""
+    """Convert a CSV's texts to numbers or booleans if nearly all are; the other values remain texts."""
     sizes = column.value_counts()
     texts = sizes.index.to_series()
     numbers = pd.to_numeric(texts, errors="coerce").dropna()
@@ -136,7 +136,7 @@ def _are_placeholders(texts: pd.Series) -> bool:
 
 
 def _read_texts(column: pd.Series, readings: Mapping[Any, Any]) -> pd.Series:
-    """Put readings in place of their texts; the others stay as they are, and blank ones become missing."""
+    """Replace texts by their readings; blank texts become missing, and all others are unchanged."""
     blank = {text: np.nan for text in column.dropna().unique() if not text.strip()}
     replaced = {**blank, **readings}
     read = column.astype(object).map(lambda text: replaced.get(text, text))
@@ -144,12 +144,12 @@ def _read_texts(column: pd.Series, readings: Mapping[Any, Any]) -> pd.Series:
 
 
 def _may_be_padded(column: pd.Series) -> bool:
-    """Whether a column was read as integers, perhaps with missing ones."""
+    """Return whether a column was read as integers, possibly with missing values."""
     return is_number_dtype(column) and bool((column.dropna() % 1 == 0).all())
 
 
 def _has_padded_numbers(path: Path) -> bool:
-    """Whether any field of a file may begin with a zero and another digit. It saves reading the file as texts."""
+    """Return whether a field of a file may begin with a zero and a digit; if not, it need not be read as texts."""
     before, digits = (np.zeros(256, dtype=bool) for _ in range(2))
     before[list(b'\n,;\t|"')] = True
     digits[list(b"0123456789")] = True
@@ -165,11 +165,11 @@ def _has_padded_numbers(path: Path) -> bool:
 
 
 def _are_padded(texts: pd.Series, sizes: pd.Series) -> bool:
-    """Whether texts are codes of digits with leading zeros, such as ``02139``: all of one length, or many of them.
+    """Return whether texts are codes with leading zeros, such as ``02139``: all of one length, or many padded.
 
     Args:
-        texts: the distinct ones.
-        sizes: how many rows have each; by text.
+        texts: the distinct texts.
+        sizes: the number of rows with each text.
     """
     padded = texts.map(is_padded).astype(bool)
     if not padded.any() or not texts.str.fullmatch("[0-9]+").all():
@@ -179,7 +179,7 @@ def _are_padded(texts: pd.Series, sizes: pd.Series) -> bool:
 
 
 def _read_decimal_commas(column: pd.Series) -> pd.Series | None:
-    """Read numbers such as ``12,5`` of a column of texts; None where they are none."""
+    """Read the numbers of a column of texts such as ``12,5``; return None if they are not numbers."""
     uniques = [text for text in column.dropna().unique() if not is_placeholder(text)]
     spelling = find_number_spelling(uniques, usual_mark=",")
     if spelling is None or spelling.mark != "," or not {*spelling.traits} <= {THOUSANDS, DECIMAL_COMMA}:
@@ -189,7 +189,7 @@ def _read_decimal_commas(column: pd.Series) -> pd.Series | None:
 
 
 def _drop_decimals(texts: pd.Series) -> pd.Series:
-    """Write integers as integers that a DataFrame with missing ones wrote as ``10.0``, as the service sends 10."""
+    """Rewrite ``10.0``, as pandas writes integers of a column with missing values, to 10, as the service sends."""
     present = texts[texts.notna()]
     if present.empty or not present.str.fullmatch(r"-?[0-9]+\.0").all():
         return texts

@@ -1,4 +1,4 @@
-"""Recognize a classifier in a table of training by its columns of targets, predictions and scores."""
+"""The recognition of a classifier in a training table, by its columns of targets, predictions and scores."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _POSITIVE: Final = ("1", "true", "yes")
 
 
 def parse_scores(scores: Sequence[str], columns: Sequence[str]) -> dict[str, str]:
-    """Parse ``COLUMN`` or ``CLASS=COLUMN`` of each score into class → column; a column alone has the class ``""``.
+    """Parse each ``COLUMN`` or ``CLASS=COLUMN`` into class → column; a column alone has the class ``""``.
 
     Raises:
-        ProfileError: no such column, a class twice, or a column alone beside others.
+        ProfileError: there is no such column, a class is given twice, or a column alone is given beside others.
     """
     parsed: dict[str, str] = {}
     for text in scores:
@@ -55,21 +55,21 @@ def recognize_classifier(
     threshold: float | None = None,
     positive: str | None = None,
 ) -> Classifier | None:
-    """Recognize a classifier by its columns; None where target and prediction are numbers of a regression.
+    """Recognize a classifier by its columns; return None if target and prediction are numbers of a regression.
 
     Args:
-        data: the rows of training; shape (rows, columns).
-        kinds: ``target`` and ``prediction`` → the kind of the column's values, where there is one.
-        threshold: the least probability with which the positive class is predicted. Default: 0.5 where only a
-            probability is logged, else what the predictions show.
-        positive: of two classes, the one that a probability is of. Default: ``1``, ``true`` or ``yes``, or the last
-            one in alphabetical order.
+        data: the training rows; shape (rows, columns).
+        kinds: ``target`` and ``prediction`` → the kind of the column's values, if there is such a column.
+        threshold: the lowest probability at which the positive class is predicted. Default: 0.5 if only a
+            probability is logged, otherwise the threshold that the predictions show.
+        positive: with two classes, the one whose probability is given. Default: ``1``, ``true`` or ``yes``, or the
+            last one in alphabetical order.
 
     Returns:
         The classifier without calibration, with notes that say what was recognized.
 
     Raises:
-        ProfileError: what was asked for needs a column that is not named, or numbers are no probabilities.
+        ProfileError: an argument needs a column that is not named, or numbers are not probabilities.
     """
     target, prediction, scores = columns.target, columns.prediction, columns.scores
     actual, answers = (_list_classes(data, column) for column in (target, prediction))
@@ -120,7 +120,7 @@ def _recognize_probability(
 
 
 def _describe_scores(data: pd.DataFrame, classifier: Classifier, columns: ClassifierColumns) -> Classifier:
-    """Say what the score columns are, and find the threshold that the predictions show."""
+    """Determine the meaning of the score columns, and the threshold that the predictions show."""
     prediction, scores = columns.prediction, columns.scores
     notes = [f"a classifier of {len(classifier.classes)} classes: {', '.join(classifier.classes[:10])}"]
     if classifier.source == "score" and classifier.positive and prediction is not None:
@@ -158,23 +158,23 @@ def _describe_scores(data: pd.DataFrame, classifier: Classifier, columns: Classi
 
 
 def _list_classes(data: pd.DataFrame, column: str | None) -> tuple[str, ...]:
-    """List the classes of a column in alphabetical order; of very many values the first ones."""
+    """List the classes of a column in alphabetical order; if there are very many values, only the first ones."""
     if column is None:
         return ()
     try:
         values = pd.unique(data[column].dropna())[: MAX_CLASSES + 1]
-    except TypeError:  # lists and objects are no classes
+    except TypeError:  # lists and objects are not classes
         return ()
     return tuple(sorted({text for text in to_classes(pd.Series(values, dtype=object)) if text is not None}))
 
 
 def _is_named(column: pd.Series) -> bool:
-    """Whether a column has classes and not numbers."""
+    """Return whether a column has classes rather than numbers."""
     return not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)
 
 
 def _is_probability(column: pd.Series, texts: tuple[str, ...]) -> bool:
-    """Whether all numbers of a column are between 0 and 1, and not only those two."""
+    """Return whether all numbers of a column are between 0 and 1, with others than these two."""
     if _is_named(column) or not set(texts) - {"0", "1"}:
         return False
     return bool(column.dropna().between(0, 1).all())

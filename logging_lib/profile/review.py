@@ -1,4 +1,4 @@
-"""Review the columns of training data: what is odd about one, and which setting of ``profile.yml`` would help."""
+"""A review of the columns of training data: what is odd about them, and which setting of ``profile.yml`` helps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from logging_lib.profile.spellings import (
 )
 
 MIN_ROWS = 20
-"""Fewer rows may rise or differ by chance."""
+"""The minimum number of rows: fewer may increase or differ by chance."""
 _MAX_EXAMPLE = 40
 _CODE_NAME = re.compile(
     r"(?:.*[_. -])?(?:id|code|zip|zipcode|postcode|plz|fips|naics|sic|cpt|icd)", re.IGNORECASE
@@ -36,10 +36,10 @@ def review_numbers(numbers: Array, kind: Kind, name: str, rank: Array | None) ->
     """Review the numbers of a column, or the seconds since 1970 of its dates.
 
     Args:
-        numbers: NaN where there is none; shape (rows,).
+        numbers: the values, with NaN for a missing one; shape (rows,).
         kind: numeric or date.
         name: the column's name.
-        rank: each row's place in order of time, where that is known; shape (rows,).
+        rank: each row's position in order of time, if that is known; shape (rows,).
     """
     in_order = numbers if rank is None else numbers[np.argsort(rank)]
     present = in_order[np.isfinite(in_order)]
@@ -73,7 +73,7 @@ def _note_rise(direction: str, question: str, setting: str) -> Note:
 
 
 def _find_direction(numbers: Array, least_steps: int) -> str:
-    """Say whether numbers only rise or only fall, and how often at least they do so; empty where neither."""
+    """Return whether numbers only increase or only decrease, in at least this many steps; empty if neither."""
     before, after = numbers[:-1], numbers[1:]
     if len(numbers) < MIN_ROWS or np.count_nonzero(before != after) < least_steps:
         return ""
@@ -85,7 +85,7 @@ def _is_dummy(ordered: Array) -> bool:
 
 
 def _is_identifier(ordered: Array) -> bool:
-    """Whether integers all differ, although as many drawn from their range would have ten in common by chance."""
+    """Return whether integers all differ although, drawn at random from their range, ten pairs would be equal."""
     if len(ordered) < MIN_ROWS or bool((ordered != np.floor(ordered)).any()):
         return False
     width = float(ordered[-1]) - float(ordered[0]) + 1
@@ -99,7 +99,7 @@ def note_identifier(what: str, *, is_advised: bool = False) -> Note:
 
 
 def _find_sentinels(ordered: Array) -> list[Note]:
-    """Find a number of nines at an end that is frequent, and further from the others than these are spread."""
+    """Find an extreme of nines that is frequent, and further from the other numbers than these are spread."""
     notes = []
     for end, others in (
         (ordered[0], ordered[ordered > ordered[0]]),
@@ -121,11 +121,11 @@ def _find_sentinels(ordered: Array) -> list[Note]:
 
 
 def review_values(column: EncodedColumn, kind: Kind, wrong_type: Array, *, is_inferred: bool) -> list[Note]:
-    """Review the distinct values of a column that has other than numbers.
+    """Review the distinct values of a column that does not hold numbers.
 
     Args:
         column: the values.
-        kind: what they were fitted as.
+        kind: the kind that they were fitted as.
         wrong_type: the mask of values of another type, shape (rows,).
         is_inferred: whether the kind was inferred, so that another one may be meant.
     """
@@ -164,14 +164,14 @@ def _to_key(value: object) -> object:
 
 
 def _review_texts(texts: Mapping[str, int], kind: Kind) -> list[Note]:
-    """Review texts, by text with their rows: whether the service may send them as something else."""
+    """Review texts (text → rows) for values that the service may send as another type."""
     if all(text.isdecimal() for text in texts) and any(map(is_padded, texts)):
         code = _show(next(text for text in texts if is_padded(text)), max(texts.values()))
         loss = "unseen" if kind == "category" else "of the wrong type"
         codes = f"holds codes with leading zeros, such as {code}: a {kind}"
         return [Note(Importance.SPELLING, f"{codes}; a number without them, if served, is {loss}")]
     if words := find_boolean_words(texts):
-        if set(texts) == {"false", "true"}:  # which a served boolean is, too
+        if set(texts) == {"false", "true"}:  # a served boolean has the same text
             return []
         text = f"holds {words[0]!r} and {words[1]!r}: a {kind}"
         remedy = "if the service sends true and false, set kind: boolean"
@@ -194,7 +194,9 @@ def _review_texts(texts: Mapping[str, int], kind: Kind) -> list[Note]:
 
 def _note_numbers(texts: Mapping[str, int], kind: Kind) -> Note | None:
     spelling = find_number_spelling(list(texts))
-    if spelling is None or not (spelling.traits or kind == "text"):  # a category's plain number is its text
+    if spelling is None or not (
+        spelling.traits or kind == "text"
+    ):  # a category's plain number is the same text
         return None
     how = f"numbers with {' and '.join(spelling.traits)}" if spelling.traits else "numbers"
     readable = [text for text in texts if spelling.read(text) is not None]
@@ -218,7 +220,7 @@ def _note_dates(texts: Sequence[str], kind: Kind) -> Note | None:
 
 
 def find_placeholders(odd: Mapping[object, int]) -> dict[str, int]:
-    """Choose the texts that are usual ways to write that a value is missing, with their rows."""
+    """Choose the texts that usually stand for a missing value, with their rows."""
     return {text: rows for text, rows in odd.items() if isinstance(text, str) and is_placeholder(text)}
 
 
@@ -239,7 +241,7 @@ def _format_share(share: float) -> str:
 
 
 def _show(value: object, rows: int) -> str:
-    """Quote a value; of a text that only one row has, only its form, as profiles do not hold what is rare."""
+    """Quote a value; for a text of a single row, show only its form, because profiles do not hold rare values."""
     if isinstance(value, str) and rows < 2:
         value = re.sub(r"[^\W\d_]", "x", _mask_digits(value))
     text = repr(value)

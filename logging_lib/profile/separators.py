@@ -1,4 +1,4 @@
-"""Find which character separates the columns of a CSV file. No pandas: labels are read without it."""
+"""The search for the separator of a CSV file's columns. It works without pandas, as the reading of labels must."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes"}
 _HEAD = 1 << 16
 _MAX_RECORDS = 200
 _CONSISTENT = 0.95
-"""Share of the records that have as many fields as the header."""
+"""The minimum share of records that have as many fields as the header."""
 
 
 def is_csv(path: Path) -> bool:
-    """Whether a file's name is that of a CSV or TSV file, also a compressed one."""
+    """Return whether a file's name is that of a CSV or TSV file, compressed or not."""
     return not {".csv", ".tsv"}.isdisjoint(suffix.lower() for suffix in path.suffixes)
 
 
@@ -32,26 +32,26 @@ def find_separator(path: Path) -> str:
         head = file.read(_HEAD)
     lines = head.decode("utf-8-sig", "replace").splitlines(keepends=True)
     if len(head) == _HEAD and len(lines) > 1:
-        del lines[-1]  # it may be cut
+        del lines[-1]  # it may be incomplete
     return sniff_separator(lines, str(path))
 
 
 def open_binary(path: Path) -> IO[bytes]:
-    """Open a file for reading, a ``.gz`` unpacked."""
+    """Open a file for reading; decompress a ``.gz`` file."""
     return cast("IO[bytes]", gzip.open(path, "rb")) if path.suffix.lower() == ".gz" else path.open("rb")
 
 
 def sniff_separator(lines: list[str], source: str) -> str:
-    """Find the separator of a CSV: the one with which the records have as many fields as the header, and the most.
+    """Find the separator with which the records of a CSV have the most fields, and as many as the header.
 
-    A comma is preferred to others that fit as well; a file of one column has none, and is read as with commas.
+    A comma is preferred to others that fit as well; a file with a single column is read as if with commas.
 
     Args:
-        lines: the first lines, the header among them.
-        source: names the file in errors.
+        lines: the first lines, including the header.
+        source: the file's name in errors.
 
     Raises:
-        ProfileError: nothing fits, and the header looks as if it had several columns.
+        ProfileError: no separator fits, and the header looks as if it had several columns.
     """
     fields = {separator: _count_fields(lines, separator) for separator in SEPARATORS}
     fitting = {separator: counts[0] for separator, counts in fields.items() if _is_consistent(counts)}
@@ -74,7 +74,7 @@ def sniff_separator(lines: list[str], source: str) -> str:
 
 
 def _count_fields(lines: list[str], separator: str) -> list[int]:
-    """Count the fields of each of the first records that is not blank."""
+    """Count the fields of each of the first records that are not blank."""
     counts = []
     try:
         for record in csv.reader(lines, delimiter=separator):
@@ -88,7 +88,7 @@ def _count_fields(lines: list[str], separator: str) -> list[int]:
 
 
 def _is_consistent(counts: list[int]) -> bool:
-    """Whether there are several fields, as many in nearly all records as in the header."""
+    """Return whether there are several fields, and nearly all records have as many as the header."""
     if not counts or counts[0] < 2:
         return False
     return sum(count == counts[0] for count in counts) >= _CONSISTENT * len(counts)

@@ -1,7 +1,7 @@
-"""Recognize values that are spelled otherwise than in JSON: ``1,234``, ``$12``, ``03/14/2018``, ``yes``, ``?``.
+"""Recognition of values that are not spelled as in JSON: ``1,234``, ``$12``, ``03/14/2018``, ``yes``, ``?``.
 
-A profile never takes such a text for a number by itself, since the service may send the text; ``kind`` in
-``profile.yml`` says that it sends numbers (dates, booleans), and training's texts are then read by these rules.
+By default a profile does not take such a text for a number, because the service may send the text. If ``kind`` in
+``profile.yml`` says that it sends numbers (dates, booleans), the texts of training are read by these rules.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from logging_lib.profile.coerce import to_epoch
 from logging_lib.profile.model import Kind
 
 MOSTLY = 0.9
-"""Share of the texts that must have a spelling, for a column to have it."""
+"""The share of texts with a spelling from which the column has that spelling."""
 MAX_TRIED = 1000
-"""Distinct texts of a column that are tried."""
+"""The maximum number of distinct texts of a column that are tried."""
 _PLACEHOLDERS = frozenset({
     "?", "??", "???", ".", "..", "...", "--", "---", "*", "**", "n.a.", "n.a", "n/a", "na", "none", "null", "nil",
     "missing", "unknown", "unk", "undefined", "unspecified", "not available", "not applicable", "not known",
@@ -51,18 +51,18 @@ _DATE = re.compile(
 
 
 class NumberSpelling(NamedTuple):
-    """How a column spells its numbers.
+    """The spelling of a column's numbers.
 
     Attributes:
         mark: the decimal mark, ``.`` or ``,``.
-        traits: what makes them other than plain numbers, such as ``a currency``; none of a plain number.
+        traits: the differences from plain numbers, such as ``a currency``; empty for plain numbers.
     """
 
     mark: str
     traits: tuple[str, ...]
 
     def read(self, text: str) -> float | None:
-        """Read a number without its currency, percent sign and separators; None where it is none."""
+        """Read a number without its currency, percent sign and separators; return None if it is not a number."""
         match = _NUMBER[self.mark].fullmatch(text.strip())
         if match is None:
             return None
@@ -74,21 +74,21 @@ class NumberSpelling(NamedTuple):
 
 
 def is_placeholder(text: str) -> bool:
-    """Whether a text is a usual way to write that a value is missing, such as ``?`` or ``unknown``."""
+    """Return whether a text usually stands for a missing value, such as ``?`` or ``unknown``."""
     return text.strip().casefold() in _PLACEHOLDERS
 
 
 def is_padded(text: str) -> bool:
-    """Whether a text is a code of digits whose leading zeros a number would lose, such as ``02139``."""
+    """Return whether a text is a code of digits whose leading zeros a number would lose, such as ``02139``."""
     return _CODE.fullmatch(text) is not None
 
 
 def find_number_spelling(texts: Sequence[str], *, usual_mark: str = ".") -> NumberSpelling | None:
-    """Find how most of some texts spell a number; None where they do not.
+    """Find the spelling of numbers that most texts have; return None if there is none.
 
     Args:
-        texts: distinct ones.
-        usual_mark: the decimal mark where either would do, as in ``1,234``.
+        texts: the distinct texts.
+        usual_mark: the decimal mark if either is possible, as in ``1,234``.
     """
     tried = _choose(texts)
     matches = {mark: [pattern.fullmatch(text.strip()) for text in tried] for mark, pattern in _NUMBER.items()}
@@ -111,16 +111,16 @@ def find_number_spelling(texts: Sequence[str], *, usual_mark: str = ".") -> Numb
 
 
 def find_date_formats(texts: Sequence[str]) -> list[str]:
-    """Find the formats of ``strptime`` by which most of some texts are dates, the best first.
+    """Find the formats of ``strptime`` with which most texts are dates, the best first.
 
-    Several are returned where they read as many and differ, as in the day and the month of ``03/04/2018``.
+    Several are returned if they read equally many texts, but differ, as in the day and month of ``03/04/2018``.
     """
     tried = _choose(texts)
     if not tried or sum(_DATE.match(text.strip()) is not None for text in tried) < MOSTLY * len(tried):
         return []
     formats: dict[
         tuple[datetime | None, ...], str
-    ] = {}  # by what they read: "3 May" has two that read the same
+    ] = {}  # result → format: two formats read "3 May" in the same way
     for form in (day + time for day in _DATES for time in _TIMES):
         if read_date(tried[0], form) is not None or read_date(tried[-1], form) is not None:
             formats.setdefault(tuple(read_date(text, form) for text in tried), form)
@@ -130,13 +130,13 @@ def find_date_formats(texts: Sequence[str]) -> list[str]:
 
 
 def find_boolean_words(texts: Iterable[str]) -> tuple[str, str] | None:
-    """Find the two words for false and true that some distinct texts are; None where they are not two such."""
+    """Return the words for false and true if the distinct texts are two such words, otherwise None."""
     words = {text.strip().casefold() for text in texts}
     return next((pair for pair in BOOLEAN_WORDS if words == {*pair}), None)
 
 
 def read_as(kind: Kind, texts: list[Any]) -> list[Any]:
-    """Read the distinct texts of a column as the kind that its configuration names; what cannot be read stays.
+    """Read the distinct texts of a column as its configured kind; return those that cannot be read unchanged.
 
     Raises:
         ValueError: the day and the month of dates cannot be distinguished.
@@ -159,7 +159,7 @@ def read_as(kind: Kind, texts: list[Any]) -> list[Any]:
 
 
 def read_date(text: str, form: str) -> datetime | None:
-    """Read a date by a format of ``strptime``, as UTC; None where it is none."""
+    """Read a date by a format of ``strptime``, as UTC; return None if it does not fit."""
     try:
         return datetime.strptime(text.strip(), form).replace(tzinfo=UTC)
     except ValueError:
@@ -167,5 +167,5 @@ def read_date(text: str, form: str) -> datetime | None:
 
 
 def _choose(texts: Sequence[str]) -> Sequence[str]:
-    """Choose some texts, evenly."""
+    """Choose up to ``MAX_TRIED`` texts, evenly."""
     return texts[:: max(1, -(-len(texts) // MAX_TRIED))]

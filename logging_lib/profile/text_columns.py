@@ -1,4 +1,4 @@
-"""Fit a column of texts: its vocabulary, the rate of unknown and of new words, and the lengths. No I/O."""
+"""The fitting of a column of texts: its vocabulary, the rates of unknown and of new words, the lengths. No I/O."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def fit_text(
 
 
 def _choose_length_edges(ordered: Array) -> tuple[float, ...]:
-    """Choose edges of the number of words: quantiles, and the first and the last bin for what training had not.
+    """Choose edges of the number of words: quantiles, and a first and a last bin for numbers not in training.
 
     Args:
         ordered: the number of words of each text, sorted; shape (texts,).
@@ -113,7 +113,7 @@ def _choose_length_edges(ordered: Array) -> tuple[float, ...]:
 
 
 def _find_floor(vocabulary: Mapping[str, int], config: Config) -> tuple[int, str]:
-    """Find how often training has a known word at least, and the last word in order that is known with that."""
+    """Find the lowest count of a known word in training, and the last word in order that has it and is known."""
     if len(vocabulary) < config.max_vocabulary:
         return config.min_word_count, "\U0010ffff"
     least = min(vocabulary.values())
@@ -123,7 +123,7 @@ def _find_floor(vocabulary: Mapping[str, int], config: Config) -> tuple[int, str
 def _share_unknown(
     words: list[str], vocabulary: Mapping[str, int], equal_rows: int, floor: tuple[int, str]
 ) -> float:
-    """Compute the share of a text's words that are unknown without the rows that are left out with it."""
+    """Compute the share of a text's words that are unknown if the rows that are held out with it are omitted."""
     if not words:
         return 0.0
     if not equal_rows:
@@ -137,7 +137,7 @@ def _share_unknown(
 
 
 def _is_lost(word: str, count: int, floor: tuple[int, str]) -> bool:
-    """Whether a word that is left so often would not be known."""
+    """Return whether a word with this remaining count would not be known."""
     least, last = floor
     return count < least or (count == least and word > last)
 
@@ -145,11 +145,11 @@ def _is_lost(word: str, count: int, floor: tuple[int, str]) -> bool:
 def _expect_new_words(
     docs: list[list[str]], codes: Array, split: HeldOutSplit, is_new: Callable[[str, int], bool]
 ) -> Expectation:
-    """Count the held-out rows with the most frequent new word; without times, in the block where they are most.
+    """Count the held-out rows with the most frequent new word; without times, in the block with the highest count.
 
     Args:
         codes: the text of each row, -1 for none; shape (rows,).
-        is_new: whether a word is new that the held-out rows, or the block, have so often.
+        is_new: returns whether a word with this count in the held-out rows, or in the block, is new.
     """
     block = split.block if split.group is not None else np.where(split.block >= 0, 0, -1)
     most = Expectation(0, 0)
@@ -170,7 +170,7 @@ def _expect_new_words(
 
 
 def _find_words_known(docs: list[list[str]], codes: Array, rank: Array, min_count: int) -> dict[str, int]:
-    """Find from which place in order of time each word is known, of those that ever are."""
+    """Find the position in order of time from which each word is known, for the words that ever are."""
     counts: Counter[str] = Counter()
     word_known: dict[str, int] = {}
     for place, code in enumerate(order_codes(codes, rank)):
@@ -185,7 +185,7 @@ def _find_words_known(docs: list[list[str]], codes: Array, rank: Array, min_coun
 def _list_late_words(
     docs: list[list[str]], codes: Array, rank: Array, word_known: Mapping[str, int]
 ) -> WordRows:
-    """List which rows have the words that some reference of earlier rows does not know."""
+    """List the rows that have words which a reference of earlier rows may not know."""
     earliest = find_earliest_place(len(rank))
     late = {word: place for word, place in word_known.items() if place >= earliest}
     number_of: dict[str, int] = {}
@@ -205,7 +205,7 @@ def _list_late_words(
 
 
 def _find_texts_known(docs: list[list[str]], word_known: Mapping[str, int], threshold: float) -> Array:
-    """Find from which place in order of time each text has no more unknown words than allowed; shape (texts,)."""
+    """Find the position in order of time from which each text has few enough unknown words; shape (texts,)."""
     known = np.full(len(docs), -1, dtype=np.int64)
     for i, words in enumerate(docs):
         allowed = int(threshold * len(words) + 1e-9)
@@ -228,7 +228,7 @@ def _build_vocabulary(docs: list[list[str]], sizes: Array, config: Config) -> di
 
 
 def _choose_threshold(observed: Array) -> float:
-    """Choose the 0.95 quantile of the shares of unknown words, always below 1: a fully unknown text must fail."""
+    """Return the 0.95 quantile of the shares of unknown words, but less than 1: a fully unknown text must fail."""
     if len(observed) == 0:
         return 0.0
     quantile = float(observed[min(len(observed) - 1, int(np.ceil(OOV_QUANTILE * len(observed))) - 1)])

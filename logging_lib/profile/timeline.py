@@ -1,4 +1,4 @@
-"""Training's rows in order of time: cells of a quarter of an hour, windows, and parts of the week. No I/O."""
+"""The rows of training in order of time: cells of 15 minutes, windows, and parts of the week. No I/O."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ MIN_EVENTS = 20
 PHASES = 4
 """Windows begin at each quarter of their length, as those of watches begin at any time."""
 WIDTH = min(VARIATION_WINDOWS.values())
-"""Of a cell, in seconds: that of the shortest window, so that no cell is in two hours of the week."""
+"""The width of a cell in seconds: that of the shortest window, so that no cell is in two hours of the week."""
 
 
 class Timeline:
-    """Training's rows in order of time, counted in cells of the shortest window."""
+    """The rows of training in order of time, counted in cells as long as the shortest window."""
 
     def __init__(self, seconds: Array, timezone: str) -> None:
         self.order = np.argsort(seconds, kind="stable")
@@ -40,19 +40,19 @@ class Timeline:
         self.part = find_part_of_week(self.hour_of_week)
 
     def cumulate(self, rows: Array, columns: Array | None = None, number: int = 1) -> Array:
-        """Count rows, in order of time, cell by cell, and by column; cumulated, shape (cells + 1, number)."""
+        """Count rows by cell and column, and cumulate them in order of time; shape (cells + 1, number)."""
         at = self.cell[rows] * number + (columns[rows] if columns is not None else 0)
         counts = np.bincount(at, minlength=self.cells * number).reshape(self.cells, number)
         return np.concatenate([np.zeros((1, number)), np.cumsum(counts, axis=0)])
 
     def measure_traffic(self, cells: int) -> Array:
-        """Measure the events in an hour, for each hour of the week, from the first cells; shape (168,)."""
+        """Measure the events per hour in the first cells, for each hour of the week; shape (168,)."""
         rows = np.bincount(self.hour_of_week[self.cell[: np.searchsorted(self.cell, cells)]], minlength=168)
         hours = np.bincount(self.hour_of_week[:cells], minlength=168) * self.width / 3600.0
         return np.asarray(rows / np.maximum(hours, 1e-9)) * (hours > 0)
 
     def measure_longest_gap(self) -> float:
-        """Measure how many events were expected in the longest gap; once a month a longer one is an exception."""
+        """Measure how many events were expected in the longest gap, after one exception per month."""
         in_cells = self.measure_traffic(self.cells)[self.hour_of_week] * self.width / 3600.0
         expected = np.interp(self.ordered, self.starts, np.concatenate([[0.0], np.cumsum(in_cells)]))
         gaps = np.sort(np.diff(expected))
@@ -75,10 +75,10 @@ class Spans(NamedTuple):
     """The windows of one length after an origin.
 
     Attributes:
-        starts: the first cell of each; shape (windows,).
-        length: how many cells each has.
-        days: from the origin until the end of each; shape (windows,).
-        phases: how many begin within the length of one.
+        starts: the first cell of each window; shape (windows,).
+        length: the number of cells of each window.
+        days: the days from the origin to the end of each window; shape (windows,).
+        phases: the number of windows that begin within the length of one.
     """
 
     starts: Array
@@ -88,12 +88,12 @@ class Spans(NamedTuple):
 
 
 class Origin:
-    """One reference, all before a cell, and the windows after it; with more than one phase they overlap.
+    """A reference, which is everything before a cell, and the windows after it; if they have phases, they overlap.
 
     Attributes:
-        rows: of the reference.
-        windows: by length.
-        mixtures: by length: the share of each part of the week in each window, by the reference's traffic; shape
+        rows: the number of rows of the reference.
+        windows: the windows, by length.
+        mixtures: the share of each part of the week in each window, by the reference's traffic, by length; shape
             (windows, parts).
     """
 
@@ -118,7 +118,7 @@ class Origin:
                     self.mixtures[window] = mixture / mixture.sum(axis=1, keepdims=True)
 
     def sum(self, window: str, cumulated: Array) -> Array:
-        """Sum counts over each window, from counts cumulated over cells; shape (windows, ...)."""
+        """Sum counts over each window, given counts cumulated over cells; shape (windows, ...)."""
         starts, length = self.windows[window][:2]
         return np.asarray(cumulated[starts + length] - cumulated[starts])
 

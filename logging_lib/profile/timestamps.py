@@ -1,6 +1,6 @@
-"""Parse the time of an event in any form that services write it, for the logger, foreign events and labels alike.
+"""The parser of times in any form that services write, for the logger, foreign events and labels alike.
 
-The twin of the parser in ``pipelines/ruby/ml_normalize/times.rb``.
+It is the twin of the parser in ``pipelines/ruby/ml_normalize/times.rb``.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ def parse_timestamp(value: Any) -> datetime | None:
     """Parse a time; without a zone it is UTC, and digits beyond microseconds are cut.
 
     Args:
-        value: a datetime or date; a number since 1970 in s, ms, µs or ns, whose unit follows from its size; a text
-            that spells such a number or is ISO 8601 (extended or basic, ``T`` or a space, ``+01``, ``UTC``), the
-            time of Apache's logs (``10/Oct/2000:13:55:36 -0700``) or of HTTP and email (``Tue, 10 Oct 2000
-            13:55:36 GMT``).
+        value: a datetime or date; a number since 1970 in s, ms, µs or ns, whose unit follows from its size; or a
+            text that spells such a number, or is a time in ISO 8601 (extended or basic, ``T`` or a space, ``+01``,
+            ``UTC``), as in Apache's logs (``10/Oct/2000:13:55:36 -0700``), or as in HTTP and email (``Tue, 10 Oct
+            2000 13:55:36 GMT``).
 
     Returns:
-        The time in UTC, or None where the value is not a time.
+        The time in UTC, or None if the value is not a time.
     """
     if isinstance(value, str):
         for form in (_ISO, _NAMED, _BASIC):
@@ -62,7 +62,7 @@ def parse_timestamp(value: Any) -> datetime | None:
 
 
 def parse_iso(text: str) -> datetime | None:
-    """Parse an ISO 8601 text that has a time of day after a ``T`` and a zone; None where it is not one."""
+    """Parse an ISO 8601 text that has a time of day after a ``T`` and a zone; return None if it is not one."""
     match = _ISO.match(text)
     if match is None or match["zone"] is None or text[10] not in "Tt":
         return None
@@ -70,7 +70,7 @@ def parse_iso(text: str) -> datetime | None:
 
 
 def format_time(moment: datetime) -> str:
-    """Format a time in UTC as events have it, with six digits: ``2018-02-01T09:00:00.000000Z``."""
+    """Format a time in UTC as in events, with six digits: ``2018-02-01T09:00:00.000000Z``."""
     return f"{moment.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 

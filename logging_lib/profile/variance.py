@@ -1,6 +1,6 @@
-"""Fit the variance of each measure, and choose one level for each length of window. No I/O.
+"""The fitting of the variance of each measure, and of one level for each length of window. No I/O.
 
-The model is that of ``logging_lib.profile.variation``.
+The model is described in ``logging_lib.profile.variation``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from logging_lib.profile.model import (
 from logging_lib.profile.timeline import DAY, WIDTH
 
 MIN_SPREAD = 3.0
-"""Of the number of events in windows, so that clusters of events differ from a variance of windows."""
+"""The spread of the windows' numbers of events that tells clusters of events from a variance of windows."""
 MIN_WINDOWS = 8
 POOLED_WINDOWS = 30
 ALARMS_PER_MONTH = 0.1
@@ -31,7 +31,7 @@ MIN_UNUSUAL = 3.0
 
 
 class Measured(NamedTuple):
-    """The distances of the windows of one length after one origin, of those that have enough events."""
+    """The distances of the windows of one length after one origin that have enough events."""
 
     distance: Array
     noise: Array
@@ -44,7 +44,7 @@ _Variances = dict[str, dict[str, dict[str, NaturalVariation]]]
 
 
 class UnusualWindow(NamedTuple):
-    """A window within training that is many times as far as a feature's other windows: perhaps a fault."""
+    """A window within training that is many times as far away as a feature's other windows, perhaps by a fault."""
 
     times: float
     window: str
@@ -58,7 +58,7 @@ def calibrate(
     """Fit the variances and factors of all measures, then one level for each length of window.
 
     Returns:
-        The levels; the variances, by all hours and by part of the week; what was unusual by feature.
+        The levels; the variances, over all hours and by part of the week; and the unusual windows by feature.
     """
     unusual: dict[str, UnusualWindow] = {}
     variances: dict[bool, _Variances] = {False: {}, True: {}}
@@ -75,7 +75,7 @@ def calibrate(
             blocks = [(origin, (start - origin) * WIDTH // seconds) for origin, start in keys]
             number = len(set(blocks))
             if number < MIN_WINDOWS:
-                if shorter is not None:  # longer windows vary less, so the shorter one's is on the safe side
+                if shorter is not None:  # the shorter one's is safe: longer windows vary less
                     of_feature[window] = shorter
                 continue
             distance = np.concatenate([part.distance for part in parts])
@@ -84,8 +84,8 @@ def calibrate(
             fitted = fit_variance(distance**2, days, noise)
             least = None
             if shorter is not None and number < POOLED_WINDOWS:
-                # Few windows say little of their variance: it is at least that of the mean of independent shorter
-                # ones, and a slow change is as slow in both.
+                # A few windows say little about their variance. It is at least that of the mean of independent
+                # shorter ones, and a slow change is equally slow in both.
                 least = shorter._replace(variance=shorter.variance * before / seconds)
                 fitted = NaturalVariation(*map(max, fitted, least))
             ratio = np.abs(distance) / np.sqrt(fitted.compute_square(days, noise))
@@ -124,12 +124,12 @@ def fit_variance(square: Array, days: Array, noise: Array) -> NaturalVariation:
     """Fit E[d²] = s² + g · days + e · noise with s² and g at least 0 and e at least 1, by weighted least squares.
 
     Args:
-        square: of distances; shape (windows,).
-        days: from the reference's end to each window; shape (windows,).
-        noise: what chance makes of a squared distance of independent events; shape (windows,).
+        square: the squared distances; shape (windows,).
+        days: the days from the reference's end to each window; shape (windows,).
+        noise: the mean square of a distance of independent events by chance alone; shape (windows,).
     """
-    # Where windows have about as many events each, clusters and a variance look alike: it counts as a variance,
-    # which more events do not make smaller.
+    # If all windows have about the same number of events, clusters and a variance look alike. They then count as a
+    # variance, which does not decrease with more events.
     is_spread = np.quantile(noise, 0.9) >= MIN_SPREAD * np.quantile(noise, 0.1)
     columns = np.stack([np.ones(len(days)), days, noise * is_spread], axis=1)
     fitted = max(float(np.average(square - noise, weights=1 / noise)), 0.0) + noise
@@ -140,9 +140,9 @@ def fit_variance(square: Array, days: Array, noise: Array) -> NaturalVariation:
 
 
 def _choose_factor(ratio: Array, windows: int) -> float:
-    """Compare the tail of standardized distances with the normal distribution's: an upper quantile and the maximum.
+    """Compare an upper quantile and the maximum of standardized distances with those of the normal distribution.
 
-    So a measure with rare bursts, such as rain, is wide for itself and leaves the level of all others alone.
+    So a measure with rare bursts, such as rain, gets wide limits, and does not affect the level of the others.
     """
     normal = NormalDist()
     tail = _share_of_tail(windows)
@@ -152,7 +152,7 @@ def _choose_factor(ratio: Array, windows: int) -> float:
 
 
 def _share_of_tail(windows: int) -> float:
-    """Return the share of windows that are a measure's tail, which a fault of a day within training may be."""
+    """Return the share of windows in a measure's tail, which may consist of one faulty day within training."""
     return min(max(5.0 / windows, 0.01), 0.25)
 
 
@@ -166,7 +166,7 @@ def choose_level(exceedances: Array, *, windows_per_month: float) -> float:
     threshold = float(np.quantile(exceedances, 0.8))
     above = exceedances[exceedances > threshold] - threshold
     if len(above):
-        # The scale of an exponential tail by its median, which a fault within training leaves alone.
+        # Estimate the scale of an exponential tail by its median, which a fault within training does not affect.
         robust = float(np.median(above)) / np.log(2)
         scale = min(max(robust, float(above.mean())), 2 * robust)
     else:

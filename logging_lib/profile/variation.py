@@ -1,29 +1,29 @@
-"""Measure natural variation: how far later windows of training are from earlier training. No I/O.
+"""The measurement of natural variation: how far later windows of training are from earlier training. No I/O.
 
 Real traffic changes by itself: with the hour, the weather, the season. A window of served events is a finding only
-when it is further from training than later windows of training were from earlier ones. That is measured here, for
-each feature, measure and length of window, by *rolling origins*: what comes before an origin is the reference, and
+if it is further from training than later windows of training were from earlier ones. This is measured here, for
+each feature, measure and length of window, by *rolling origins*: everything before an origin is the reference, and
 each window after it is measured against that reference, as a watch will measure windows of served events against
 all of training.
 
-Every measure yields a distance d whose square is 1/n + 1/m on average where nothing changes but by chance, of n
-events in the window and m in the reference. What is above that is natural::
+Every measure yields a distance d. If all changes are due to chance, its square is 1/n + 1/m on average, with n
+events in the window and m in the reference. The excess over that is natural variation::
 
     E[d²] = s² + g · days + e · (1/n + 1/m)
 
 with the variance s² of windows, its growth g for each day between the reference's end and the window (a random
-walk; 0 where the stream does not wander), and the design effect e, at least 1: how many events say as much as one
-where they come in clusters, as the flights of one storm (Kish, Survey Sampling (1965), section 5.4). It is a
-random-effects model, fitted by moments (DerSimonian and Laird, "Meta-analysis in clinical trials", Controlled
-Clinical Trials 7 (1986)), so noise is not counted as variation, and the same numbers hold for ten times as many
-events or a tenth, and at night as by day. Autocorrelation needs no model of its own: it is in the variance of the
-windows.
+walk; 0 if the stream does not drift), and the design effect e of at least 1, which is the number of events that
+carry as much information as one independent event if events are in clusters, such as the flights of one storm
+(Kish, Survey Sampling (1965), section 5.4). It is a random-effects model, fitted by moments (DerSimonian and Laird,
+"Meta-analysis in clinical trials", Controlled Clinical Trials 7 (1986)). So noise does not count as variation, and
+the same numbers hold for ten times or a tenth of the events, and by night and by day. Autocorrelation does not need
+a model of its own, because it is part of the variance of the windows.
 
-A distance divided by the root of E[d²] is standardized; divided by ``factor``, too, the tails of all measures are
-alike. A window's *exceedance* is the maximum of that over all features and measures, so correlated features count
-once. ``level`` is the exceedance that windows of one length pass ``ALARMS_PER_MONTH`` times in a month, from an
-exponential tail above the exceedances' 0.8 quantile (Coles, An Introduction to Statistical Modeling of Extreme
-Values (2001), section 4.2, with shape 0). The limit of a distance is level · factor · √E[d²].
+A distance divided by the root of E[d²] is standardized; if it is also divided by ``factor``, the tails of all
+measures are alike. A window's *exceedance* is the maximum of that over all features and measures, so correlated
+features count once. ``level`` is the exceedance that windows of one length pass ``ALARMS_PER_MONTH`` times in a
+month, from an exponential tail above the exceedances' 0.8 quantile (Coles, An Introduction to Statistical Modeling
+of Extreme Values (2001), section 4.2, with shape 0). The limit of a distance is level · factor · √E[d²].
 """
 
 from __future__ import annotations
@@ -56,13 +56,13 @@ from logging_lib.profile.variance import (
 )
 
 SCORED = 0.8
-"""Of a reference, what comes before its last fifth, which is measured against it."""
+"""The share of a reference before its last fifth, which is measured against that share."""
 MIN_DAYS_OF_RHYTHM = 14
 MAX_DAYS = 3660.0
-"""Longer training has a placeholder such as 1970-01-01 among its times, or more windows than fit in memory."""
+"""The maximum length: longer training has a placeholder such as 1970-01-01, or more windows than fit in memory."""
 MAX_NOTES = 5
 MIN_EXPLAINED = 0.3
-"""A rhythm is kept where it explains this share of the windows' squared distances, or more."""
+"""The minimum share of the windows' squared distances that a rhythm must explain to be kept."""
 MAX_PURITY = 0.9
 DEFAULT_LEVEL = 3.0
 _DEFAULT: Mapping[str, tuple[float, float]] = {
@@ -80,23 +80,23 @@ _DEFAULT: Mapping[str, tuple[float, float]] = {
     "wrong_type": (0.02, 0.02),
     "not_finite": (0.02, 0.02),
 }
-"""The standard deviation of windows up to six hours, and of longer ones, where training had no times: about the
+"""The standard deviation of windows up to six hours, and of longer ones, if training had no times. It is about the
 median of the features of four real streams (flights, traffic stops, electricity)."""
 
 
 @dataclass(slots=True)
 class RowStates:
-    """What each training row is, for one feature.
+    """The bin and the failed checks of each training row, for one feature.
 
     Attributes:
         name: the feature's name, or ``PREDICTION``.
         bins: the number of the ordinary bin that the row is in, or -1; shape (rows,).
-        number_of_bins: of ordinary bins.
+        number_of_bins: the number of ordinary bins.
         is_ordered: whether the bins are intervals of a number, the lowest first.
-        known_from: check → the place in order of time from which the row's value is known: with a reference of
-            only earlier rows it fails the check. -1 where it never fails, ``NEVER`` where it always does.
-        numbers: the values of a numeric prediction, else None; shape (rows,).
-        words: of a text, the rows of the words that are not known from the beginning.
+        known_from: check → the position in order of time from which the row's value is known; with a reference of
+            only earlier rows, it fails the check. -1 if it never fails, ``NEVER`` if it always does.
+        numbers: the values of a numeric prediction, otherwise None; shape (rows,).
+        words: for a text, the rows of the words that are not known from the beginning.
     """
 
     name: str
@@ -108,7 +108,7 @@ class RowStates:
     words: WordRows | None = None
 
     def measure_bins(self, reference: Array, observed: Array) -> dict[str, Distances]:
-        """Measure how far windows' bins are from the reference's; of a number's, no rare one is looked for."""
+        """Measure how far the bins of windows are from the reference's; for numbers, rare bins are not measured."""
         has_rare = not self.is_ordered or self.words is not None
         return measure_bins(reference, observed, is_ordered=self.is_ordered, has_rare=has_rare)
 
@@ -118,11 +118,11 @@ def measure_variation(seconds: Array, states: list[RowStates], timezone: str = "
 
     Args:
         seconds: each row's time, in seconds since 1970; shape (rows,).
-        states: what each row is, for each feature, in the rows' own order.
-        timezone: whose hours and days traffic may follow.
+        states: the states of the rows for each feature, in the rows' own order.
+        timezone: the time zone whose hours and days traffic may follow.
 
     Returns:
-        The variation; None where training is shorter than a day or longer than ``MAX_DAYS``, or has too few rows.
+        The variation; None if training is shorter than a day or longer than ``MAX_DAYS``, or has too few rows.
     """
     if not 1 <= (seconds.max() - seconds.min()) / DAY <= MAX_DAYS:
         return None
@@ -131,7 +131,7 @@ def measure_variation(seconds: Array, states: list[RowStates], timezone: str = "
     for origin in choose_origins(timeline):
         for state in states:
             for key, window, distances, events in _measure_state(timeline, state, origin):
-                # No distance: the reference never had that part of the week, or all bins count as one.
+                # There is no distance if the reference never had that part of the week, or all bins count as one.
                 is_known = np.isfinite(distances.distance) & np.isfinite(distances.noise)
                 enough = (events >= MIN_EVENTS) & is_known
                 starts, days = origin.windows[window].starts, origin.windows[window].days
@@ -195,8 +195,8 @@ def _measure_state(
     for check, known in state.known_from.items():
         known_in_order = known[order]
         failed = np.flatnonzero(known_in_order >= rows)
-        # As at the end of training: expected is what the last fifth fails against the four before it. All rows say
-        # what is missing: that does not depend on what came before.
+        # As at the end of training, the expected rate is that of the last fifth against the four before it. For a
+        # check such as that for missing values it is that of all rows, because it does not depend on earlier ones.
         is_static = not ((known_in_order > -1) & (known_in_order < NEVER)).any()
         fifth = 0 if is_static else round(rows * SCORED)
         expected = int((known_in_order[fifth:rows] >= fifth).sum())
@@ -232,13 +232,13 @@ def _measure_state(
 
 
 def mix_parts(parts: Array, mixture: Array) -> Array:
-    """Mix the counts of the parts of the week as windows mix these; shape (windows, bins).
+    """Mix the counts of the parts of the week in the proportions of each window; shape (windows, bins).
 
-    The rows of a mixture are as many as leave its shares as uncertain, 1 / Σ w² / m; NaN where a part that a
-    window has was never seen.
+    A mixture has the number of rows that leaves its shares equally uncertain, 1 / Σ w² / m. It is NaN if a part
+    that a window has was never seen.
 
     Args:
-        parts: rows of each bin at each part of the week; shape (parts, bins).
+        parts: the rows of each bin in each part of the week; shape (parts, bins).
         mixture: the share of each part in each window; shape (windows, parts).
     """
     rows = parts.sum(axis=1)
@@ -251,7 +251,7 @@ def mix_parts(parts: Array, mixture: Array) -> Array:
 
 
 def find_earliest_place(rows: int) -> int:
-    """Find the place in order of time before which every reference ends, where traffic has not grown fiftyfold."""
+    """Find the position in order of time before which every reference ends, unless traffic has grown fiftyfold."""
     return rows // 50
 
 
@@ -291,7 +291,7 @@ def _measure_mean(timeline: Timeline, origin: Origin, window: str, numbers: Arra
 
 
 def _follows_rhythm(measured: Mapping[tuple[bool, str, str], ByWindow], name: str) -> bool:
-    """Whether the parts of the week explain enough of how far a feature's windows are from training."""
+    """Return whether the parts of the week explain enough of how far a feature's windows are from training."""
     natural = {}
     noise = 0.0
     for by_part in (False, True):
@@ -303,22 +303,22 @@ def _follows_rhythm(measured: Mapping[tuple[bool, str, str], ByWindow], name: st
         excess = np.concatenate([(part.distance**2 - part.noise) for part in parts])
         natural[by_part] = float(np.average(excess, weights=weights))
         noise = len(weights) / float(weights.sum())
-    # What is less than half of chance's part is not worth a reference of far fewer rows.
+    # Variation below half of that by chance is not worth a reference with far fewer rows.
     return natural[False] > 0.5 * noise and natural[True] < (1 - MIN_EXPLAINED) * natural[False]
 
 
 def _is_clock(timeline: Timeline, state: RowStates) -> bool:
-    """Whether a feature's bin hardly says more than the hour of the week, as the hour itself.
+    """Return whether a feature's bin says hardly more than the hour of the week, as the hour itself does.
 
-    What a window has of it then depends only on when its events were, which the traffic of training only estimates:
-    storms and holidays are other times. Over a whole day it is steady without any rhythm.
+    Its distribution in a window then depends only on the times of the events, which the traffic of training only
+    estimates: it is different in storms and on holidays. Over a whole day it is steady without any rhythm.
     """
     counts = _count_parts(timeline, state)
     return bool(counts.sum() > 0 and counts.max(axis=1).sum() > MAX_PURITY * counts.sum())
 
 
 def _write_notes(timeline: Timeline, unusual: Mapping[str, UnusualWindow]) -> tuple[str, ...]:
-    """Say what training does not cover, and where something within it may have been wrong."""
+    """Describe what training does not cover, and where something in it may have been wrong."""
     notes = []
     if timeline.days < MIN_DAYS_OF_RHYTHM:
         notes.append(
@@ -338,7 +338,7 @@ def _write_notes(timeline: Timeline, unusual: Mapping[str, UnusualWindow]) -> tu
 
 
 def state_default(seconds: Array | None = None) -> Variation:
-    """State the variation of a model whose training had no times, or none that it can be measured by.
+    """Return the default variation, for a model whose training had no times, or none that allow a measurement.
 
     Args:
         seconds: each row's time, in seconds since 1970, if known; shape (rows,).

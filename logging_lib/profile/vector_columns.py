@@ -1,4 +1,4 @@
-"""Fit the columns of a training DataFrame, and of one that holds vectors the numbers that are derived from them."""
+"""The fitting of a training DataFrame's columns and, if one holds vectors, of the numbers derived from them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from logging_lib.profile.number_columns import fit_numeric
 from logging_lib.profile.vectors import derived_names, read_vector, round_number
 
 EXAMINED = 200
-"""So many values say whether a column holds vectors."""
+"""The number of values that are examined to find out whether a column holds vectors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,8 @@ class Vectors:
     Attributes:
         matrix: the vectors with the column's dimension, shape (vectors, dimension).
         rows: the row of each vector, shape (vectors,).
-        missing: mask of the rows without a value, shape (rows,).
-        wrong: mask of the rows with another value, or a vector of another dimension, shape (rows,).
+        missing: the mask of the rows without a value, shape (rows,).
+        wrong: the mask of the rows with another value, or a vector of another dimension, shape (rows,).
     """
 
     matrix: Array
@@ -38,19 +38,20 @@ class Vectors:
     wrong: Array
 
     def find_centroid(self) -> tuple[float, ...]:
-        """Compute the mean of the finite vectors, rounded to seven digits; empty without one."""
+        """Compute the mean of the finite vectors, rounded to seven digits; return () if there are none."""
         finite = self.matrix[np.isfinite(self.matrix).all(axis=1)]
         with np.errstate(over="ignore", invalid="ignore"):
             centroid = finite.mean(axis=0) if len(finite) else np.array([])
         return tuple(map(round_number, centroid.tolist())) if np.isfinite(centroid).all() else ()
 
     def measure(self, centroid: tuple[float, ...], *, is_own: bool = False) -> tuple[Array, Array]:
-        """Measure the norm of each row's vector and its cosine to a centroid; NaN without any, shape (rows,).
+        """Measure the norm of each row's vector and its cosine to a centroid; NaN without a vector, shape (rows,).
 
         Args:
-            centroid: of as many numbers as the vectors have.
-            is_own: whether it is the centroid of these vectors: then each is compared with that of the others, as a
-                new vector would be. In 768 dimensions the mean of 600 vectors is close to each of them by chance.
+            centroid: a vector of the same dimension.
+            is_own: whether it is the centroid of these vectors. If so, each is compared with the centroid of the
+                others, as a new vector would be: in 768 dimensions the mean of 600 vectors is close to each of them
+                by chance.
         """
         middle, count = np.array(centroid), len(self.matrix)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -73,7 +74,7 @@ class Vectors:
 
 
 def holds_vectors(series: pd.Series) -> bool:
-    """Whether most values of a column are vectors."""
+    """Return whether most values of a column are vectors."""
     if series.dtype != object and not str(series.dtype).startswith(("list", "fixed_size_list")):
         return False
     present = series[series.notna()]
@@ -86,7 +87,7 @@ def read_vectors(series: pd.Series, dimension: int | None = None) -> Vectors:
 
     Args:
         series: the values, shape (rows,).
-        dimension: of the vectors; default: that of most.
+        dimension: the dimension of the vectors; default: that of most.
     """
     values = [None if is_null(value) else value for value in series.astype(object)]
     vectors = [None if value is None else read_vector(value) for value in values]
@@ -104,7 +105,7 @@ def read_vectors(series: pd.Series, dimension: int | None = None) -> Vectors:
 def fit_features(
     series: pd.Series, name: str, split: HeldOutSplit, config: Config, *, absent: Array | None = None
 ) -> list[FittedColumn]:
-    """Fit a column's feature and, of vectors, those that are derived from it; see ``fit_column``."""
+    """Fit a column's feature and, for vectors, the features derived from it; see ``fit_column``."""
     feature_config = config.features.get(name, FeatureConfig())
     kind = feature_config.kind
     if kind == "vector" or (kind is None and holds_vectors(series)):
@@ -141,7 +142,7 @@ def _fit_vectors(
     for derived, numbers in zip(derived_names(name), measures, strict=True):
         fit = fit_numeric(numbers, nothing, derived, "numeric", split, FeatureConfig())
         feature, states, derived_notes, _ = build_feature(fit, FeatureConfig(), split, nothing, nothing)
-        # Whether there is a vector at all is checked once, on the vector.
+        # The feature of the vector itself already checks whether there is a vector.
         expected = {"out_of_range": feature.expected["out_of_range"]}
         known_from = {check: places for check, places in states.known_from.items() if check in expected}
         derived_feature = replace(feature, derived_from=name, expected=expected)

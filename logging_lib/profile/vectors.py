@@ -1,8 +1,8 @@
-"""Derive two numbers from a vector, such as an embedding: its norm, and its cosine to training's centroid.
+"""Two numbers derived from a vector, such as an embedding: its norm, and its cosine to the centroid of training.
 
-They are features of their own, named ``embedding:norm`` and ``embedding:cosine``: fitted, checked and watched like
-any number. A vector that is scaled, shifted or of another model moves at least one of them. Pure Python: the logger
-imports neither numpy nor pandas.
+They are features of their own, named ``embedding:norm`` and ``embedding:cosine``, and are fitted, checked and
+watched like any number. A vector that is scaled, shifted or of another model moves at least one of them. The module
+is pure Python, because the logger imports neither numpy nor pandas.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from logging_lib.profile.coerce import is_number, to_python
 
 MIN_DIMENSION = 2
 MAX_DIMENSION = 4096
-"""A longer list is not taken for a vector: a profile and an event would be too large."""
+"""The maximum length of a vector; a longer list is not one, because profiles and events would be too large."""
 _LARGEST = 2**63
-"""JSON can carry smaller integers as they are."""
+"""JSON can carry integers below this unchanged."""
 
 
 def derived_names(name: str) -> tuple[str, str]:
@@ -27,15 +27,15 @@ def derived_names(name: str) -> tuple[str, str]:
 
 
 def read_vector(value: Any) -> list[float] | None:
-    """Read a list, a tuple or a one-dimensional array of numbers as a list; None for anything else.
+    """Read a list, a tuple or a one-dimensional array of numbers as a list; return None for anything else.
 
-    A null among the numbers, which JSON has for NaN, is NaN.
+    A null among the numbers, which stands for NaN in JSON, becomes NaN.
     """
     if type(value) is not list:
         to_list = getattr(value, "tolist", None)
         try:
             value = to_list() if callable(to_list) else list(value) if isinstance(value, tuple) else None
-        except Exception:  # noqa: BLE001 - an array of a library that we do not know
+        except Exception:  # noqa: BLE001 - such as an array of an unknown library
             return None
     if not isinstance(value, list) or not MIN_DIMENSION <= len(value) <= MAX_DIMENSION:
         return None
@@ -51,17 +51,17 @@ def read_vector(value: Any) -> list[float] | None:
 def _to_double(number: float) -> float:
     try:
         return float(number)
-    except OverflowError:  # an integer that no double holds
+    except OverflowError:  # an integer that is too large for a double
         return math.inf if number > 0 else -math.inf
 
 
 def measure_vector(
     vector: Sequence[float], centroid: Sequence[float], centroid_norm: float
 ) -> tuple[float, float] | None:
-    """Measure a vector's norm and its cosine to a centroid, 0 where one of them is 0; None where it is not finite.
+    """Measure a vector's norm and its cosine to a centroid (0 if one of them is 0); None if they are not finite.
 
     Args:
-        vector, centroid: of the same length.
+        vector, centroid: two vectors of the same length.
         centroid_norm: the centroid's norm.
     """
     norm = math.sqrt(sum(map(mul, vector, vector)))
@@ -74,5 +74,5 @@ def measure_vector(
 
 
 def round_number(number: float) -> float:
-    """Round to seven digits, as single precision has: sums depend on their order in the last ones of a double."""
+    """Round to seven digits, as in single precision: the last digits of a double depend on the order of a sum."""
     return float(f"{number:.7g}")

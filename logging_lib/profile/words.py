@@ -1,4 +1,4 @@
-"""Say in words how much a feature varies by itself, and from which change on a watch sees it. No pandas."""
+"""Sentences about how much a feature varies by itself, and from which change a watch detects it. No pandas."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from logging_lib.schema import tokens
 
 DAY = "24h"
 MAX_SHIFT = sqrt(3.0)
-"""The shift of ranks, in their standard deviations, where all values are higher than any in training."""
+"""The shift of ranks, in their standard deviations, if all values are higher than any in training."""
 
 
 OUTDATED = (
@@ -20,7 +20,7 @@ OUTDATED = (
 
 
 def describe_age(profile: Profile) -> str:
-    """Say what a profile of an earlier version does not have; empty for one of this version."""
+    """Describe what a profile of an earlier version lacks; return an empty text for one of this version."""
     if profile.variation is None:
         return OUTDATED
     texts = [f.name for f in profile.features.values() if f.kind == "text" and not f.hidden and not f.edges]
@@ -40,7 +40,7 @@ def describe_variation(profile: Profile, feature: str) -> str:
         feature: the feature's name, or ``PREDICTION``.
 
     Returns:
-        One sentence, such as "moves by 0.4 sd from day to day; a shift is seen from 1.1"; empty where nothing is
+        One sentence, such as "moves by 0.4 sd from day to day; a shift is seen from 1.1"; empty if nothing is
         known.
     """
     variation = profile.variation
@@ -81,17 +81,17 @@ METRIC_NAMES = {
     "brier": "Brier score",
     "ece": "calibration error",
 }
-"""A classifier's metrics, as people know them."""
+"""The usual names of a classifier's metrics."""
 
 
 def describe_classifier(profile: Profile) -> list[str]:
-    """Describe what a profile knows of a classifier: what was recognized, its quality, and what that rests on.
+    """Describe what a profile says about a classifier: what was recognized, its quality, and how that was measured.
 
     Args:
         profile: a profile, as ``fit`` returned it.
 
     Returns:
-        Lines that begin with ``classifier:``, ``quality:`` or ``note:``; none of a regression.
+        Lines that begin with ``classifier:``, ``quality:`` or ``note:``; an empty list for a regression.
     """
     classifier = profile.classifier
     if classifier is None:
@@ -126,7 +126,7 @@ def describe_classifier(profile: Profile) -> list[str]:
 def find_natural_variation(
     variation: Variation, measure: str, feature: str, window: str, *, by_part: bool = False
 ) -> NaturalVariation | None:
-    """Find what is known of a feature, or of any feature; None where nothing is."""
+    """Find the variation of a feature, or else that of any feature; return None if neither is known."""
     rhythm = variation.rhythm
     measures = rhythm.measures if by_part and rhythm is not None else variation.measures
     features = measures.get(measure, {})

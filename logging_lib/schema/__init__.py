@@ -1,7 +1,7 @@
-"""Define the event's contract: its versions and datasets, the names of its data streams, and ``fields.yml``.
+"""The contract of events: versions and datasets, the names of the data streams, and ``fields.yml``.
 
-The constants are those of ``fields.yml`` that a service needs at run time, without a YAML parser; a test compares
-them with the file. Each dataset has the data streams ``logs-<event.dataset>-<namespace>``.
+The constants are those of ``fields.yml`` that a service, which has no YAML parser, needs at run time; a test
+compares them with the file. Each dataset has the data streams ``logs-<event.dataset>-<namespace>``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ DATASETS = ("ml.prediction", "ml.label", "ml.deadletter", "ml.health", "ml.start
 
 DEFAULT_NAMESPACE = "default"
 MAX_NAMESPACE = 100
-"""Longest namespace, in bytes of UTF-8."""
+"""The maximum length of a namespace, in bytes of UTF-8."""
 
 _FORBIDDEN = frozenset('-\\/*?"<>|,#:')
 

@@ -1,4 +1,4 @@
-"""Read ``fields.yml``: which fields an event may have, of which type, in which dataset."""
+"""The reader of ``fields.yml``, which lists the fields that events may have, by type and dataset."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ NUMERIC_TYPES = frozenset({"long", "integer", "short", "double", "float"})
 
 
 class SchemaError(ValueError):
-    """``fields.yml`` has an entry that the loader does not understand."""
+    """The error for an entry of ``fields.yml`` that the loader does not understand."""
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
     """One field of the event.
 
-    ``name`` is a dotted path; where it ends in ``.*`` the star matches any key. ``array``: it holds a list;
-    ``several``: it holds one value or, seldom, a list.
+    ``name`` is a dotted path; if it ends in ``.*``, the star matches any key. ``array``: the field holds a list;
+    ``several``: it holds one value or, rarely, a list.
     """
 
     name: str
@@ -67,7 +67,7 @@ def parse(document: Any, *, source: str = "fields.yml") -> Schema:
     """Build a ``Schema`` from the parsed YAML.
 
     Raises:
-        SchemaError: names the file, the field and what is wrong with it.
+        SchemaError: an entry is invalid; the message names the file, the field and what is wrong with it.
     """
     datasets = document["datasets"]
 

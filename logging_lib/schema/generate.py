@@ -1,4 +1,4 @@
-"""Generate ``docs/fields.md``, ``event.schema.json`` and ``pipelines/elasticsearch/`` from ``fields.yml``.
+"""The generator of ``docs/fields.md``, ``event.schema.json`` and ``pipelines/elasticsearch/`` from ``fields.yml``.
 
 ``python -m logging_lib.schema.generate [--check] [ROOT]``
 """

@@ -1,4 +1,4 @@
-"""Build the component and index templates of Elasticsearch from ``fields.yml``. Pure.
+"""The component and index templates of Elasticsearch, built from ``fields.yml``. There is no I/O.
 
 Each data stream's template is composed of small parts, like Elastic's own ``logs@settings``: ``logs-ml@settings``,
 ``logs-ml.<dataset>@mappings``, ``logs-ml.<dataset>@lifecycle`` and, last, so that they take precedence, the team's
@@ -17,10 +17,10 @@ PRIORITY = 500
 """Higher than the built-in template of ``logs-*-*`` (100) and those of Elastic's integrations (200)."""
 
 FIELD_LIMIT = 2000
-"""Maximum number of fields of a stream; further ones are stored and listed in ``_ignored``, but not searchable."""
+"""The maximum number of fields of a stream; others are stored and listed in ``_ignored``, but not searchable."""
 
 MAX_KEYWORD = 1024
-"""Longer keywords are stored and listed in ``_ignored``, but not indexed. ECS has the same limit."""
+"""The maximum length of a keyword, as in ECS; longer ones are stored, listed in ``_ignored``, and not indexed."""
 
 RETENTION = {
     "ml.prediction": "90d",
@@ -91,7 +91,7 @@ def ingest_pipelines() -> dict[str, Body]:
                         "field": "event.ingested",
                         "copy_from": "_ingest.timestamp",
                         "override": False,
-                        "ignore_failure": True,  # `event` is not an object: the mapping refuses it, with the reason
+                        "ignore_failure": True,  # an `event` that is not an object: the mapping refuses it
                     }
                 },
                 {
@@ -122,7 +122,7 @@ def mappings(schema: Schema, dataset: str) -> Body:
             if leaf != "*" or parent != parents[-1]:
                 node.setdefault("properties", {})
         if leaf == "*":
-            # Without sub-objects `a` and `a.b` are two fields that do not conflict.
+            # Without sub-objects, `a` and `a.b` are two fields that do not conflict.
             node |= {"type": "object", "dynamic": True, "subobjects": False}
             template = {"path_match": field.name, "mapping": _field_mapping(field)}
             root["dynamic_templates"].append({field.name.removesuffix(".*"): template})
@@ -139,13 +139,13 @@ def _field_mapping(field: Field) -> Body:
     if field.type == "keyword":
         return dict(_KEYWORD)
     if field.type == "text":
-        return {"type": "text", "norms": False}  # nothing ranks by relevance
+        return {"type": "text", "norms": False}  # no search ranks by relevance
     if field.type not in _MALFORMED:
         return {"type": field.type}
-    # A data stream needs its time: an event whose time is malformed is refused.
+    # A data stream needs the time, so an event with a malformed time is refused.
     mapping: Body = {"type": field.type, "ignore_malformed": field.name != "@timestamp"}
     if field.type != "date" or field.dynamic:
-        mapping["index"] = False  # searched by its doc values: measures are summed, seldom searched
+        mapping["index"] = False  # doc values suffice: measures are summed and rarely searched
     return mapping
 
 

@@ -1,7 +1,7 @@
-"""Build and split the tokens of ``ml.input.bins``: ``feature=bin``, one string that two pairs never share.
+"""The tokens of ``ml.input.bins``: ``feature=bin``, a string that is different for each pair.
 
-In a name or a value ``%``, ``=`` and a leading ``!`` are escaped, so that the one unescaped ``=`` separates name
-and bin and an unescaped leading ``!`` marks a special bin. A part longer than ``MAX_PART`` is cut and followed by
+In names and values, ``%``, ``=`` and a leading ``!`` are escaped, so that the only unescaped ``=`` separates name
+and bin, and an unescaped leading ``!`` marks a special bin. A part longer than ``MAX_PART`` is cut and followed by
 ``%~`` and its SHA-256. A lone surrogate, which UTF-8 cannot carry, becomes ``%u`` and its code.
 """
 
@@ -19,7 +19,7 @@ _UNESCAPE = re.compile(r"%(25|3D|21|u[0-9a-f]{4})")
 MISSING, ABSENT, UNSEEN, OTHER = "!missing", "!absent", "!unseen", "!other"
 BELOW, ABOVE, NONFINITE, TYPE, HIDDEN = "!below", "!above", "!nonfinite", "!type", "!hidden"
 NONE = "!none"
-"""Of a prediction that is a list of labels: the list is empty."""
+"""The bin of a prediction that is an empty list of labels."""
 SPECIAL_BINS = (MISSING, ABSENT, UNSEEN, OTHER, BELOW, ABOVE, NONFINITE, TYPE, HIDDEN)
 
 
@@ -47,7 +47,7 @@ def token(feature: str, value: str) -> str:
 
 
 def special(feature: str, bin_name: str) -> str:
-    """Build the token of a special bin, such as ``feature=!missing``, or of a bin that is already escaped."""
+    """Build the token of a special bin, such as ``feature=!missing``, or that of an escaped bin."""
     return f"{escape(feature)}={bin_name}"
 
 
@@ -57,6 +57,6 @@ def _unescape_match(match: re.Match[str]) -> str:
 
 
 def split(text: str) -> tuple[str, str]:
-    """Split a token into the feature's name and the bin, unescaped; a part that was cut stays as it is."""
+    """Split a token into the feature's name and the bin, unescaped; a part that was cut is not restored."""
     feature, _, value = text.partition("=")
     return _UNESCAPE.sub(_unescape_match, feature), _UNESCAPE.sub(_unescape_match, value)

@@ -1,1 +1,1 @@
-"""Ship events from the spool to a receiver in batches, with a checkpoint after each acknowledgement."""
+"""The shipping of events from the spool to a receiver in batches, with a checkpoint after each acknowledgement."""

@@ -1,7 +1,7 @@
-"""Ship directly to Elasticsearch, without Logstash, by bulk requests that create events by ``event.id``.
+"""The receiver that ships directly to Elasticsearch, by bulk requests that create events by ``event.id``.
 
-Each event goes to the data stream of its dataset; Elasticsearch answers for each event. The official client sends
-the requests and neither repeats nor distributes them: the shipper's backoff is the only one.
+Each event goes to the data stream of its dataset, and Elasticsearch answers for each event. The official client
+sends the requests, but neither repeats nor distributes them, so that the shipper's backoff is the only one.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from logging_lib.ship.receivers import ReceiverAnswer, ReceiverRefusedError, Ret
 from logging_lib.ship.target import API_KEY, Target
 
 MAX_ID = 512
-"""Bytes; Elasticsearch refuses a whole request for one longer ``_id``."""
+"""The maximum length of an ``_id`` in bytes; Elasticsearch refuses a whole request with a longer one."""
 
 _MAX_TEXT = 2000
 _PARAMETERS = {"require_data_stream": "true", "filter_path": "items.*.status,items.*.error"}
 _HEADERS = {"accept": "application/json", "content-type": "application/x-ndjson"}
 _PRINTABLE_ASCII = re.compile(r"[!-~]+\Z")
-# Errors of 4xx about one event whose cause is the store and not the event.
+# Errors with a status of 4xx about one event that are caused by the store, not by the event.
 _STORE_ERRORS = frozenset(("cluster_block_exception", "index_closed_exception", "validation_exception"))
 _REMEDIES = {
     "security_exception": "the user or API key needs the privileges create_doc and auto_configure on logs-ml.*",
@@ -47,24 +47,24 @@ class _BulkNode(BoundedNode):
 
 
 class _InvalidEventError(Exception):
-    """An event that cannot be sent."""
+    """The error for an event that cannot be sent."""
 
 
 class _SingleNodePool(NodePool):
-    """A pool of one node, which stays in use after an error: the shipper reports the errors."""
+    """A pool of one node, which stays in use after an error, because the shipper handles the errors."""
 
     def mark_dead(self, node: BaseNode, _now: float | None = None) -> None:
         pass
 
 
 class ElasticsearchReceiver:
-    """Send events by Elasticsearch's bulk API; ``event.ingested`` is set to the time of sending.
+    """A receiver that sends events by Elasticsearch's bulk API, with the time of sending as ``event.ingested``.
 
     Args:
         target: the address; its user takes precedence over the API key.
-        api_key: encoded, as Elasticsearch returns it, or ``id:key``.
+        api_key: the API key, encoded as Elasticsearch returns it, or ``id:key``.
         timeout: how long an answer may take, in seconds.
-        clock: nanoseconds since 1970.
+        clock: returns nanoseconds since 1970.
 
     Raises:
         ValueError: the API key is malformed.
@@ -83,7 +83,7 @@ class ElasticsearchReceiver:
         self._client: elasticsearch.Elasticsearch | None = None
 
     def send(self, lines: Sequence[bytes]) -> ReceiverAnswer:
-        """Send lines; see ``Receiver``. Refused events are reported singly, with Elasticsearch's reason."""
+        """Send lines; see ``Receiver``. Refused events are reported one by one, with Elasticsearch's reason."""
         ingested = format_timestamp(self._clock())
         operations: list[bytes] = []
         sent: list[int] = []
@@ -122,7 +122,7 @@ class ElasticsearchReceiver:
         try:
             if self._client is None:
                 self._client = self._connect()
-            # Not by the client's bulk(), which knows require_data_stream only in later versions.
+            # The client's bulk() is not used, because only later versions of it have require_data_stream.
             answer = self._client.perform_request(
                 "POST", "/_bulk", params=_PARAMETERS, headers=_HEADERS, body=operations, endpoint_id="bulk"
             )
@@ -130,7 +130,10 @@ class ElasticsearchReceiver:
             raise RetryError(f"{self._target}: what answers there is not Elasticsearch") from None
         except elasticsearch.ApiError as error:
             raise self._failed(error.meta.status, error.body) from None
-        except (elasticsearch.TransportError, ValueError) as error:  # urllib3 refuses a host name, say
+        except (
+            elasticsearch.TransportError,
+            ValueError,
+        ) as error:  # such as a host name that urllib3 refuses
             raise RetryError(f"{self._target}: {explain_network_error(error)}") from error
         try:
             items = list(_read_items(answer.body))
@@ -165,7 +168,7 @@ class ElasticsearchReceiver:
         """Build the error for an answer about the request as a whole."""
         error = body.get("error", body) if isinstance(body, Mapping) else body
         description = f"{status} {_describe_error(error)}"
-        # Any other 400 is about the request: headers, parameters, the server's version. No event is refused.
+        # Any other 400 is about the request (headers, parameters, the server's version), and no event is refused.
         is_invalid = isinstance(error, Mapping) and error.get("type") == "action_request_validation_exception"
         if status == 413 or (status == 400 and is_invalid):
             return ReceiverRefusedError(description)
@@ -193,7 +196,7 @@ def _build_operation(line: bytes, ingested: str, namespace: str) -> tuple[bytes,
     """Build the two lines of a bulk request that create one event.
 
     Raises:
-        _InvalidEventError: it is not an event of logging_lib, or cannot be encoded again.
+        _InvalidEventError: the line is not an event of logging_lib, or cannot be encoded again.
     """
     try:
         document = orjson.loads(line)
@@ -222,7 +225,7 @@ def _read_items(answer: Any) -> Iterator[tuple[int, Any]]:
 
 
 def _is_final(status: int, error: Any) -> bool:
-    """Whether an error is about the event itself, so that it will never be accepted."""
+    """Return whether an error is about the event itself, so that it will never be accepted."""
     return (
         400 <= status < 500
         and status not in (401, 403, 404, 408, 429)

@@ -1,4 +1,4 @@
-"""Expose spools and their shippers to Prometheus, and build the registry of an endpoint."""
+"""The Prometheus metrics of spools and their shippers, and the registry of an endpoint."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def build_registry(*spools: str | Path) -> CollectorRegistry:
-    """Build an endpoint's registry: our metrics, those of the service itself, and the health of these spools.
+    """Build an endpoint's registry: the metrics of predictions, of the service, and of the health of these spools.
 
-    In multiprocess mode (``PROMETHEUS_MULTIPROC_DIR``) it covers all processes, otherwise this one.
+    In multiprocess mode (``PROMETHEUS_MULTIPROC_DIR``) it covers all processes, otherwise only this one.
 
     Raises:
         ModuleNotFoundError: prometheus_client is not installed.
@@ -49,10 +49,10 @@ class _ForwardingCollector:
 
 
 class SpoolCollector:
-    """Collect the backlog and the shipper's counters of spools from their folders, for all processes there.
+    """A collector of the backlog and the shipper's counters of spools, read from their folders for all processes.
 
     Args:
-        clock: seconds since 1970.
+        clock: returns seconds since 1970.
     """
 
     def __init__(self, *spools: str | Path, clock: Callable[[], float] = time.time) -> None:
@@ -108,12 +108,15 @@ class SpoolCollector:
 
 
 def _measure_backlog(spool: Path, state: ShipperState) -> tuple[int, float | None]:
-    """Measure the unacknowledged bytes, and when their oldest segment was last written to; no file is read."""
+    """Return the number of unacknowledged bytes and the time of the last write to their oldest segment.
+
+    No file is read.
+    """
     size, oldest = 0, None
     for path in (spool / DEAD_LETTERS, *list_segments(spool)):
         try:
             unread = path.stat().st_size - state.offsets.get(path.name, 0)
-        except FileNotFoundError:  # shipped and deleted meanwhile
+        except FileNotFoundError:  # shipped and deleted in the meantime
             continue
         if unread > 0:
             size += unread

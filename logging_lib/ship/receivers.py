@@ -1,4 +1,4 @@
-"""Define the port of receivers and its errors; send lines to Logstash over Beats, TCP or HTTP, or to stdout."""
+"""The interface of receivers, its errors, and the receivers for Logstash (Beats, TCP, HTTP) and for stdout."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from logging_lib.ship.target import API_KEY, Target, require_client
 
 
 class RetryError(Exception):
-    """Not delivered, for a temporary reason: no connection, no answer in time, 429, 5xx."""
+    """The error for a temporary failure to deliver: no connection, no answer in time, 429, 5xx."""
 
 
 class ConnectionClosedError(RetryError):
-    """The receiver closed the connection after a batch without an answer."""
+    """The error for a connection that the receiver closed after a batch without an answer."""
 
 
 class ReceiverRefusedError(Exception):
-    """The receiver refused a batch without saying which event; the text is its answer."""
+    """The error for a batch that the receiver refused without naming the event; the text is its answer."""
 
 
 @dataclass(frozen=True)
 class ReceiverAnswer:
     """The receiver's answer about single lines of a batch; it accepted all others.
 
-    ``refused``: the reason by the line's index. ``duplicates``: the number of lines that it had already.
+    ``refused`` maps a line's index to the reason; ``duplicates`` is the number of lines that it already had.
     """
 
     refused: Mapping[int, str] = field(default_factory=dict)
@@ -47,18 +47,18 @@ class ReceiverAnswer:
 
 
 ALL_ACCEPTED = ReceiverAnswer()
-"""The receiver accepted all lines."""
+"""The answer of a receiver that accepted all lines."""
 
 
 class Receiver(Protocol):
-    """The port through which events leave."""
+    """The interface of the receivers of events."""
 
     def send(self, lines: Sequence[bytes]) -> ReceiverAnswer:
         """Deliver lines of JSON without newlines.
 
         Raises:
             RetryError: not all lines were delivered; a later attempt may succeed.
-            ReceiverRefusedError: refused for good, as a whole or because of one of them.
+            ReceiverRefusedError: the lines were permanently refused, as a whole or because of one of them.
         """
 
     def close(self) -> None:
@@ -93,7 +93,7 @@ def _connect(target: Target, timeout: float) -> socket.socket:
 
 
 def _read_pending(sock: socket.socket, timeout: float) -> bytes | None:
-    """Read what an idle connection holds, at most a byte: None for nothing, empty where it was closed."""
+    """Read up to one byte from an idle connection; return None if there is none, b"" if it was closed."""
     sock.settimeout(0)
     try:
         return sock.recv(
@@ -108,7 +108,7 @@ def _read_pending(sock: socket.socket, timeout: float) -> bytes | None:
 
 
 class _BeatsClient(pylogbeat.PyLogBeatClient):  # type: ignore[misc]
-    """Speak Lumberjack v2 by pylogbeat, which provides frames, windows and sequence numbers."""
+    """A client of Lumberjack v2, based on pylogbeat, which provides frames, windows and sequence numbers."""
 
     def __init__(self, target: Target, timeout: float, level: int) -> None:
         super().__init__(target.host, target.port, timeout=timeout, use_logging=True)
@@ -130,7 +130,7 @@ class _BeatsClient(pylogbeat.PyLogBeatClient):  # type: ignore[misc]
         self._socket.sendall(payload)
 
     def _read_ack(self) -> None:
-        # While it works on a batch Logstash acknowledges 0 every few seconds: the timeout starts again.
+        # While Logstash works on a batch, it acknowledges 0 every few seconds, which restarts the timeout.
         frame, sock = b"", self._socket
         assert sock is not None
         while len(frame) < 6:
@@ -143,7 +143,7 @@ class _BeatsClient(pylogbeat.PyLogBeatClient):  # type: ignore[misc]
         self._last_ack = struct.unpack(">I", frame[2:])[0]
 
     def is_usable(self) -> bool:
-        """Return whether the connection is open: Logstash closes idle ones. It says nothing unless asked."""
+        """Return whether the connection is open: Logstash closes idle ones, and sends nothing unless asked."""
         return self._socket is not None and _read_pending(self._socket, self._timeout) is None
 
     def close(self) -> None:
@@ -153,7 +153,7 @@ class _BeatsClient(pylogbeat.PyLogBeatClient):  # type: ignore[misc]
 
 
 class BeatsReceiver:
-    """Send to Logstash's beats input, with acknowledgement. ``level`` is zlib's, 0 to 9."""
+    """A receiver for Logstash's beats input, with acknowledgements; ``level`` is zlib's, 0 to 9."""
 
     def __init__(self, target: Target, *, timeout: float = 30.0, level: int = 1) -> None:
         self._make: Callable[[], _BeatsClient] = lambda: _BeatsClient(target, timeout, level)
@@ -187,7 +187,7 @@ class BeatsReceiver:
 
 
 class TcpReceiver(TcpTransport):  # type: ignore[misc]
-    """Send lines over TCP, without acknowledgement: delivered means that the receiver's kernel has the bytes."""
+    """A receiver of lines over TCP without acknowledgements: a line is delivered once the other kernel has it."""
 
     _sock: Any
 
@@ -216,9 +216,7 @@ class TcpReceiver(TcpTransport):  # type: ignore[misc]
             raise RetryError(f"{self._target}: {explain_network_error(error)}") from error
 
     def _gone(self) -> bool:
-        return (
-            _read_pending(self._sock, self._timeout) == b""
-        )  # what a receiver of lines answers does not matter
+        return _read_pending(self._sock, self._timeout) == b""  # the content of an answer does not matter
 
     def close(self) -> None:
         sock, self._sock = self._sock, None
@@ -227,15 +225,15 @@ class TcpReceiver(TcpTransport):  # type: ignore[misc]
 
 
 class HttpReceiver:
-    """Send to Logstash's http input: a batch is one POST of a JSON array.
+    """A receiver for Logstash's http input: a batch is one POST of a JSON array.
 
-    U+FFFD is sent as an escape: as a character, the pipelines take it for what that input puts in place of bytes
-    that are not UTF-8.
+    U+FFFD is sent as an escape, because the pipelines take the character itself for the one by which that input
+    replaces bytes that are not UTF-8.
     """
 
     def __init__(self, target: Target, *, timeout: float = 30.0) -> None:
         self._session = session = requests.Session()
-        session.trust_env = False  # no proxy and no ~/.netrc that the URL does not name
+        session.trust_env = False  # use no proxy and no ~/.netrc, which the URL does not name
         session.verify = target.ca or True
         session.cert = (target.cert, target.key) if target.cert and target.key else target.cert
         session.headers["Content-Type"] = "application/json"
@@ -268,7 +266,7 @@ class HttpReceiver:
 
 
 class StdoutReceiver:
-    """Write lines to the standard output, for containers whose logs are collected."""
+    """A receiver that writes lines to the standard output, for containers whose logs are collected."""
 
     def __init__(self, stream: BinaryIO | None = None) -> None:
         self._stream = stream or sys.stdout.buffer

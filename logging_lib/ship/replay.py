@@ -1,4 +1,4 @@
-"""Replay dead letters: put what a receiver refused back into the spool, after the cause was fixed.
+"""The replay of dead letters: events that a receiver refused return to the spool after the cause was fixed.
 
 ``dead-letters.jsonl`` is first renamed to a name with the time and the byte up to which it was delivered; then its
 originals become a segment, whose name and content follow from that name; then the file gets its final name. A
@@ -29,7 +29,7 @@ _DONE = f"{DEAD_LETTERS}.replayed-"
 
 @dataclass
 class ReplayResult:
-    """The number of events put back into the spool, of dead letters that were not, and the files with these."""
+    """The numbers of events that were put back and of dead letters that were not, and the files with the latter."""
 
     events: int
     remaining: int
@@ -39,8 +39,8 @@ class ReplayResult:
 def replay_dead_letters(reader: SpoolReader, *, now_ns: int | None = None) -> ReplayResult:
     """Put the originals of stage ``ship`` back into the spool, whose lock ``reader`` must hold.
 
-    Originals that were cut, and lines that could not be sent at all, remain in the renamed file; such a dead letter
-    is itself put into the segment where it was not delivered yet.
+    Originals that were cut, and lines that could not be sent at all, remain in the renamed file. Such a dead letter
+    is itself put into the segment if it was not delivered yet.
 
     Raises:
         OSError: the spool cannot be written; nothing is lost, and a second call continues.
@@ -55,7 +55,7 @@ def replay_dead_letters(reader: SpoolReader, *, now_ns: int | None = None) -> Re
         now_ns = time.time_ns() if now_ns is None else now_ns
         delivered = reader.find_start(letters)
         state.offsets.pop(DEAD_LETTERS, None)
-        reader.save(now_ns / 1e9)  # first: an offset of this file must not be taken for one of the next
+        reader.save(now_ns / 1e9)  # first, so that this offset is not taken for one of the next file
         _finish_replay(letters.rename(folder / f"{_IN_PROGRESS}{now_ns:x}-{delivered}"), result)
     return result
 
@@ -83,7 +83,7 @@ def _finish_replay(path: Path, result: ReplayResult) -> None:
 
 
 def _read_lines(path: Path) -> Iterator[tuple[bytes, int]]:
-    """Read each line that is not blank, with its end in the file."""
+    """Read each line that is not blank, with the offset of its end in the file."""
     end = 0
     with path.open("rb") as file:
         for line in file:
@@ -93,13 +93,14 @@ def _read_lines(path: Path) -> Iterator[tuple[bytes, int]]:
 
 
 def _read_original(line: bytes) -> bytes | None:
-    """Read the line that a receiver refused; None where it was not refused, or was stored only in part."""
+    """Read the line that a receiver refused; return None if it was not refused, or was stored only in part."""
     try:
         letter: Any = orjson.loads(line)
         deadletter, text = letter["ml"]["deadletter"], letter["event"]["original"]
         if deadletter["stage"] != "ship":
             return None
         data = base64.b64decode(text, validate=True) if deadletter["encoding"] == "base64" else text.encode()
-        return data if deadletter["size"] == len(data) + 1 and b"\n" not in data else None  # with its newline
+        # The size includes the newline.
+        return data if deadletter["size"] == len(data) + 1 and b"\n" not in data else None
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -1,4 +1,4 @@
-"""Ship a spool in batches to a receiver until it has acknowledged each event."""
+"""The shipper, which sends a spool in batches to a receiver until it has acknowledged each event."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ _log = logging.getLogger("logging_lib.ship")
 
 BATCH_EVENTS, BATCH_BYTES, _PROBE_EVENTS = 2000, 4 << 20, 50
 GRACE = 2.0
-"""Longest time that a stopped shipper continues while its receiver answers, in seconds."""
+"""The longest time, in seconds, that a stopped shipper continues while its receiver answers."""
 _POLL, _POLL_LOCK = 0.2, 1.0
 _FIRST_WAIT, _MAX_WAIT_CLOSED, _MAX_WAIT = 0.5, 2.0, 30.0
 _HEALTH_SECONDS, _PROGRESS_SECONDS, _RATE_SECONDS = 60.0, 10.0, 60.0
 _REMINDER_SECONDS = 600.0
-"""Time between two lines of the log that say the same: so many events shipped, still no answer."""
+"""The time in seconds between two equal lines in the log, about the shipped events or the lack of an answer."""
 _MAX_CLOSED = 3
 
 
 class Shipper:
-    """Ship one spool to one receiver, at least once and in order within each segment.
+    """A shipper of one spool to one receiver, at least once and in order within each segment.
 
     Only one shipper works on a spool at a time; others wait until it ends. A segment is deleted only after the
-    receiver has acknowledged it. An event that the receiver refuses (found by halving its batch, where the receiver
+    receiver has acknowledged it. An event that the receiver refuses (found by halving its batch if the receiver
     does not name it) goes to ``dead-letters.jsonl`` in the spool with the receiver's answer. Dead letters are
     delivered, too; a refused one remains in that file.
 
@@ -53,9 +53,9 @@ class Shipper:
         receiver: receives the events; see ``receivers.create_receiver``.
         name: the receiver's address, for ``--status``.
         health: the spool for an ``ml.health`` event each minute; default: none is written.
-        clock: seconds since 1970.
-        monotonic: seconds.
-        uniform: a random number from 0 to 1, for the waits between attempts.
+        clock: returns seconds since 1970.
+        monotonic: returns seconds of a monotonic clock.
+        uniform: returns a random number from 0 to 1, for the waits between attempts.
         wait: waits for some seconds or until the shipper is stopped; returns whether it was stopped.
     """
 
@@ -74,13 +74,13 @@ class Shipper:
         self.reader = SpoolReader(directory)
         self._receiver, self._name, self._health = receiver, name, health
         self._clock, self._monotonic = clock, monotonic
-        # A separate generator: services seed the shared one, and would all wait equally long.
+        # Use a separate generator: services seed the shared one, and would all wait equally long.
         self._uniform = uniform if uniform is not None else random.Random().random
         self._stop = threading.Event()
         self._wait = wait or self._stop.wait
         self._deadline = float("inf")
         self.failures = 0
-        """Failed attempts since the last successful one."""
+        """The number of failed attempts since the last successful one."""
         self._limit = BATCH_EVENTS
         self._closed_count = 0
         self._shipped: deque[tuple[float, int]] = deque()
@@ -93,7 +93,7 @@ class Shipper:
     # ── running ──────────────────────────────────────────────────────────────────────────────────────────
 
     def run(self) -> None:
-        """Ship until ``stop``; then ship the rest, while the receiver answers and within the grace."""
+        """Ship until ``stop`` is called, then ship the rest while the receiver answers, within the grace period."""
         try:
             while self._run_once():
                 pass
@@ -136,7 +136,7 @@ class Shipper:
             if acknowledged:
                 self._say_answers()
             self._report()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the events stay in the spool and are tried again
+        except Exception as error:  # noqa: BLE001 - in any case the events stay in the spool and are sent again
             self._record_failure(error)
             if isinstance(error, OSError):  # the folder may have been deleted, and the lock with it
                 self.reader.unlock()
@@ -149,7 +149,7 @@ class Shipper:
         if self._stop.is_set():
             return False
         if self._wait(_POLL):
-            self._stop.set()  # and once more, for the lines that arrived during the wait
+            self._stop.set()  # ship once more, for the lines that arrived during the wait
         return True
 
     def _record_failure(self, error: Exception) -> None:
@@ -169,15 +169,15 @@ class Shipper:
         try:
             self.reader.save(self._clock())
         except OSError:
-            return  # the spool is deleted or full: the next attempt reports it
+            return  # the spool is deleted or full; the next attempt reports it
 
     # ── one batch ────────────────────────────────────────────────────────────────────────────────────────
 
     def ship_batch(self) -> int:
-        """Ship one batch; return the number of acknowledged events, 0 where nothing is waiting.
+        """Ship one batch; return the number of acknowledged events, which is 0 if nothing is waiting.
 
         Raises:
-            RetryError: the receiver did not answer for all of them; those that it answered for are acknowledged.
+            RetryError: the receiver did not answer for all events; those that it answered for are acknowledged.
             OSError: the spool or its checkpoint cannot be read or written.
         """
         items = self._read_batch()
@@ -201,7 +201,7 @@ class Shipper:
     def _read_batch(self) -> list[SpoolItem]:
         if (
             self.failures
-        ):  # probe with a few events: a receiver that stays down costs neither memory nor traffic
+        ):  # probe with a few events, so that a receiver that stays down costs neither memory nor traffic
             return self.reader.read(min(self._limit, _PROBE_EVENTS), 1)
         return self.reader.read(self._limit, BATCH_BYTES)
 
@@ -221,7 +221,7 @@ class Shipper:
             self._acknowledge(items, refused, answer.duplicates)
 
     def _send(self, lines: Sequence[bytes]) -> ReceiverAnswer:
-        """Send lines; an answer that nobody foresaw is a reason to try again, on a new connection."""
+        """Send lines; after an unexpected answer, try again on a new connection."""
         try:
             return self._receiver.send(lines)
         except (RetryError, ReceiverRefusedError):
@@ -249,7 +249,7 @@ class Shipper:
 
     def _handle_closed_connection(self, items: list[SpoolItem], error: ConnectionClosedError) -> None:
         # A receiver that restarts closes the connection once; one that fails on an event does so each time. So make
-        # the batches smaller, and blame a single event only if the receiver accepts another one meanwhile.
+        # the batches smaller, and blame a single event only if the receiver accepts another one.
         self._closed_count += 1
         if len(items) > 1:
             self._limit = max(1, len(items) // 2)
@@ -257,7 +257,7 @@ class Shipper:
         next_items = self.reader.read(2, BATCH_BYTES)[1:]
         if self._closed_count < _MAX_CLOSED or not next_items or next_items[0].fault:
             raise error
-        self._send([next_items[0].line])  # it is sent once more later: at least once
+        self._send([next_items[0].line])  # it is sent again later: delivery is at least once
         try:
             self._deliver(items)
         except ConnectionClosedError:

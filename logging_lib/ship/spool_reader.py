@@ -1,4 +1,4 @@
-"""Read a spool in batches, checkpoint what a receiver has acknowledged, and delete acknowledged segments."""
+"""The reader of a spool in batches, with the checkpoint of acknowledged lines; it deletes acknowledged segments."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MAX_NUMBER = 1e11  # events, or seconds since 1970: the year 5138
 class SpoolItem(NamedTuple):
     """One line of a segment, from ``offset`` to ``end`` in bytes; ``fault`` says why it cannot be sent.
 
-    ``is_lax`` says that it is JSON only as the pipelines read it, ``NaN`` and the like.
+    ``is_lax`` says that it is JSON only by the rules of the pipelines, for example because of ``NaN``.
     """
 
     data: bytes
@@ -41,12 +41,12 @@ class SpoolItem(NamedTuple):
 
     @property
     def line(self) -> bytes:
-        """The line to send. What is not strictly JSON is sent as log shippers do, as the text of an object."""
+        """The line to send; one that is not strictly JSON is sent as the text of an object, as by log shippers."""
         return orjson.dumps({"message": self.data.decode()}) if self.is_lax else self.data
 
     @property
     def is_dead_letter(self) -> bool:
-        """Whether it is a dead letter: it is delivered, too, but skipped where it is refused again."""
+        """Whether it is a dead letter, which is delivered, too, but skipped if it is refused again."""
         return self.segment == DEAD_LETTERS
 
 
@@ -67,7 +67,7 @@ class ShipperState:
 
 
 def load_state(directory: Path) -> ShipperState:
-    """Load the state of a spool's shipper; a new one where the file is missing or damaged."""
+    """Load the state of a spool's shipper; return a new one if the file is missing or damaged."""
     try:
         known = orjson.loads((directory / STATE).read_bytes())
         state = replace(ShipperState(), **known)
@@ -77,7 +77,7 @@ def load_state(directory: Path) -> ShipperState:
 
 
 def _is_plausible(state: ShipperState) -> bool:
-    """Return whether a state that was read has the types of one that we wrote, and numbers in their ranges."""
+    """Return whether a state from a file has the types of one that the shipper wrote, and numbers in range."""
     for name, default in asdict(ShipperState()).items():
         value = getattr(state, name)
         if isinstance(default, dict):
@@ -111,7 +111,7 @@ os.register_at_fork(
 
 
 class SpoolReader:
-    """Read a spool; one process at a time: see ``lock``."""
+    """A reader of a spool, for one process at a time: see ``lock``."""
 
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
@@ -120,7 +120,7 @@ class SpoolReader:
         _open_readers.add(self)
 
     def lock(self) -> bool:
-        """Become the spool's shipper; return False where there is another one, or no such folder yet.
+        """Become the spool's shipper; return False if there is another one, or the folder does not exist yet.
 
         Raises:
             OSError: the folder cannot be written, or its file system has no locks.
@@ -146,7 +146,7 @@ class SpoolReader:
 
     @property
     def is_locked(self) -> bool:
-        """Whether this process is the spool's shipper; no longer after its folder was moved away."""
+        """Whether this process is the spool's shipper, which ends when the spool's folder is moved."""
         if self._lock < 0:
             return False
         try:
@@ -161,14 +161,14 @@ class SpoolReader:
             os.close(fd)
 
     def read(self, events: int, size: int) -> list[SpoolItem]:
-        """Read the next unacknowledged lines: at most ``events`` of them and about ``size`` bytes.
+        """Read the next unacknowledged lines: up to ``events`` lines and about ``size`` bytes.
 
         Dead letters come first. Closed segments whose lines are all acknowledged are deleted.
         """
         items: list[SpoolItem] = []
         for path in (self.directory / DEAD_LETTERS, *list_segments(self.directory)):
             try:
-                # Checked first: a closed segment will not grow after that. Dead letters are never closed.
+                # Check this first: a closed segment does not grow any more. Dead letters are never closed.
                 closed = path.name != DEAD_LETTERS and not has_writer(path)
                 segment_items = self._read_items(path, closed, events - len(items), size)
             except FileNotFoundError:
@@ -199,10 +199,10 @@ class SpoolReader:
                         if rest or closed
                         else []
                     )
-                fault = "torn" if _find_fault(chunk) else ""  # whole, but for its newline
+                fault = "torn" if _find_fault(chunk) else ""  # complete except for its newline
                 return [SpoolItem(chunk, path.name, start, start + len(chunk), fault)] if closed else []
         items = list(_split_lines(chunk[:end_of_lines], path.name, start, events))
-        if end_of_lines and not items:  # blank lines: nothing to acknowledge
+        if end_of_lines and not items:  # only blank lines, so nothing to acknowledge
             self.state.offsets[path.name] = start + end_of_lines
         return items
 
@@ -216,8 +216,8 @@ class SpoolReader:
             return self._find_start(file, path.name)
 
     def _find_start(self, file: BinaryIO, name: str) -> int:
-        # An offset that does not fit the file is of another one: it was shortened, or the state was edited. To send
-        # a line once more is better than never.
+        # An offset that does not fit the file belongs to another one: the file was shortened, or the state edited.
+        # It is better to send a line twice than never.
         start = self.state.offsets.get(name, 0)
         size = os.fstat(file.fileno()).st_size
         if start in (0, size):
@@ -234,8 +234,8 @@ class SpoolReader:
         they are dead letters already.
 
         Raises:
-            OSError: the dead letters or the checkpoint cannot be written. A checkpoint that fails on a full disk is
-                skipped: after a crash before the next one these items are sent again.
+            OSError: the dead letters or the checkpoint cannot be written. On a full disk the checkpoint is skipped
+                instead; after a crash before the next one, these items are sent again.
         """
         reasons = {n: refused.get(n, "") for n, item in enumerate(items) if item.fault or n in refused}
         letters = [(items[n], reason) for n, reason in reasons.items() if not items[n].is_dead_letter]
@@ -251,7 +251,7 @@ class SpoolReader:
             self.save(now_ns / 1e9)
         except (
             OSError
-        ) as error:  # on a full disk only shipping on makes room: acknowledged segments are deleted
+        ) as error:  # continue on a full disk: shipping makes room, because acknowledged segments are deleted
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
 
@@ -287,7 +287,7 @@ class SpoolReader:
             os.close(fd)
 
     def measure_backlog(self) -> tuple[int, int, float | None]:
-        """Measure what is not acknowledged: events, bytes, and the time of the oldest (seconds since 1970)."""
+        """Return the unacknowledged events and bytes, and the time of the oldest event (seconds since 1970)."""
         events = size = 0
         oldest: float | None = None
         for path in (self.directory / DEAD_LETTERS, *list_segments(self.directory)):
@@ -336,7 +336,7 @@ def _find_fault(data: bytes) -> str:
 
 
 def _is_foreign(data: bytes) -> bool:
-    """Return whether ``normalize`` reads a line that is not strictly JSON, an object of another logger."""
+    """Return whether ``normalize`` can read a line that is not strictly JSON, such as one of another logger."""
     try:
         ml = parse(data)[0].get("ml")
     except NormalizeError:

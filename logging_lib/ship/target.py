@@ -1,4 +1,4 @@
-"""Parse the URL of a receiver. Light enough for ``configure``."""
+"""The parser of a receiver's URL. It imports little, because ``configure`` uses it."""
 
 from __future__ import annotations
 
@@ -52,15 +52,15 @@ def parse_target(
     """Parse a receiver's URL.
 
     ``beats://host:5044``, ``beats+tls://``, ``tcp://``, ``tcp+tls://``, ``http://``, ``https://``,
-    ``es+http://host:9200``, ``es+https://`` or ``stdout:``. The files for TLS may be in its query:
-    ``beats+tls://host?ca=ca.pem&cert=me.pem&key=me.key``; arguments take precedence. For Elasticsearch it may name
-    the data streams' namespace: ``es+https://host?namespace=prod``.
+    ``es+http://host:9200``, ``es+https://`` or ``stdout:``. The query may name the files for TLS:
+    ``beats+tls://host?ca=ca.pem&cert=me.pem&key=me.key``; arguments take precedence. For Elasticsearch it may also
+    name the data streams' namespace: ``es+https://host?namespace=prod``.
 
     Args:
-        url: the receiver; for HTTP and Elasticsearch it may have a user and a password.
-        ca: file of the trusted certificates, PEM. Default: the system's.
-        cert: the client's certificate, PEM.
-        key: the certificate's key, PEM, where it is not in the same file.
+        url: the URL of the receiver; for HTTP and Elasticsearch it may have a user and a password.
+        ca: the file with the trusted certificates, PEM; default: those of the system.
+        cert: the file with the client's certificate, PEM.
+        key: the file with the certificate's key, PEM, if it is not in the same file.
 
     Raises:
         ValueError: the URL is invalid; the message says what is expected, and contains no secret.
@@ -115,14 +115,14 @@ def parse_target(
 
 
 def _quote(url: str) -> str:
-    """Return a URL as it was typed, without what may be secret: user, password, path and query."""
+    """Return a URL as it was typed, without the parts that may be secret: user, password, path and query."""
     scheme, separator, rest = url.rpartition("://")
     host = rest.partition("?")[0].partition("/")[0].rpartition("@")[2]
     return f"{scheme}{separator}{host:.200}"
 
 
 def _suggest_scheme(url: str) -> str:
-    """Return what was probably meant by a URL without a scheme, or with an unknown one."""
+    """Suggest what was probably meant by a URL without a scheme, or with an unknown one."""
     scheme, separator, host = _quote(url).rpartition("://")
     if not separator:
         return f"a URL needs its scheme; did you mean beats://{host}?"
@@ -132,10 +132,10 @@ def _suggest_scheme(url: str) -> str:
 
 
 def require_client(target: Target) -> None:
-    """Check that the library is installed which a target needs beyond those of a service.
+    """Check that the library that a target needs, beyond those of a service, is installed.
 
     Raises:
-        ValueError: it is missing; the message says what to install.
+        ValueError: the library is missing; the message says what to install.
     """
     if target.kind == "es" and find_spec("elasticsearch") is None:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Store events and search them: one port, with an adapter for Elasticsearch and one for DuckDB over files."""
+"""Store events and search them: one interface, with one adapter for Elasticsearch and one for DuckDB over files."""
 
 from __future__ import annotations
 
@@ -37,6 +37,6 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:  # needs a client or a database: imported only to use it
+    if name in _LAZY:  # it needs a client or a database, so it is imported on first use
         return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

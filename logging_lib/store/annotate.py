@@ -1,7 +1,7 @@
-"""Add checks and bins to stored events of other loggers, from the published profiles.
+"""Add checks and bins from the published profiles to stored events of other loggers.
 
-``ml.profile.status`` says whether an event has its checks, so that a run which was interrupted continues where it
-stopped. Events whose model has no profile are left unchanged, and can be counted.
+``ml.profile.status`` says whether an event has its checks, so an interrupted run continues where it stopped. Events
+whose model has no profile are left unchanged; ``count_unchecked`` counts them.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class ReplaceableStore(Store, Protocol):
 
 @dataclass
 class AnnotateResult:
-    """Count events: ``annotated`` have their checks now, ``conflicts`` were changed by others meanwhile (the next
-    run annotates them); ``failed`` holds (id, reason)."""
+    """The numbers of events: ``annotated`` now have their checks; ``conflicts`` were changed by others meanwhile,
+    and the next run annotates them; ``failed`` holds (id, reason)."""
 
     annotated: int = 0
     conflicts: int = 0
@@ -48,7 +48,7 @@ def annotate(
     *,
     advance: Callable[[int], None] = lambda number: None,
 ) -> AnnotateResult:
-    """Add checks to the stored events of these profiles' models that have none.
+    """Add checks to those stored events of these profiles' models that have none.
 
     Args:
         advance: called after each page with its number of events.
@@ -71,7 +71,7 @@ def annotate(
 
 
 def count_unchecked(store: Store) -> dict[tuple[str, str], int]:
-    """Count the stored events without checks by (model, version); the models with the most such events."""
+    """Count the stored events without checks by (model, version), for the models with the most such events."""
     versions = {"terms": {"field": "ml.model.version", "size": 100}}
     models = {"terms": {"field": "ml.model.name", "size": MAX_MODELS}, "aggs": {"versions": versions}}
     answer = store.search(STREAMS, {"size": 0, "query": _WITHOUT_CHECKS, "aggs": {"models": models}})
@@ -83,7 +83,7 @@ def count_unchecked(store: Store) -> dict[tuple[str, str], int]:
 
 
 def add_checks(document: Mapping[str, Any], checker: Checker) -> dict[str, Any]:
-    """Return a stored event with its checks. Pure. The inputs are typed again, as the profile defines them."""
+    """Return a copy of a stored event with its checks. The inputs are converted to the types of the profile."""
     ml = document["ml"]
     checked = checker(inputs_of(ml.get("input") or {}))
     new_ml = {key: value for key, value in ml.items() if key not in ("check", "text")}
@@ -99,7 +99,7 @@ def add_checks(document: Mapping[str, Any], checker: Checker) -> dict[str, Any]:
 
 
 def _encode_output_again(stored: Mapping[str, Any], checker: Checker) -> dict[str, Any]:
-    """Encode a stored output as the profile defines it; what has no field of its own stays where it is."""
+    """Encode a stored output as the profile defines it; values without a field of their own are left in place."""
     other = stored.get("other") or {}
     output = stored.get("labels", output_of(stored))
     if output is None:

@@ -19,10 +19,11 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class ColumnArray:
-    """Hold one field of ``n`` events.
+    """One field of ``n`` events.
 
-    ``type`` is the field's. Keywords: ``codes`` index ``values``, -1 means none; a field of lists has ``offsets``
-    (n + 1) into ``codes``. All others: ``data`` with ``valid``, which is None where all are valid.
+    ``type`` is the field's type. Keywords have ``codes``, which index ``values``, with -1 for a missing value; a
+    field of lists also has ``offsets`` (n + 1) into ``codes``. All other types have ``data`` and ``valid``, which
+    is None if all values are valid.
     """
 
     type: str
@@ -34,7 +35,7 @@ class ColumnArray:
 
 
 class CodeTable(dict[str | None, int]):
-    """Number each text in the order of its first occurrence."""
+    """A dictionary that numbers each text in the order of first occurrence."""
 
     def __missing__(self, text: str | None) -> int:
         code = self[text] = len(self)
@@ -92,7 +93,7 @@ class KeywordListBuilder:
 
 
 class KeywordsBuilder(KeywordListBuilder):
-    """Build a field of one keyword or, seldom, several: a column of lists only where an event has several."""
+    """Builder of a keyword field that seldom has several values; its column has lists only if some event does."""
 
     def add(self, values: list[Any]) -> None:
         super().add([[value] if isinstance(value, str) else value for value in values])
@@ -110,7 +111,7 @@ class KeywordsBuilder(KeywordListBuilder):
 
 
 def _drop_repeats(codes: NDArray[np.int32], lengths: NDArray[np.int64]) -> tuple[Any, Any]:
-    """Drop repeated keywords within each list: they are a set, as in Elasticsearch's doc values."""
+    """Drop repeated keywords within each list, because keywords are a set, as in Elasticsearch's doc values."""
     if not len(codes):
         return codes, lengths
     rows = np.repeat(np.arange(len(lengths)), lengths)
@@ -144,7 +145,7 @@ class NumberBuilder:
 
 
 class DateBuilder(NumberBuilder):
-    """Build milliseconds since 1970, floored."""
+    """Builder of dates in milliseconds since 1970, rounded down."""
 
     def add(self, values: list[Any]) -> None:
         millis = _parse_dates(values)
@@ -155,8 +156,8 @@ class DateBuilder(NumberBuilder):
 
 
 def _parse_dates(values: list[Any]) -> NDArray[np.int64] | None:
-    """Parse dates to milliseconds where all have the logger's form, ``2018-02-01T09:00:00.123456Z`` with three or
-    six digits of the second; return None where some have not."""
+    """Parse dates to milliseconds if all have the logger's form, ``2018-02-01T09:00:00.123456Z`` with three or six
+    fractional digits; return None if some do not."""
     length = len(values[0]) if values and isinstance(values[0], str) else 0
     if length not in (24, 27):
         return None
@@ -219,7 +220,7 @@ def make_builder(entry: Field) -> ColumnBuilder:
 
 
 def to_arrow(column: ColumnArray) -> Any:
-    """Convert a column to Arrow; an empty list counts as none."""
+    """Convert a column to Arrow; an empty list counts as a missing value."""
     import pyarrow as pa
 
     if column.codes is None:
@@ -240,7 +241,7 @@ def to_arrow(column: ColumnArray) -> Any:
 
 
 def numbers_to_arrow(data: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> Any:
-    """Convert numbers or booleans to Arrow; ``valid`` says which are present (None: all)."""
+    """Convert numbers or booleans to Arrow; ``valid`` says which are present (None means all)."""
     import pyarrow as pa
 
     values = _pack_bits(data) if data.dtype == bool else pa.py_buffer(np.ascontiguousarray(data))

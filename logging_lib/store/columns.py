@@ -1,7 +1,7 @@
-"""Read chosen fields of many events as numpy columns, in one pass over their JSON lines.
+"""Read selected fields of many events as numpy columns, in one pass over their JSON lines.
 
-A column holds what ``mapping.conform`` makes of the events: lines in the form that the logger writes are decoded
-directly into typed objects, all others go through ``conform`` first.
+A column holds the values that ``mapping.conform`` returns. Lines in the logger's own form are decoded directly into
+typed objects; all others go through ``conform`` first.
 """
 
 from __future__ import annotations
@@ -33,15 +33,16 @@ _ID = "event.id"
 
 
 class ListsError(Exception):
-    """Report a field without a column: some event has a list of values where ``fields.yml`` declares one, or the
-    field's name has a quote, a backslash or a control character."""
+    """Raised if a field cannot be a column: some event has a list of values although ``fields.yml`` declares a
+    single value, or the field's name contains a quote, a backslash or a control character."""
 
 
 @dataclass(slots=True)
 class ColumnSet:
-    """Hold ``rows`` events in the order in which they were read, without those whose id came before.
+    """The columns of ``rows`` events in the order in which they were read, without repeated ids.
 
-    ``lines`` are their line numbers, ``hashes`` are those of their ids, and ``events`` counts duplicates, too.
+    ``lines`` are the line numbers of the events, ``hashes`` are the hashes of their ids, and ``events`` is their
+    number including duplicates.
     """
 
     rows: int
@@ -57,16 +58,16 @@ def read_columns(
     *,
     before: int = 0,
 ) -> ColumnSet:
-    """Read events.
+    """Read events as columns.
 
     Args:
         blocks: whole lines, as one text or as a list; lines that are not JSON objects are skipped. A generator is
-            closed: it may hold a resource of a server.
-        names: of fields that ``fields.yml`` maps.
-        before: the number of events that another call read before these.
+            closed at the end, because it may hold a resource of a server.
+        names: names of fields that ``fields.yml`` maps.
+        before: the number of events that an earlier call read.
 
     Raises:
-        ListsError: a field has no column.
+        ListsError: a field cannot be a column.
     """
     reader = _ColumnReader(frozenset(names), before)
     try:
@@ -81,7 +82,7 @@ def read_columns(
 
 @contextmanager
 def _garbage_collection_paused() -> Iterator[None]:
-    """Pause garbage collection: millions of small objects come and go, none of them in a cycle."""
+    """Pause garbage collection, because millions of small objects are created and none of them is in a cycle."""
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -93,7 +94,7 @@ def _garbage_collection_paused() -> Iterator[None]:
 
 @dataclass(slots=True)
 class _ColumnParts:
-    """Hold the columns of some blocks of ``count`` lines."""
+    """The columns of some blocks, which together have ``count`` lines."""
 
     builders: dict[str, ColumnBuilder]
     hashes: list[NDArray[np.int64]] = field(default_factory=list)
@@ -150,7 +151,7 @@ class _ColumnReader:
         self.parts.hashes.append(hashes)
 
     def _events(self, block: list[bytes] | bytes) -> list[Any]:
-        """Return the events of a block, and note their line numbers."""
+        """Return the events of a block and record their line numbers."""
         first = self.parts.count
         number, has_blank = (len(block), False) if isinstance(block, list) else _count_lines(block)
         self.parts.count += number
@@ -161,7 +162,7 @@ class _ColumnReader:
                 events = [self._decoder.decode(line) for line in block]
         except (msgspec.MsgspecError, UnicodeDecodeError):
             events = []
-        if len(events) == number and not has_blank:  # otherwise one line may hold two events
+        if len(events) == number and not has_blank:  # otherwise a line may hold two events
             self.parts.lines.append(np.arange(first, first + number))
             return events
         lines = block.split(b"\n") if isinstance(block, bytes) else block
@@ -198,7 +199,7 @@ def _may_have_several(name: str) -> bool:
 
 
 def _count_lines(block: bytes) -> tuple[int, bool]:
-    """Return the number of lines, and whether one might be blank."""
+    """Return the number of lines in a block, and whether one of them may be blank."""
     letters = np.frombuffer(block, np.uint8)
     ends = np.flatnonzero(letters == ord("\n"))
     firsts = np.concatenate([letters[:1], letters[ends[:-1] + 1]])
@@ -206,7 +207,7 @@ def _count_lines(block: bytes) -> tuple[int, bool]:
 
 
 def take_rows(column: ColumnArray, rows: NDArray[Any]) -> ColumnArray:
-    """Return the column of these rows, in their order."""
+    """Return a column with only these rows, in this order."""
     if column.offsets is not None and column.codes is not None:
         starts, lengths = column.offsets[rows], np.diff(column.offsets)[rows]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
@@ -230,7 +231,7 @@ def _without_nulls(value: Any) -> Any:
 
 @dataclass(slots=True)
 class _FieldGetter:
-    """Read a field from decoded objects, or an object with further fields below it."""
+    """Getter of one field of decoded objects, or of an object with further fields below it."""
 
     get: Callable[[Any], Any]
     field: str
@@ -238,18 +239,18 @@ class _FieldGetter:
 
 
 def _decoder(located: dict[str, tuple[Field, mapping.FieldPath]]) -> tuple[Any, list[_FieldGetter]]:
-    """Return a decoder of one line into nested structs, and the getters of their fields."""
+    """Return a decoder of a line into nested structs, and the getters of the structs' fields."""
     tree: dict[str, Any] = {}
     for name, (entry, path) in located.items():
         reduce(lambda node, part: node.setdefault(part, {}), path[:-1], tree)[path[-1]] = name, entry
-    # Keys such as "ml.model.name" mean the same as nested objects: no value is allowed here, so that the line
-    # goes the longer way.
+    # Keys such as "ml.model.name" mean the same as nested objects. The decoder allows no value for them, so that
+    # such a line fails and goes through ``conform``.
     dotted = {".".join(path[:end]) for _, path in located.values() for end in range(2, len(path) + 1)}
     kind, getters = _struct(tree, dotted)
     return msgspec.json.Decoder(kind), getters
 
 
-_NAME = re.compile(r'[^\\"\x00-\x1f]*')  # what msgspec takes
+_NAME = re.compile(r'[^\\"\x00-\x1f]*')  # the names that msgspec accepts
 _NEVER = Literal["\0"]
 
 

@@ -33,7 +33,7 @@ _TRANSIENT_STATUSES = (429, 502, 503, 504)
 
 
 class ElasticsearchError(StoreError):
-    """Report an error response or a missing response.
+    """Raised for an error response or a missing response.
 
     Attributes:
         status: the HTTP status, or 0 if there was no response.
@@ -59,26 +59,26 @@ class ElasticsearchError(StoreError):
 
     @property
     def is_transient(self) -> bool:
-        """Whether the same request may succeed a little later: no response, too busy, or starting up."""
+        """Return whether the same request may succeed later: no response, too busy, or starting up."""
         return self.status == 0 or self.status in _TRANSIENT_STATUSES
 
     @property
     def is_unknown_api(self) -> bool:
-        """Whether the server does not have this API: another version, or a module that is not installed."""
+        """Return whether the server lacks this API: it has another version, or a module is not installed."""
         return self.status in (400, 405) and "no handler found" in self.reason
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionSettings:
-    """Hold the cluster's address and the credentials.
+    """The address of a cluster and the credentials for it.
 
     Attributes:
-        url: such as ``https://localhost:9200``.
+        url: the address, such as ``https://localhost:9200``.
         api_key: in the encoded form that Elasticsearch returns.
         user: the user's name, instead of an API key.
         password: the user's password.
-        ca: a file with the certificate authority that signed the server's certificate; default: those that the
-            system trusts.
+        ca: a file with the certificate authority that signed the server's certificate; default: the authorities
+            that the system trusts.
     """
 
     url: str
@@ -99,10 +99,11 @@ def read_settings(
     """Read ``LOGGING_LIB_ELASTICSEARCH_URL``, ``_API_KEY``, ``_USER``, ``_PASSWORD`` and ``_CA``.
 
     Args:
-        environment: the variables.
+        environment: the environment variables.
         url: overrides the variable ``_URL``.
-        url_name: what errors call it, such as ``--elasticsearch``. Default: the variable ``_URL``.
-        prefix: the prefix of the variables' names; Kibana's have another one.
+        url_name: the name of the URL in error messages, such as ``--elasticsearch``. Default: the variable
+            ``_URL``.
+        prefix: the prefix of the variables' names; Kibana has a different one.
         example: a URL for error messages.
 
     Raises:
@@ -149,7 +150,7 @@ def _is_url(url: str) -> bool:
 
 
 class _PlainTransport(Transport):
-    """Request plain JSON, which servers of every major version support."""
+    """A transport that requests plain JSON, which servers of every major version support."""
 
     def perform_request(self, method: str, target: str, **options: Any) -> Any:
         headers = options.get("headers")
@@ -166,7 +167,7 @@ def _plain_media_type(header: str) -> str:
 
 
 class Connection:
-    """Call the APIs of one cluster. Safe to share between threads.
+    """A connection to the APIs of one cluster. Safe to share between threads.
 
     Args:
         settings: the address and the credentials.
@@ -328,7 +329,7 @@ class BulkConnection(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BulkOperation:
-    """Hold one operation of a bulk request: the action (``{"create": {"_id": "a"}}``) and the document's JSON."""
+    """One operation of a bulk request: the action (``{"create": {"_id": "a"}}``) and the document's JSON."""
 
     document_id: str
     action: dict[str, Any]
@@ -337,7 +338,7 @@ class BulkOperation:
 
 @dataclass(frozen=True, slots=True)
 class BulkOutcome:
-    """Hold the result of one operation; ``reason`` says why it was refused for good."""
+    """The result of one operation; ``reason`` says why it was permanently refused."""
 
     document_id: str
     status: int
@@ -345,7 +346,7 @@ class BulkOutcome:
 
     @property
     def is_conflict(self) -> bool:
-        """Whether a document with this id exists already, or was changed in between."""
+        """Return whether a document with this id already exists, or was changed in between."""
         return self.status == 409
 
 
@@ -361,9 +362,9 @@ def send_bulk(
     """Send operations in batches and yield one outcome for each, in their order.
 
     Args:
-        target: a data stream or an index, quoted; None where each action names its ``_index``.
-        retry_seconds: how long to keep retrying while there is no response or the server is too busy; counted
-            anew for each batch.
+        target: a data stream or an index, quoted; None if each action names its ``_index``.
+        retry_seconds: how long to keep retrying while there is no response or the server is too busy; the time
+            starts again with each batch.
 
     Raises:
         ElasticsearchError: the whole request was refused, or there was no response for too long. The operations

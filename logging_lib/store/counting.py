@@ -1,8 +1,8 @@
-"""What a store counts in each slot of arrival, and the tables of counts that it returns.
+"""Describe what a store counts in each slot of arrival time, and the tables of counts that it returns.
 
-A count tree names the groups into which documents are divided, and what is needed of each: numbers that can be
-added, so that the count of any window is that of its slots. It contains no window, no size and no order, so the
-trees of many searches over the same documents become one.
+A count tree names the groups into which documents are divided, and the numbers that are needed for each group.
+These numbers can be added, so the count of any window is the sum over its slots. A tree contains no window, size or
+order, so the trees of many searches over the same documents can be merged into one.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ DAY: Final = 24 * 60 * MINUTE
 
 
 class CountError(StoreError):
-    """Report what a store cannot count in slots; a search can be asked instead."""
+    """Raised if a store cannot count something in slots; a search can be used instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Slots of time: ``[origin + i * size, origin + (i + 1) * size)`` in milliseconds."""
+    """A grid of time slots: ``[origin + i * size, origin + (i + 1) * size)`` in milliseconds."""
 
     origin: int
     size: int
 
     def join(self, other: Grid) -> Grid:
-        """Return the coarsest grid with the edges of both."""
+        """Return the coarsest grid that has the edges of both grids."""
         return Grid(self.origin, math.gcd(self.size, other.size, abs(self.origin - other.origin)))
 
     def place(self, millis: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -45,14 +45,14 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class Matching:
-    """The documents that meet a query, as JSON text."""
+    """A step to the documents that match a query, which is JSON text."""
 
     query: str
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """A group for each value of a field; ``missing``, as JSON text, is the value of documents without one."""
+    """A step to one group per value of a field; ``missing``, JSON text, is the value of documents without one."""
 
     field: str
     missing: str = "null"
@@ -60,7 +60,7 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class TimeSlots:
-    """A group for each slot of another time than arrival."""
+    """A step to one group per slot of a time other than arrival."""
 
     field: str
     grid: Grid
@@ -68,7 +68,7 @@ class TimeSlots:
 
 @dataclass(frozen=True, slots=True)
 class ValueCounts:
-    """The distribution of a number; a store may round it by 0.5 %."""
+    """A step to the distribution of a number; a store may round its values by up to 0.5 %."""
 
     field: str
     missing: str = "null"
@@ -82,26 +82,26 @@ Number = tuple[str, str, str]
 
 @dataclass(slots=True)
 class CountNode:
-    """What is needed of some documents: their number, further numbers, and those of groups of them."""
+    """A node of a count tree: the count of some documents, further numbers, and the nodes of groups of them."""
 
     numbers: set[Number] = field(default_factory=set)
     below: dict[Step, CountNode] = field(default_factory=dict)
 
     def at(self, path: Iterable[Step]) -> CountNode:
-        """Return the node at a path from here, created where there is none."""
+        """Return the node at a path below this one; create it if it does not exist."""
         node = self
         for step in path:
             node = node.below.setdefault(step, CountNode())
         return node
 
     def join(self, other: CountNode) -> None:
-        """Add what another tree needs."""
+        """Add to this tree what another tree needs."""
         self.numbers |= other.numbers
         for step, node in other.below.items():
             self.at([step]).join(node)
 
     def covers(self, other: CountNode) -> bool:
-        """Return whether this contains all that another tree needs."""
+        """Return whether this tree contains everything that another tree needs."""
         return self.numbers >= other.numbers and all(
             step in self.below and self.below[step].covers(node) for step, node in other.below.items()
         )
@@ -109,9 +109,10 @@ class CountNode:
 
 @dataclass(frozen=True, slots=True)
 class CountPlan:
-    """A tree over the documents of some indices that meet a query, as JSON text.
+    """A count tree over the documents of some indices that match a query, which is JSON text.
 
-    ``renamed`` fields have other names in the store: the arrival, where documents count from another time.
+    ``renamed`` fields have other names in the store: for example the arrival time, if documents count from another
+    time.
     """
 
     indices: tuple[str, ...]
@@ -121,7 +122,7 @@ class CountPlan:
 
     @property
     def documents(self) -> tuple[tuple[str, ...], str]:
-        """Of which documents it counts."""
+        """Return the indices and the query that select the documents."""
         return self.indices, self.query
 
     def name(self, field_name: str) -> str:
@@ -129,7 +130,7 @@ class CountPlan:
         return self.renamed.get(field_name, field_name)
 
     def load(self, text: str) -> Any:
-        """Return a query with the names of the store."""
+        """Return a parsed query with the store's names of the fields."""
         return self._rename(orjson.loads(text)) if self.renamed else orjson.loads(text)
 
     def _rename(self, part: Any) -> Any:
@@ -142,7 +143,7 @@ class CountPlan:
 
 @dataclass(slots=True)
 class KeyColumn:
-    """Keys as codes: ``values`` are ascending."""
+    """A column of keys as codes into ``values``, which are ascending."""
 
     codes: NDArray[np.int32]
     values: list[Any]
@@ -150,15 +151,16 @@ class KeyColumn:
 
 @dataclass(slots=True)
 class CountTable:
-    """The counts at one path: a row for each slot and group, ordered by the keys and then by slot.
+    """The counts at one path: one row per slot and group, ordered by the keys and then by slot.
 
     Attributes:
-        slots: the rows' slots of arrival.
-        keys: of each ``Terms`` of the path.
+        slots: the arrival slot of each row.
+        keys: the keys of each ``Terms`` of the path.
         times: the slots of each ``TimeSlots`` of the path, by field.
-        values: of ``ValueCounts``, where it is the path's last step.
-        counts: of documents; ``numbers``: float64, NaN where there is none.
-        groups: the rows, from and to, of each combination of keys: the last key by those before it.
+        values: the values of ``ValueCounts``, if it is the path's last step.
+        counts: the numbers of documents. ``numbers`` are float64, NaN for a missing number.
+        groups: the first row and the end of the rows of each combination of keys: the last key by the keys before
+            it.
     """
 
     slots: NDArray[np.int64]
@@ -196,11 +198,11 @@ class CountTable:
             self.groups.setdefault(tuple(outer), {})[key] = start, ends[place]
 
     def totals(self, number: Number | None) -> NDArray[Any] | None:
-        """Return running totals of a number, or of the counts, from 0 on; None where some numbers are so large that
-        the others would not show beside them."""
+        """Return running totals, starting with 0, of a number or of the counts; None if some numbers are so large
+        that the others would be lost in rounding."""
         if number not in self._totals:
             column: NDArray[Any] = self.counts if number is None else np.nan_to_num(self.numbers[number])
-            # Wider than a double, so that what the rest of the column adds does not show in a window's sum.
+            # Wider than a double, so that rounding by the rest of the column does not affect a window's sum.
             kind = np.int64 if number is None else np.longdouble
             is_exact = number is None or _is_even(column)
             totals = np.concatenate([np.zeros(1, kind), np.cumsum(column, dtype=kind)]) if is_exact else None
@@ -208,7 +210,7 @@ class CountTable:
         return self._totals[number]
 
     def sums(self, number: Number | None, start: NDArray[Any], end: NDArray[Any]) -> NDArray[Any]:
-        """Sum a number, or the counts, over the rows of many windows."""
+        """Sum a number, or the counts, over the rows of each of many windows."""
         totals = self.totals(number)
         if totals is not None:
             found: NDArray[Any] = totals[end] - totals[start]
@@ -223,7 +225,7 @@ _SLIGHT: Final = 1e-8
 
 
 def _is_even(numbers: NDArray[Any]) -> bool:
-    """Whether the rounding of the column's running totals is nothing beside a usual number of it."""
+    """Return whether the rounding of a column's running totals is negligible beside a typical number in it."""
     sizes = np.abs(numbers[numbers != 0])
     if not len(sizes):
         return True
@@ -232,12 +234,12 @@ def _is_even(numbers: NDArray[Any]) -> bool:
 
 
 def build_table(path: CountPath, columns: Mapping[str, Any], numbers: Sequence[Number]) -> CountTable:
-    """Build a table of what a store counted.
+    """Build a table from the columns that a store counted.
 
     Args:
-        path: of the table.
-        columns: numpy arrays ``s``, the slots, ``n``, the counts, ``m0`` and on, the numbers, and ``k0`` and on for
-            the steps of the path: a ``KeyColumn`` for ``Terms``; nothing for conditions.
+        path: the path of the table.
+        columns: numpy arrays: ``s`` has the slots, ``n`` the counts, ``m0``, ``m1``, ... the numbers, and ``k0``,
+            ``k1``, ... the steps of the path. A ``Terms`` step has a ``KeyColumn``, and a condition has none.
     """
     keys, times, values = [], {}, None
     for place, step in enumerate(path):

@@ -1,7 +1,7 @@
-"""Count documents of Elasticsearch in slots of arrival: pages of a date histogram above the groups asked for.
+"""Count documents of Elasticsearch in slots of arrival time, in pages of a date histogram above the needed groups.
 
-No document leaves the cluster. A page that the server refuses as too large is asked in halves, one slot that is too
-large in partitions of its keys. All pages see the same documents, those of one point in time.
+No document leaves the cluster. A page that the server refuses as too large is split into halves, and a single slot
+that is too large into partitions of its keys. All pages see the same documents, those of one point in time.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _ROUNDED: Final = (
 
 
 class _TooLargeError(Exception):
-    """Report a page with more buckets, or more work, than the server allows."""
+    """Raised if a page has more buckets, or needs more work, than the server allows."""
 
 
 def count_slots(
@@ -62,8 +62,8 @@ def count_slots(
     """Yield the tables of a plan; see ``Store.counts``.
 
     Raises:
-        CountError: slots below a minute, or one slot is too large.
-        StoreError: no complete answer.
+        CountError: the slots are shorter than a minute, or one slot is too large.
+        StoreError: the answer is not complete.
     """
     if grid.size < MINUTE:
         raise CountError("its windows have no common slot of at least a minute")
@@ -103,7 +103,7 @@ def _find_slots(ask: Ask, plan: CountPlan, grid: Grid, start: int | None, end: i
 
 
 def _complete(ask: Ask, body: Json) -> Json:
-    """Raises _TooLargeError and StoreError."""
+    """Return a complete answer. Raises _TooLargeError and StoreError."""
     try:
         answer = ask({**body, "track_total_hits": False})
     except SearchError as error:
@@ -144,7 +144,7 @@ class _Pages:
         return page.buckets
 
     def read_partitions(self, slot: int) -> None:
-        """Read one slot in as many partitions of its outermost keys as are needed.
+        """Read one slot in as many partitions of its outermost keys as needed.
 
         Raises:
             CountError: one key is too large.
@@ -215,7 +215,7 @@ def _metrics(node: CountNode) -> dict[tuple[str, str], set[str]]:
 
 
 def _find_answers(node: CountNode) -> dict[Number, tuple[str, str]]:
-    """Return, of each number of a node, its aggregation and what its value is called in the answer."""
+    """Return, for each number of a node, its aggregation and the name of its value in the answer."""
     answers: dict[Number, tuple[str, str]] = {}
     for place, ((name, missing), hows) in enumerate(_metrics(node).items()):
         for how in hows:
@@ -235,10 +235,10 @@ def _kind(hows: set[str]) -> str:
 
 @dataclass(slots=True)
 class _Rows:
-    """The rows of one table as they are read.
+    """The rows of one table while they are read.
 
     Attributes:
-        answers: of each number, the names of its aggregation and of the value in that one's answer.
+        answers: for each number, the names of its aggregation and of its value in the aggregation's answer.
         keys: the codes of terms, slots and values.
     """
 
@@ -264,7 +264,8 @@ _ANSWERS: Final = {"count": "count", "sum": "sum", "min": "min", "max": "max", "
 
 @dataclass(slots=True)
 class _Tables:
-    """All tables as they are read. ``codes`` are those of keys, by the path to the step that divides by them."""
+    """All tables while they are read. ``codes`` are the codes of keys, by the path to the step that divides by
+    them."""
 
     rows: dict[CountPath, _Rows] = field(default_factory=dict)
     codes: dict[CountPath, dict[Any, int]] = field(default_factory=dict)
@@ -283,7 +284,7 @@ class _Tables:
             self.create(below, (*path, step))
 
     def finish(self) -> Iterator[tuple[CountPath, CountTable]]:
-        """Yield the tables; what was read of one is dropped with it."""
+        """Yield the tables, and drop the rows of each with it."""
         for path in list(self.rows):
             rows = self.rows.pop(path)
             columns: Json = {"s": np.asarray(rows.slots), "n": np.asarray(rows.counts)}
@@ -301,7 +302,7 @@ class _Tables:
 
 @dataclass(slots=True)
 class _Page:
-    """Adds the buckets of a page to the tables; groups without keys only of the first partition."""
+    """A page whose buckets are added to the tables; groups without keys are added only from the first partition."""
 
     tables: _Tables
     grid: Grid

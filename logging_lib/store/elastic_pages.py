@@ -1,4 +1,4 @@
-"""Search Elasticsearch in pages of the outermost keys where one answer would have more buckets than it allows.
+"""Search Elasticsearch in pages of the outermost keys if one answer would have more buckets than it allows.
 
 A page contains only the documents of its keys, so that all pages together read each document about once.
 """
@@ -19,25 +19,25 @@ _KINDS: Final = frozenset({"terms", "meta", "aggs", "aggregations"})
 
 
 def is_too_large(error: SearchError) -> bool:
-    """Return whether the server refused a search for the number of its buckets."""
+    """Return whether the server refused a search because of the number of its buckets."""
     return "buckets" in str(error)
 
 
 class PagedSearch:
-    """Answers searches that the server refuses at once; remembers how many keys fit into a page.
+    """A search in pages, for bodies that the server refuses as a whole; it remembers how many keys fit into a page.
 
-    Only what groups all its documents by ``terms`` of keywords, in the default order, can be paged: the shipped
-    watches do, by model. Safe to share between threads.
+    Only searches that group all their documents by ``terms`` of keywords, in the default order, can be paged. The
+    shipped watches do so, by model. Safe to share between threads.
     """
 
     def __init__(self) -> None:
         self._sizes: dict[str, int] = {}  # keys of a page, by the shape of a search that was refused once
 
     def search(self, ask: Ask, body: Json) -> Json:
-        """Answer a body, in pages where it has to be. An answer of which a page is partial says that it is partial.
+        """Answer a body, in pages if necessary. If a page is partial, the answer says that it is partial.
 
         Raises:
-            SearchError: the server refuses it, also in pages.
+            SearchError: the server refuses it, even in pages.
             StoreError: documents were deleted between two pages.
         """
         aggs: Mapping[str, Any] = body.get("aggs") or body.get("aggregations") or {}
@@ -70,8 +70,8 @@ class PagedSearch:
         """Return the answer of an aggregation.
 
         Args:
-            bare: its answer without what is below its buckets.
-            answer: to the search; it takes on what a page lacks.
+            bare: the aggregation's answer without the content of its buckets.
+            answer: the answer to the search, to which the timeouts and failed shards of pages are added.
         """
         size = int(agg["terms"].get("size", 10))
         keys = [bucket["key"] for bucket in bare["buckets"][:size]]
@@ -119,7 +119,7 @@ def _can_be_paged(agg: Mapping[str, Any]) -> bool:
 
 
 def _of_keys(rest: Mapping[str, Any], name: str, agg: Mapping[str, Any], keys: list[str]) -> Json:
-    """Return the query and the aggregation of a page; documents without the field are in that of their key."""
+    """Return the query and the aggregation of a page; documents without the field are in the page of their key."""
     terms = agg["terms"]
     chosen: Json = {"terms": {terms["field"]: keys}}
     if terms.get("missing") in keys:

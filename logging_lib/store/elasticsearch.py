@@ -1,10 +1,10 @@
-"""Store events in Elasticsearch, with the templates of ``pipelines/elasticsearch``.
+"""Store events in Elasticsearch, using the templates in ``pipelines/elasticsearch``.
 
 Known differences from the embedded store:
 
 * A value that does not fit its field's type is not indexed, and the field is listed in ``_ignored``;
   the embedded store refuses such a document.
-* Keywords over 1,024 characters are stored, not searchable.
+* Keywords over 1,024 characters are stored but not searchable.
 * ``cardinality`` and ``percentiles`` are approximate.
 * The same ``event.id`` is recognized within one backing index: a redelivery across a rollover is stored twice.
 """
@@ -37,14 +37,14 @@ from logging_lib.store.port import (
 )
 
 RETRY_SECONDS: Final = 120.0
-_KEEP_ALIVE: Final = "5m"  # of a page's point in time, until the next page is requested
+_KEEP_ALIVE: Final = "5m"  # how long a page's point in time lasts until the next page is requested
 SEARCH_TIMEOUT: Final = "45s"
 _BOUNDS: Final = frozenset({"gt", "gte", "lt", "lte", "from", "to"})
 _NOW = re.compile(r"now(?=$|[+\-/|])")
 
 
 class ElasticsearchStore:
-    """Implement the port over a cluster. Safe to share between threads.
+    """The store interface over a cluster. Safe to share between threads.
 
     Args:
         connection: the cluster.
@@ -77,7 +77,7 @@ class ElasticsearchStore:
     ) -> IndexResult:
         """Add documents; see the port. Without ``now`` the cluster's clock gives ``event.ingested``.
 
-        A document that was stored though its first attempt got no response counts as a duplicate.
+        A document that was stored although its first attempt got no response counts as a duplicate.
 
         Raises:
             ElasticsearchError: no response for ``retry_seconds``, or the whole request was refused.
@@ -103,9 +103,9 @@ class ElasticsearchStore:
     def replace(
         self, changes: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]
     ) -> Iterator[BulkOutcome]:
-        """Replace stored documents: pairs of (hit, document); yield one outcome for each, in their order.
+        """Replace stored documents, given as pairs of (hit, document); yield one outcome for each, in their order.
 
-        The hits come from a search with ``seq_no_primary_term``: a document that was changed since is not
+        The hits come from a search with ``seq_no_primary_term``: a document that has changed since then is not
         replaced, and its outcome is a conflict.
 
         Raises:
@@ -177,7 +177,7 @@ class ElasticsearchStore:
     def counts(
         self, plan: CountPlan, grid: Grid, start: int | None, end: int
     ) -> Iterator[tuple[CountPath, CountTable]]:
-        """Count in slots, all pages at one point in time; see the port. A slot is at least a minute long."""
+        """Count in slots, all pages at one point in time; see the port. A slot lasts at least a minute."""
         path = ",".join(_quoted(name.strip()) for index in plan.indices for name in index.split(","))
         params = {"keep_alive": _KEEP_ALIVE, "ignore_unavailable": "true"}
         pit = {
@@ -193,11 +193,11 @@ class ElasticsearchStore:
         try:
             yield from count_slots(ask, plan, grid, start, end)
         finally:
-            with suppress(ElasticsearchError):  # it ends by itself
+            with suppress(ElasticsearchError):  # the point in time expires by itself
                 self._connection.call("DELETE", "/_pit", {"id": pit["id"]})
 
     def execute_painless(self, source: str, params: Mapping[str, Any]) -> str:
-        """Run a script; see the port. This needs the privilege ``cluster:admin/scripts/painless/execute``."""
+        """Run a script; see the port. This requires the privilege ``cluster:admin/scripts/painless/execute``."""
         body = {"script": {"source": source, "params": params}}
         try:
             answer = self._connection.call("POST", "/_scripts/painless/_execute", body)
@@ -224,10 +224,10 @@ class ElasticsearchStore:
     def put(
         self, target: str, identity: str, source: Mapping[str, Any], *, after: VersionedDocument | None
     ) -> None:
-        """Write a document, provided that it is still the version that ``get`` returned.
+        """Write a document if it still has the version that ``get`` returned.
 
         Raises:
-            ConflictError: it was changed or created since.
+            ConflictError: it has been changed or created since.
             ElasticsearchError: as ``index``.
         """
         path, params = _document_path(target, "_create", identity), {}
@@ -254,7 +254,7 @@ class ElasticsearchStore:
                 raise StoreError(f"{target}: a document was refused: {outcome.reason}")
 
     def delete(self, target: str, query: Mapping[str, Any]) -> None:
-        """Delete the documents of an index that match a query; those that change meanwhile are kept.
+        """Delete the documents of an index that match a query; keep those that change meanwhile.
 
         Raises:
             ElasticsearchError: as ``index``.
@@ -340,7 +340,7 @@ def _operation(
 def _empty_aggregations(indices: list[str], body: Mapping[str, Any], now: datetime | None) -> dict[str, Any]:
     """Return the aggregations over no documents.
 
-    Elasticsearch omits them where no index matches, as before a stream's first event; the port does not.
+    Elasticsearch omits them if no index matches, as before a stream's first event; the port does not.
     """
     with EmbeddedStore(None) as store:
         try:
@@ -351,14 +351,14 @@ def _empty_aggregations(indices: list[str], body: Mapping[str, Any], now: dateti
 
 
 def _with_fixed_now(value: Any, moment: str) -> Any:
-    """Return the body with ``now`` at the beginning of each range's bound replaced by a moment."""
+    """Return the body with ``now`` at the start of each range bound replaced by a fixed time."""
     if isinstance(value, Mapping):
         fixed = {key: _with_fixed_now(item, moment) for key, item in value.items()}
         for key in _BOUNDS & fixed.keys():
             bound = fixed[key]
             if isinstance(bound, str) and _NOW.match(bound):
                 fixed[key] = f"{moment}||{bound[3:].removeprefix('||')}"
-                if isinstance(value.get("format"), str):  # the moment is a date of this format
+                if isinstance(value.get("format"), str):  # the fixed time is a date of this format
                     fixed["format"] = f"{value['format']}||strict_date_optional_time"
         return fixed
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Share work among this process and forks of it, which see all that it has read without a copy."""
+"""Share work among this process and its forks, which see everything that it has read without a copy."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_PROCESSES = (
 
 
 def available_processes() -> int:
-    """Return how many processes may work at once: one where forking is not safe, as beside other threads."""
+    """Return how many processes may work at once: one if forking is not safe, as with other threads running."""
     if sys.platform != "linux" or threading.active_count() > 1 or multiprocessing.current_process().daemon:
         return 1
     return min(MAX_PROCESSES, len(os.sched_getaffinity(0)))
@@ -40,8 +40,8 @@ def map_forked(
     """Return the results of the items, in their order; the next free process takes the next item.
 
     Args:
-        here: whether an item must be done by this process: an open database does not survive a fork.
-        processes: including this one; there are fewer where the system refuses more.
+        here: whether this process must do an item, because an open database does not survive a fork.
+        processes: the number of processes including this one; there are fewer if the system refuses more.
 
     Raises:
         RuntimeError: a fork ended before it was done, for lack of memory, for example.
@@ -58,7 +58,7 @@ def map_forked(
     waiting, parent = _queue_places(rest), os.getpid()
     forks: list[_Fork] = []
     gc.collect()
-    gc.freeze()  # a collection in a fork would touch, and so copy, all that is shared
+    gc.freeze()  # a collection in a fork would touch, and so copy, everything that is shared
     try:
         for _ in range(count):
             fork = _fork(lambda: done(_next_places(waiting, parent)), forks)
@@ -79,7 +79,8 @@ def map_forked(
 
 
 def _queue_places(places: Sequence[int]) -> int:
-    """Return a pipe to read places from: the system gives each to one reader, and no lock can remain."""
+    """Return a pipe to read places from: the system gives each place to one reader, and no lock can be left
+    behind."""
     reading, writing = os.pipe()
     os.write(writing, b"".join(place.to_bytes(_PLACE_BYTES, "big") for place in places))
     os.close(writing)
@@ -87,7 +88,7 @@ def _queue_places(places: Sequence[int]) -> int:
 
 
 def _next_places(waiting: int, parent: int) -> Iterator[int]:
-    """Yield places that no process has taken; none in a fork whose first process is gone."""
+    """Yield places that no process has taken; stop in a fork whose first process is gone."""
     while parent in (os.getpid(), os.getppid()) and (place := os.read(waiting, _PLACE_BYTES)):
         yield int.from_bytes(place, "big")
 
@@ -99,7 +100,7 @@ class _Fork:
 
 
 def _fork(work: Callable[[], Any], others: Sequence[_Fork]) -> _Fork | None:
-    """Start a process that does the work and sends its result; None where the system refuses one."""
+    """Start a process that does the work and sends its result; return None if the system refuses one."""
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe(duplex=False)
 

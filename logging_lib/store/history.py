@@ -31,7 +31,7 @@ def scan_pages(
     """Yield pages of hits, ordered by ``@timestamp`` and then by ``event.id``.
 
     Args:
-        indices: of events: each has an ``@timestamp`` and an ``event.id``.
+        indices: indices of events, which have an ``@timestamp`` and an ``event.id``.
         source: the fields to return; default: the whole event.
         page: hits per page, up to 10,000.
     """
@@ -60,13 +60,13 @@ _INPUTS = [f"ml.input.{kind}" for kind in ("other", *KINDS)]
 
 @dataclass(frozen=True)
 class PredictionHistory:
-    """Hold logged predictions as a table.
+    """Logged predictions as a table.
 
     Attributes:
-        frame: one row per event, oldest first; one column per feature, ``TIME`` and, where there were any,
+        frame: one row per event, oldest first; one column per feature, ``TIME`` and, if there were any predictions,
             ``PREDICTION``.
         absent: by feature, a mask of the rows that lack its key, shape (rows,).
-        kinds: the features' kinds from their profile, where the events had one.
+        kinds: the features' kinds from their profile, if the events had one.
         is_truncated: there were more events than requested.
         weights: how many events each one counts for, shape (rows,).
     """
@@ -81,7 +81,7 @@ class PredictionHistory:
 def read_history(
     store: Store, *, model: str, version: str, now: datetime, days: float, max_rows: int = MAX_ROWS
 ) -> PredictionHistory:
-    """Read the live predictions of a model version in the last ``days``; the latest where there are too many.
+    """Read the live predictions of a model version in the last ``days``; the latest if there are too many.
 
     Raises:
         StoreError: there are none, or a feature has the name of one of our columns.

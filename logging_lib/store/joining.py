@@ -1,4 +1,4 @@
-"""Ask searches that differ only in what they group as one search, which reads their documents once."""
+"""Join searches that differ only in their aggregations into one search, which reads their documents once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from logging_lib.store.port import DelegatingStore, Store, StoreError
 
 Json = dict[str, Any]
 Answers = Mapping[str, tuple[str, "Answers"]]
-"""Where the answers of a search's aggregations are in that of the joined search: by name, and those below."""
+"""The names of a search's aggregations in the joined search's answer, with those of their sub-aggregations."""
 _KINDS: Final = bucket_options.KINDS.keys() | metrics.KINDS  # none of them reads another one's answer
 _BELOW: Final = ("aggs", "aggregations")
 _PREFIX: Final = "~"  # of the names in a joined search
@@ -25,7 +25,7 @@ _MOST_SECONDS: Final = 10.0  # seconds for which a search waits for the answer t
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A search that is asked soon."""
+    """A search that will be asked soon."""
 
     indices: tuple[str, ...]
     body: Mapping[str, Any]
@@ -42,20 +42,20 @@ class Search:
 
     @property
     def group(self) -> bytes:
-        """What searches have in common that can be joined: all but what they group."""
+        """Return the part that joinable searches have in common: everything but the aggregations."""
         aggs = _aggs(self.body)
         return self._text(_without_aggs(self.body)) if aggs and _can_be_joined(aggs) else self.key
 
 
 class JoinedStore(DelegatingStore):
-    """A store some of whose next searches are known: those over the same documents are asked together.
+    """A store that knows some of its next searches and joins those over the same documents.
 
-    The first of a group that is asked asks for all of them. Where the joined search fails, takes long or its answer
-    is partial, and for searches that were not announced, each is asked by itself. Safe to share between threads.
+    The first search of a group asks for all of them. If the joined search fails, takes long or has a partial
+    answer, each search is asked separately, as are searches that were not announced. Safe to share between threads.
 
     Args:
-        now: of the announced searches.
-        announced: is read at the first search.
+        now: the ``now`` of the announced searches.
+        announced: the searches; they are read at the first search.
     """
 
     def __init__(self, store: Store, now: datetime, announced: Iterable[Search]) -> None:
@@ -98,7 +98,7 @@ class JoinedStore(DelegatingStore):
 
 @dataclass(slots=True)
 class _Group:
-    """Searches that are asked as one; an answer is kept until it was taken as often as it was announced."""
+    """Searches that are asked as one; an answer is kept until it has been taken as often as it was announced."""
 
     searches: dict[bytes, Search] = field(default_factory=dict)
     uses: dict[bytes, int] = field(default_factory=dict)
@@ -111,7 +111,7 @@ class _Group:
         self.uses[key] = self.uses.get(key, 0) + 1
 
     def take(self, key: bytes, ask: Callable[[Search], Json]) -> Json | None:
-        """Return the answer of a search; None where it is to be asked by itself."""
+        """Return the answer of a search; None if it must be asked separately."""
         if not self.lock.acquire(timeout=_MOST_SECONDS):
             return None
         try:
@@ -131,7 +131,7 @@ class _Group:
 
 
 def _ask_joined(searches: list[Search], ask: Callable[[Search], Json]) -> dict[bytes, Json]:
-    """Return the answers of searches by their keys; none where the joined one's is partial. Raises StoreError."""
+    """Return the answers of searches by their keys; empty if the joined answer is partial. Raises StoreError."""
     first = searches[0]
     if len(searches) == 1:
         joined, parts = first, None
@@ -169,12 +169,12 @@ def _can_be_joined(aggs: Any) -> bool:
 
 
 def _is_alone(kind: str, options: Any) -> bool:
-    """Whether an aggregation names no other one, as an order may."""
+    """Return whether an aggregation names no other one, as an order may do."""
     return kind == "meta" or (kind in _KINDS and isinstance(options, Mapping) and "order" not in options)
 
 
 def _join(joined: Json, aggs: Mapping[str, Any]) -> Answers:
-    """Add aggregations to joined ones: those that are the same are one, with what is below either."""
+    """Add aggregations to joined ones: equal ones become one, with the sub-aggregations of both."""
     answers = {}
     for name, agg in aggs.items():
         options = _without_aggs(agg)

@@ -26,12 +26,12 @@ _BATCH = 10_000
 _PROGRESS_LINES = 1000
 _FIRST_LINES = 200
 _ENOUGH_LINES = 5
-"""Of fewer lines one that was damaged may be all."""
+"""In a file with fewer lines, a single damaged line may be the whole content."""
 _NO_EVENT = frozenset(("not_json", "not_an_object", "no_model", "no_inputs"))
 
 
 class JsonLinesWriter:
-    """Write events as lines into the folder of an embedded store; keep only hashes of their ids in memory.
+    """A writer of events as lines into the folder of an embedded store; it keeps only hashes of ids in memory.
 
     Use it as a context manager, and open an ``EmbeddedStore`` afterwards to read the events.
     """
@@ -87,18 +87,19 @@ class EventSink(Protocol):
 
 @dataclass
 class LoadSummary:
-    """Summarize a load: events, and refused lines by reason."""
+    """The result of a load: the numbers of events, and of refused lines by reason."""
 
     events: int = 0
     refused: Counter[str] = field(default_factory=Counter)
 
 
 def reject_other_files(paths: Iterable[Path]) -> None:
-    """Check by their first lines that files may hold events, before anything is written.
+    """Check by their first lines that files may contain events, before anything is written.
 
     Raises:
-        FileNotFoundError: naming the path that holds no events.
-        ValueError: no file has an event among its first lines, and they have several; names what they have.
+        FileNotFoundError: a path has no events; the message names it.
+        ValueError: no file has an event among its first lines, and they have several; the message names their
+            content.
     """
     reasons: Counter[str] = Counter()
     files = jsonlines.find_files(paths)
@@ -134,11 +135,11 @@ def load(
         now: when the events arrive; default: each at its ``event.ingested``, or at its own time without one.
         profiles: events of other loggers about their models are checked against them.
         keep_refused: also store refused lines, in the dead-letter stream.
-        namespace: of the data streams.
-        progress: is called with the bytes that were read and those of all files.
+        namespace: the namespace of the data streams.
+        progress: called with the bytes that were read and the bytes of all files.
 
     Raises:
-        FileNotFoundError: naming the path that holds no events.
+        FileNotFoundError: a path has no events; the message names it.
     """
     loaded = LoadSummary()
     checkers = {(p.model, p.version): Checker(p, foreign=True) for p in profiles}
@@ -194,7 +195,7 @@ def _normalize_files(
 
 
 def _arrival_time(document: Mapping[str, Any], line: Line, present: datetime) -> datetime | DeadLetter:
-    """Return when an event of the past arrived, or a dead letter where its times are not valid."""
+    """Return when an event of the past arrived, or a dead letter if its times are not valid."""
     try:
         happened_at = parse_instant(document["@timestamp"])
     except ValueError:
@@ -228,7 +229,7 @@ def _index_batch(
     loaded: LoadSummary,
     dead_letters: str | None,
 ) -> None:
-    """Index a batch; store refused events as dead letters where there is a stream for them."""
+    """Index a batch; store refused events as dead letters if there is a stream for them."""
     if not batch:
         return
     result = store.index(target, batch)

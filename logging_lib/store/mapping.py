@@ -26,14 +26,14 @@ SQL_TYPES: Final = {
     "double": "DOUBLE", "float": "FLOAT",
 }  # fmt: skip
 _BITS: Final = {"long": 63, "integer": 31, "short": 15}
-_FLOAT_MAX: Final = 3.4028235677973366e38  # what still rounds to the largest 32-bit float
+_FLOAT_MAX: Final = 3.4028235677973366e38  # the largest value that still rounds to the largest 32-bit float
 
 FieldPath = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class FieldColumn:
-    """Locate a field's values: a column of a table, its type, and whether it holds lists."""
+    """The location of a field's values: a column of a table, its type, and whether it holds lists."""
 
     column: str
     type: str
@@ -41,12 +41,12 @@ class FieldColumn:
 
 
 class MappingError(ValueError):
-    """Report a value that does not fit its field's type; the message is the reason."""
+    """Raised if a value does not fit its field's type; the message is the reason."""
 
 
 @dataclass(slots=True)
 class SchemaNode:
-    """Hold the schema as a tree, so that one walk checks a document."""
+    """The schema as a tree, so that one walk checks a document."""
 
     children: dict[str, SchemaNode] = field(default_factory=dict)
     leaf: Field | None = None
@@ -101,7 +101,7 @@ def coerce(value: Any, kind: str) -> Any:
     """Coerce a value to a field's type as Elasticsearch does; dates become ISO text.
 
     Returns:
-        None where the value counts as missing: an empty text for a number.
+        None if the value counts as missing, such as an empty text for a number.
 
     Raises:
         MisfitError: Elasticsearch would refuse the document.
@@ -192,9 +192,9 @@ _CANONICAL_DATE = re.compile(
 
 @dataclass(slots=True)
 class ConformResult:
-    """Hold the result of ``conform``.
+    """The result of ``conform``.
 
-    ``document`` is None where the original already has the canonical form; ``problems`` are the values that fit no
+    ``document`` is None if the original already has the canonical form; ``problems`` are the values that fit no
     field (``document`` omits them); ``list_fields`` are the fields with several values that ``fields.yml`` does not
     declare as arrays.
     """

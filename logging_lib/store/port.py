@@ -1,4 +1,4 @@
-"""Define what every store can do, its errors, and the base class of stores that delegate to another."""
+"""Define the interface of every store, its errors, and the base class of stores that delegate to another."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class StoreError(LoggingLibError):
-    """Report that an operation of a store failed; the message names the cause and the remedy."""
+    """Raised if an operation of a store failed; the message names the cause and the remedy."""
 
 
 class SearchError(StoreError):
-    """Report a search body that is wrong or was refused.
+    """Raised if a search body is wrong or was refused.
 
     Attributes:
         path: the JSON path of the faulty part.
@@ -30,16 +30,16 @@ class SearchError(StoreError):
 
 
 class QueryNotSupported(SearchError):  # noqa: N818
-    """Report a part of the search language that this store does not support."""
+    """Raised for a part of the search language that this store does not support."""
 
 
 class ConflictError(StoreError):
-    """Report that somebody else changed the document since it was read."""
+    """Raised if someone else has changed the document since it was read."""
 
 
 @dataclass(frozen=True, slots=True)
 class VersionedDocument:
-    """Hold one document together with the version at which it was read."""
+    """One document with the version at which it was read."""
 
     source: Mapping[str, Any]
     seq_no: int
@@ -47,7 +47,7 @@ class VersionedDocument:
 
 
 class ScriptExecutionError(StoreError):
-    """Report a script that does not compile or failed; ``offset`` is the position in its source, if known."""
+    """Raised if a script does not compile or failed; ``offset`` is the position in its source, if known."""
 
     def __init__(self, reason: str, *, offset: int | None = None) -> None:
         super().__init__(reason)
@@ -56,7 +56,7 @@ class ScriptExecutionError(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class IndexResult:
-    """Count the documents of one ``index`` call; the three add up to those that were passed in.
+    """The numbers of documents of one ``index`` call; the three add up to the number of those passed in.
 
     Attributes:
         created: documents that were indexed.
@@ -70,11 +70,11 @@ class IndexResult:
 
 
 ExecutePainless = Callable[[str, Mapping[str, Any]], str]
-"""Runs a source and gives its result as text; the mapping is its variable ``params``.
+"""Run a source and return its result as text; the mapping is its variable ``params``.
 
 Raises:
     ScriptExecutionError: the script does not compile, or failed.
-    StoreError: the store does not answer, or refuses us.
+    StoreError: the store does not answer, or denies access.
 """
 
 
@@ -83,12 +83,12 @@ class Store(Protocol):
 
     @property
     def is_live(self) -> bool:
-        """Whether the store shows the present; false for a view of the past."""
+        """Return whether the store shows the present; False for a view of the past."""
         ...
 
     @property
     def execute_painless(self) -> ExecutePainless | None:
-        """Execute Painless; None if the store cannot, such as the embedded store."""
+        """Return the function that executes Painless; None if the store cannot, such as the embedded store."""
         ...
 
     def index(
@@ -156,7 +156,7 @@ class Store(Protocol):
             end: the time in milliseconds, at the edge of a slot, before which they arrived.
 
         Raises:
-            CountError: this store cannot count that; use searches instead.
+            CountError: this store cannot count this; use searches instead.
             StoreError: the plan's queries are wrong, or the response is incomplete.
         """
         ...
@@ -171,7 +171,7 @@ class Store(Protocol):
 
 
 class DelegatingStore:
-    """Delegate everything to another store, including Painless where that store has it."""
+    """Base class of stores that delegate everything to another store, including Painless if that store has it."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

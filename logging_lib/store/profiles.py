@@ -1,7 +1,7 @@
 """Publish profiles in a store and look them up there.
 
-``ml-profiles`` holds the short form that watches compare with, ``ml-profile-files`` the whole profile. A store that
-must not be changed can be read together with profiles from files.
+``ml-profiles`` holds the short form that watches compare with, and ``ml-profile-files`` the whole profile. A store
+that must not be changed can be read together with profiles from files.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ def publish(
 
     Args:
         deployed: flag this version as deployed.
-        alone: if so, remove the flag from the model's other versions.
-        owners: the recipients of notifications; default: as published before.
-        overrides: thresholds of this model; default: as published before.
+        alone: remove the flag from the model's other versions, if this one is flagged.
+        owners: the recipients of notifications; default: those published before.
+        overrides: thresholds of this model; default: those published before.
 
     Raises:
         StoreError: the store refuses a document.
@@ -75,7 +75,7 @@ def publish(
     changed = [published]
     if deployed and alone:
         changed += [{**source, "deployed": False, "_id": other} for other, source in others.items()]
-    # The whole profile first: a reader who finds the short form may look for it.
+    # The whole profile comes first, because a reader who finds the short form may look for it.
     for target, documents in ((PROFILE_FILES, [whole]), (PROFILES, changed)):
         result = store.index(target, documents)
         if result.failed:
@@ -85,7 +85,7 @@ def publish(
 
 
 def keep_accepted(document: dict[str, Any], before: Mapping[str, Any]) -> None:
-    """Keep in a profile's document what was accepted or learned for the same profile; another one starts anew."""
+    """Keep the accepted and learned parts in the document of the same profile; a different profile starts anew."""
     has_changed = before.get("accepted") or before.get("learned")
     if has_changed and before["ml"].get("profile") == document["ml"]["profile"]:
         kept = ("accepted", "learned", "replaced", "expected")
@@ -114,7 +114,7 @@ def load_published(store: Store, versions: Iterable[tuple[str, str]]) -> Iterato
 
 
 def list_published_models(store: Store) -> dict[str, bool]:
-    """Return by model whether one of its versions is flagged as deployed; sorted by name."""
+    """Return, by model and sorted by name, whether one of its versions is flagged as deployed."""
     body = {"size": MAX_PROFILES, "_source": ["ml.model.name", "deployed"]}
     deployed_by_model: dict[str, bool] = {}
     for hit in store.search(PROFILES, body)["hits"]["hits"]:
@@ -136,7 +136,7 @@ def list_accepted(store: Store) -> list[dict[str, Any]]:
 
 
 def find_document(store: Store, model: str, version: str) -> dict[str, Any] | None:
-    """Return the published document of a model version with its ``_id``; None where there is none."""
+    """Return the published document of a model version with its ``_id``; None if there is none."""
     for hit in _find_documents(store, model):
         if hit["_id"] == f"{model}:{version}":
             return {**hit["_source"], "_id": hit["_id"]}
@@ -144,7 +144,7 @@ def find_document(store: Store, model: str, version: str) -> dict[str, Any] | No
 
 
 def write_document(store: Store, document: Mapping[str, Any]) -> None:
-    """Write a profile's document, changed. Raises StoreError."""
+    """Write the changed document of a profile. Raises StoreError."""
     result = store.index(PROFILES, [document])
     if result.failed:
         raise StoreError(f"{PROFILES}: {result.failed[0][0]}: {result.failed[0][1]}")
@@ -174,10 +174,10 @@ def _list_deployed(store: Store, source: str | None) -> list[str]:
 
 
 def explain_versions(store: Store, model: str | None = None) -> Iterator[str]:
-    """Say which profiles are of an earlier version, and which events were checked with different profiles.
+    """Yield texts on profiles of an earlier version, and on events that were checked with different profiles.
 
     Args:
-        model: only this one; default: all.
+        model: only this model; default: all models.
     """
     for name in list_outdated(store):
         if model is None or name.startswith(f"{model} "):
@@ -235,7 +235,7 @@ def overlay_profiles(store: Store, files: Iterable[Path]) -> Store:
 
 
 class _ProfileOverlay(DelegatingStore):
-    """Delegate to a store, but keep ``ml-profiles`` as a copy in memory."""
+    """A store that delegates to another one, but keeps ``ml-profiles`` as a copy in memory."""
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)

@@ -15,17 +15,17 @@ from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.store.port import IndexResult, StoreError
 
 PREFIX = "watch-test-"
-"""Begins the names of the indices; no watch, dashboard or template of ours reads such names."""
+"""The prefix of the indices' names; no watch, dashboard or template of ours reads such names."""
 
 
 class Sandbox:
-    """Implement the port over temporary indices that follow the deployed templates; ``close`` deletes them.
+    """A store over temporary indices that follow the deployed templates; ``close`` deletes them.
 
     ``logs-ml.prediction-default`` becomes ``watch-test-<id>-logs-ml.prediction-default``, a plain index with the
     mappings, settings and pipelines of its template; searches find only what was written through this sandbox.
 
     Args:
-        connection: is not closed.
+        connection: the cluster; the connection is not closed.
     """
 
     is_live = True
@@ -45,8 +45,8 @@ class Sandbox:
         now: datetime | None = None,
         create: bool = False,
     ) -> IndexResult:
-        """Add documents; see the port. The cluster sets ``event.ingested`` where a document lacks it, whatever
-        ``now`` is.
+        """Add documents; see the port. The cluster sets ``event.ingested`` if a document lacks it, regardless of
+        ``now``.
 
         Raises:
             StoreError: the templates are not deployed in this cluster.

@@ -1,10 +1,10 @@
-"""Accept a change: from now on a profile's document expects what a watch has found. Pure.
+"""Accept a change, so that a profile's document expects from now on what a watch has found. All functions are pure.
 
-``accepted`` of a document in ``ml-profiles`` lists what was accepted, by whom and when. Where a script compares
-with a part of ``expected`` (the rate of a check, the bins of a feature), what was observed takes the part's place,
-and what was there is kept in ``replaced``. So every watch that reads it, in whichever runner, is silent about the
-change and finds a further one. A window that begins before the incident opened has bins of both times, and is not
-compared. Where a script compares with something else, our runner leaves the finding out while its effect is less
+``accepted`` in a document of ``ml-profiles`` lists the accepted changes, with the person and the time. If a script
+compares with a part of ``expected`` (the rate of a check, the bins of a feature), the observed values replace that
+part, and the old ones are kept in ``replaced``. So every watch that reads the document, in any runner, is silent
+about the change but finds a further one. A window that begins before the incident opened has bins of both times and
+is not compared. If a script compares with something else, our runner omits the finding while its effect is less
 than twice the accepted one.
 """
 
@@ -31,15 +31,15 @@ from logging_lib.watch.scripts.common import (
 
 Document = dict[str, Any]
 BINS = "bins"
-"""The ``part`` of an accepted distribution; that of an accepted rate is its check."""
+"""The ``part`` of an accepted distribution; the ``part`` of an accepted rate is its check."""
 
 
 class AcceptanceError(LoggingLibError):
-    """Refuse to accept a change; the message says why, and the remedy."""
+    """Raised if a change cannot be accepted; the message says why, and the remedy."""
 
 
 def find_finding(findings: list[Finding], key: Key) -> Finding:
-    """Return what a watch finds now of an incident. Raises AcceptanceError when it is nothing."""
+    """Return a watch's present finding about an incident. Raises AcceptanceError if there is none."""
     for finding in findings:
         if key_of(finding) == key:
             return finding
@@ -60,13 +60,13 @@ def accept(
     by: str,
     comment: str,
 ) -> tuple[Document, Document]:
-    """Return a profile's document that expects what was found, and the entry that says so.
+    """Return a profile's document that expects the finding, and its entry in ``accepted``.
 
-    The observed counts are those of the longest window that has only events since the incident opened; where there
+    The observed counts are those of the longest window that has only events since the incident opened or, if there
     is none, of the window that flagged it.
 
     Args:
-        payload: of the watch's evaluation, with the searches' answers.
+        payload: the payload of the watch's evaluation, with the searches' answers.
 
     Raises:
         AcceptanceError: the watch compares with its own past, not with a profile.
@@ -104,7 +104,8 @@ def accept(
 
 
 def undo(document: Mapping[str, Any], acceptance_id: str) -> Document | None:
-    """Return a document without an acceptance, what it replaced put back; None where it has no such one."""
+    """Return a document without an acceptance, with the replaced part restored; None if it has no such
+    acceptance."""
     changed = copy.deepcopy(dict(document))
     entries = changed.get("accepted") or []
     undone = next((entry for entry in entries if entry["id"] == acceptance_id), None)
@@ -118,9 +119,7 @@ def undo(document: Mapping[str, Any], acceptance_id: str) -> Document | None:
         if (entry["feature"], entry["part"]) == (undone["feature"], undone["part"])
     ]
     if before is not None and later and later[0]["id"] in changed["replaced"]:
-        changed["replaced"][later[0]["id"]] = (
-            before  # the later one then stands on what was there before both
-        )
+        changed["replaced"][later[0]["id"]] = before  # the later one then replaces what was there before both
     elif before is not None:
         _put_back(changed["expected"], undone, before["value"])
     return changed
@@ -129,7 +128,7 @@ def undo(document: Mapping[str, Any], acceptance_id: str) -> Document | None:
 def _find_bucket(
     metadata: Mapping[str, Any], payload: Mapping[str, Any], key: Key, finding: Finding, age: timedelta
 ) -> Document | None:
-    """Return the observed counts, of the window that was chosen."""
+    """Return the bucket with the observed counts of the chosen window."""
     windows = metadata.get("windows") or []
     chosen = finding.get("window")
     for window in windows:
@@ -152,7 +151,7 @@ def _replace_rate(expected: Document, entry: Document, aggregation: str, bucket:
     features = checks.setdefault(entry["part"], {})
     before = features.get(name)
     counts = {feature["key"]: feature["weight"]["value"] for feature in bucket[aggregation]["buckets"]}
-    if entry["part"] == NEW_WORDS:  # each word of the text by itself: as common as the most frequent one
+    if entry["part"] == NEW_WORDS:  # each word of the text separately, as common as the most frequent one
         prefix = encode_prefix(name)
         hits = max((count for key, count in counts.items() if key.startswith(prefix)), default=0.0)
     else:
@@ -165,7 +164,7 @@ def _replace_rate(expected: Document, entry: Document, aggregation: str, bucket:
 
 
 def _replace_bins(expected: Document, document: Document, feature: str, bucket: Document) -> Document:
-    """Put the observed bins in the place of the expected ones; special bins keep their shares of training."""
+    """Replace the expected bins by the observed ones; special bins keep their shares from training."""
     is_prediction = feature == PREDICTION
     features = Features(document, inputs=not is_prediction, prediction=is_prediction)
     counted = features.count_observed(bucket)[feature]

@@ -1,4 +1,4 @@
-"""Evaluate Watcher's conditions: always, never, compare, array_compare. Pure: the time is in the context."""
+"""Evaluate Watcher's conditions: always, never, compare and array_compare. Pure: the time is in the context."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REFERENCE = re.compile(r"\{\{(.*)\}\}")
 
 
 class ConditionError(ValueError):
-    """Report a condition that cannot be evaluated on a payload."""
+    """Raised if a condition cannot be evaluated on a payload."""
 
 
 def resolve_path(path: str, root: Any) -> Any:
@@ -41,7 +41,7 @@ def is_met(condition: Condition, context: Mapping[str, Any]) -> bool:
     """Return whether the condition holds.
 
     Args:
-        context: ``{"ctx": {...}}``; ``ctx.execution_time`` is what ``now`` means in ``<{now-5m}>``.
+        context: ``{"ctx": {...}}``; ``ctx.execution_time`` is the meaning of ``now`` in ``<{now-5m}>``.
 
     Raises:
         ConditionError: ``array_compare`` names something that is not an array.
@@ -63,13 +63,13 @@ def _compare_array(
     path: str, inner: str, operator: Operator, value: Any, quantifier: str, context: Mapping[str, Any]
 ) -> bool:
     items = resolve_path(path, context)
-    if items is None:  # an empty list to Watcher, so that "all" holds
+    if items is None:  # Watcher treats this as an empty list, so "all" holds
         items = ()
     if not isinstance(items, list | tuple):
         raise ConditionError(f"array_compare: {path} is not an array but {type(items).__name__}")
     operand = _resolve_operand(value, context)
     orders = [_compare(resolve_path(inner, item) if inner else item, operand) for item in items]
-    # As in Watcher: what cannot be compared does not hold, not even for not_eq; "all" of no items holds.
+    # As in Watcher, a comparison that is impossible does not hold, not even not_eq; "all" of no items holds.
     results = [order is not None and _HOLDS[operator](order) for order in orders]
     return all(results) if quantifier == "all" else any(results)
 
@@ -94,18 +94,18 @@ _HOLDS: Mapping[Operator, Callable[[int], bool]] = {
 
 
 def compare(operator: Operator, left: Any, right: Any) -> bool:
-    """Compare as Watcher does, by the type of the right side, which the watch's author wrote.
+    """Compare as in Watcher, by the type of the right side, which the watch's author wrote.
 
     With a number, a text on the left is read as a number; with a text, both are compared as texts, so that 5 is
-    more than ``"10"`` and true equals ``"true"``; with a date, ISO texts and milliseconds are read as dates. What
-    cannot be compared is neither equal, less nor greater.
+    more than ``"10"`` and true equals ``"true"``; with a date, ISO texts and milliseconds are read as dates. Values
+    that cannot be compared are neither equal, less nor greater.
     """
     order = _compare(left, right)
     return operator == "not_eq" if order is None else _HOLDS[operator](order)
 
 
 def _compare(left: Any, right: Any) -> int | None:
-    """Return the order of two values as LenientCompare in Watcher's source, None where there is none."""
+    """Return the order of two values like LenientCompare in Watcher's source; None if they have no order."""
     if _is_same(left, right):
         return 0
     if left is None or right is None or isinstance(right, bool):
@@ -114,7 +114,7 @@ def _compare(left: Any, right: Any) -> int | None:
         number = _to_number(left)
         return None if number is None else _sign(number, float(right))
     if isinstance(right, str):
-        # Java orders texts by their UTF-16.
+        # Java orders texts by their UTF-16 code units.
         texts = [format_java(value).encode("utf-16-be", "surrogatepass") for value in (left, right)]
         return _sign(*texts)
     if isinstance(right, datetime):
@@ -124,7 +124,7 @@ def _compare(left: Any, right: Any) -> int | None:
 
 
 def _is_same(left: Any, right: Any) -> bool:
-    """Java's ``equals``: 5 and 5.0 are not the same, nor are true and 1."""
+    """Compare like Java's ``equals``: 5 and 5.0 are not the same, nor are true and 1."""
     if isinstance(left, list | tuple) and isinstance(right, list | tuple):
         return len(left) == len(right) and all(map(_is_same, left, right))
     if isinstance(left, Mapping) and isinstance(right, Mapping):
@@ -137,7 +137,7 @@ def _sign(left: Any, right: Any) -> int:
 
 
 def _to_number(value: Any) -> float | None:
-    """Read a number as Java's ``Double.valueOf`` reads a text."""
+    """Convert a value to a number, texts like Java's ``Double.valueOf``."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         try:
             return float(value)

@@ -1,7 +1,7 @@
 """Watcher's cron expressions: seconds minutes hours day-of-month month day-of-week [year]. Pure.
 
 The dialect is Quartz's, not crontab's: seconds come first, a week begins on Sunday with 1, one of the two day
-fields is ``?``, and ``L``, ``W`` and ``#`` name a month's last day, the nearest working day, the n-th weekday.
+fields is ``?``, and ``L``, ``W`` and ``#`` name a month's last day, the nearest working day, and the n-th weekday.
 Source: https://www.elastic.co/guide/en/elasticsearch/reference/current/api-conventions.html#api-cron-expressions
 """
 
@@ -28,7 +28,7 @@ Days = Callable[[int, int], list[int]]
 
 
 class CronError(ValueError):
-    """An expression that Watcher would not take; the message says which field and why."""
+    """Raised for an expression that Watcher would not accept; the message says which field is wrong and why."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Cron:
         return len(self.hours) == 24
 
     def next(self, after: datetime) -> datetime | None:
-        """Return the first time later than ``after``, or None when there is none until the year 2199."""
+        """Return the first time later than ``after``, or None if there is none until the year 2199."""
         moment = after.replace(microsecond=0) + timedelta(seconds=1)
         for year, month in self._months(moment.year, moment.month, step=1):
             for day in self.days(year, month):
@@ -75,7 +75,7 @@ class Cron:
         return None
 
     def latest(self, now: datetime) -> datetime | None:
-        """Return the last time at or before ``now``, or None when there is none since 1970."""
+        """Return the last time at or before ``now``, or None if there is none since 1970."""
         for year, month in self._months(now.year, now.month, step=-1):
             for day in reversed(self.days(year, month)):
                 here = date(year, month, day)
@@ -124,10 +124,10 @@ class Cron:
 
 
 def parse(expression: str) -> Cron:
-    """Read an expression such as ``0 0/15 9-17 ? * MON-FRI``.
+    """Parse an expression such as ``0 0/15 9-17 ? * MON-FRI``.
 
     Raises:
-        CronError: saying which field is wrong and how to write it.
+        CronError: a field is wrong; the message says which and how to write it.
     """
     fields = expression.upper().split()
     if not 6 <= len(fields) <= 7:
@@ -174,7 +174,7 @@ def _part(text: str, allowed: _Range) -> Iterator[int]:
     size = allowed.high - allowed.low + 1
     if first > last and allowed is _YEAR:
         raise CronError(f"year: {text!r} ends before it begins")
-    # As in Quartz a range may go over the end: 22-2, NOV-FEB, FRI-MON.
+    # As in Quartz, a range may wrap around: 22-2, NOV-FEB, FRI-MON.
     for offset in range(0, (last - first) % size + 1, step):
         yield (first - allowed.low + offset) % size + allowed.low
 

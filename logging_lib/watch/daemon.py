@@ -1,11 +1,11 @@
-"""Run watches by their schedules until stopped: each run in a thread of its own, deliveries in one.
+"""Run watches by their schedules until stopped: each run in its own thread, all deliveries in another.
 
-A watch that is slow holds up no other: a run that takes longer than ``slow_after`` gives its place to the next one.
-No watch runs twice at once; the scheduled runs that it misses meanwhile are caught up or skipped as any others. The
-main thread only looks at the clock, so that the lease is renewed whatever the servers do.
+A slow watch does not hold up the others: a run that takes longer than ``slow_after`` gives its place to the next
+one. A watch never runs twice at the same time; the scheduled runs that it misses meanwhile are caught up or skipped
+like any others. The main thread only watches the clock, so that the lease is renewed whatever the servers do.
 
-The runner's own ``ml.health`` events are written here, too: by them ``uptime`` sees, wherever it runs, that a
-runner died.
+This module also writes the runner's own ``ml.health`` events, from which the watch ``uptime``, wherever it runs,
+sees that a runner has died.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 _FORGET_EVERY = timedelta(hours=1)
 _CLOCK_TOLERANCE = timedelta(minutes=1)
 _SUMMARY_SECONDS = 600.0
-"""Time between two lines of the log that say what was run."""
+"""Seconds between two log lines that summarize the runs."""
 
 
 def utc_now() -> datetime:
@@ -46,10 +46,10 @@ def utc_now() -> datetime:
 
 
 class Heartbeat:
-    """Counts what the runner does and writes that each minute. Safe to share between threads.
+    """Counters of a runner's work, which are written each minute. Safe to share between threads.
 
     Args:
-        store: gets the events, in ``logs-ml.health-<namespace>``.
+        store: receives the events, in ``logs-ml.health-<namespace>``.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Heartbeat:
         return (now - self._since).total_seconds() >= self._seconds
 
     def event(self, now: datetime, *, leading: bool, running: int, undelivered: int) -> dict[str, Any]:
-        """Return what happened since the last one; counting begins anew."""
+        """Return an event about the work since the last one, and reset the counters."""
         with self._lock:
             passed = max((now - self._since).total_seconds(), 1e-3)
             spent = self._cpu()
@@ -116,12 +116,12 @@ class Heartbeat:
         return {**event, "service": {"name": SERVICE}}
 
     def beat(self, now: datetime, *, leading: bool, running: int, undelivered: int) -> None:
-        """Write an event; a store that does not take it stops nothing."""
+        """Write an event; if the store does not accept it, the runner continues."""
         event = self.event(now, leading=leading, running=running, undelivered=undelivered)
         try:
             refused = self._store.index(self._stream, [event], now=now).failed
             reason = refused[0][1] if refused else ""
-        except Exception as error:  # noqa: BLE001 - no heartbeat is worth the runner
+        except Exception as error:  # noqa: BLE001 - a failed heartbeat must not stop the runner
             reason = f"{type(error).__name__}: {error}"
         if reason and not self._is_failing:
             _log.warning("no heartbeat was written into %s: %s", self._stream, reason)
@@ -130,14 +130,14 @@ class Heartbeat:
 
 @dataclass(frozen=True)
 class Pace:
-    """How a daemon works.
+    """The limits and times of a daemon.
 
     Attributes:
-        workers: runs at once, those that became slow not counted.
-        max_runs: runs at once, with those.
+        workers: the largest number of concurrent runs, not counting those that became slow.
+        max_runs: the largest number of concurrent runs, including the slow ones.
         slow_after: seconds after which a run counts as slow.
-        gather: seconds for which notifications of one tick wait for each other, so that a digest can hold them all.
-        poll: seconds between looks at the clock.
+        gather: seconds for which notifications of one tick wait for each other, so that one digest can hold all.
+        poll: seconds between checks of the clock.
     """
 
     workers: int = 8
@@ -152,9 +152,9 @@ class Daemon:
 
     Args:
         elector: takes part in the election; the runner's state and leader check belong to it.
-        clock: the time, in UTC; ``monotonic``: seconds that only grow.
-        on_report: gets the report of each delivery by which something was done.
-        refresh: called before watches are run: the embedded store reads what others wrote.
+        clock: returns the time in UTC. ``monotonic`` returns seconds that never decrease.
+        on_report: called with the report of each delivery that did something.
+        refresh: called before watches are run, so that the embedded store reads what other processes wrote.
     """
 
     def __init__(
@@ -197,7 +197,7 @@ class Daemon:
         return self._is_leading
 
     def run(self, stop: threading.Event, grace: float = 10.0) -> None:
-        """Work until ``stop`` is set; then at most ``grace`` seconds more for what has begun."""
+        """Work until ``stop`` is set; then allow up to ``grace`` seconds for work that has begun."""
         while not stop.is_set():
             self.step()
             self._wake.wait(self._pace.poll)
@@ -205,8 +205,10 @@ class Daemon:
         self.close(grace)
 
     def step(self) -> None:
-        """Look at the clock once: renew the lease, start what is due, deliver what has gathered. Never waits for
-        a watch or a mail server."""
+        """Check the clock once: renew the lease, start the due runs, and deliver gathered notifications.
+
+        This never waits for a watch or a mail server.
+        """
         now = self._clock()
         try:
             self._elect(now)
@@ -223,7 +225,7 @@ class Daemon:
             self._beat(now)
 
     def close(self, grace: float) -> None:
-        """Let what runs end, deliver what it left, and release the lease."""
+        """Let current runs end, deliver their notifications, and release the lease."""
         until = self._monotonic() + grace
         while self._is_leading and self._busy and self._monotonic() < until:
             time.sleep(0.02)
@@ -253,7 +255,7 @@ class Daemon:
         self._is_leading = leads
 
     def _say_works(self) -> None:
-        """Log the first success after an outage, and from time to time what was run."""
+        """Log the first success after an outage, and from time to time a summary of the runs."""
         now = self._monotonic()
         if self._failing_since is not None:
             lasted = format_seconds(now - self._failing_since)
@@ -270,14 +272,15 @@ class Daemon:
                 _log.info("%s in the last %s, %d failed; %s waiting", count, period, failed, waiting)
 
     def _say(self, level: int, text: str) -> None:
-        """Into the log, but not the same again and again."""
+        """Log a text, but not the same one repeatedly."""
         if text != self._last_said:
             _log.log(level, "%s", text)
         self._last_said = text
 
     def _begin(self, now: datetime) -> None:
         with self._lock:
-            # Before it is asked what is due: what ends just then has its scheduled time behind it.
+            # Read this before asking what is due: a run that ends in between has already recorded its scheduled
+            # time.
             working = set(self._working)
         due = [(watch, missed) for watch, missed in self._runner.find_due(now) if watch.id not in working]
         latest = self._runner.latest_run()
@@ -288,7 +291,7 @@ class Daemon:
         self._waiting = max(0, len(due) - places)
         if not due or not places:
             return
-        due.sort(key=lambda item: item[1][0])  # what waits longest is first
+        due.sort(key=lambda item: item[1][0])  # the longest waiting first
         self._refresh()
         self._prepare(due, now)
         for watch, _ in due[:places]:
@@ -302,7 +305,7 @@ class Daemon:
             ).start()
 
     def _prepare(self, due: Due, now: datetime) -> None:
-        """Prepare what became due together, also what has to wait for a place."""
+        """Prepare the runs that became due together, including those that have to wait for a place."""
         new = [item for item in due if self._prepared.get(item[0].id, ((),))[0] != item[1]]
         dependencies = self._runner.prepare(new, now)
         self._prepared |= {watch.id: (missed, now, dependencies) for watch, missed in new}
@@ -323,7 +326,7 @@ class Daemon:
                     self._heartbeat.count_run(ok=run.error is None, seconds=run.seconds, lag=lag)
         except LeaseLost as error:
             _log.warning("%s", error)
-        except Exception:  # noqa: BLE001 - it is logged, and the others go on
+        except Exception:  # noqa: BLE001 - it is logged, and the others continue
             _log.exception("the run of %s broke off", watch.id)
         finally:
             with self._lock:
@@ -332,7 +335,7 @@ class Daemon:
 
     @property
     def _fresh(self) -> int:
-        """How many runs at work are not slow yet."""
+        """Return the number of current runs that are not slow yet."""
         now = self._monotonic()
         with self._lock:
             return sum(now - started < self._pace.slow_after for started in self._working.values())
@@ -367,7 +370,7 @@ class Daemon:
             if self._heartbeat is not None:
                 self._heartbeat.count_deliveries(outcomes)
             queued_ids = {notification.id for run in runs for notification in run.queued}
-            # The notification of a run that ended just now can be delivered before that run is seen here.
+            # The notification of a run that has just ended can be delivered before the run is seen here.
             early = {
                 outcome.id: outcome
                 for outcome in outcomes
@@ -383,7 +386,7 @@ class Daemon:
                 self._runner.state.forget(before)
         except (LeaseLost, StateError, StoreError) as error:
             _log.warning("%s", error)
-        except Exception:  # noqa: BLE001 - it is logged; what waits is tried again
+        except Exception:  # noqa: BLE001 - it is logged, and the waiting notifications are retried
             _log.exception("a delivery broke off")
 
     def _beat(self, now: datetime) -> None:

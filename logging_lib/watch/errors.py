@@ -1,4 +1,4 @@
-"""Name what is wrong with a watch, with its file and JSON path."""
+"""Define the errors of watches, and problems with their file and JSON path."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def json_path(*parts: str | int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class WatchProblem:
-    """Name one thing that is wrong with a watch file; ``message`` includes the remedy."""
+    """One problem of a watch file; ``message`` includes the remedy."""
 
     file: str
     path: str
@@ -28,7 +28,7 @@ class WatchProblem:
 
 
 class WatchError(LoggingLibError, ValueError):
-    """Refuse watch files. ``problems`` holds all problems, not only the first."""
+    """Raised if watch files are refused. ``problems`` has all problems, not only the first."""
 
     def __init__(self, problems: Iterable[WatchProblem]) -> None:
         self.problems = tuple(problems)
@@ -36,10 +36,10 @@ class WatchError(LoggingLibError, ValueError):
 
 
 class RunError(Exception):
-    """Report that one run of a watch failed; the message says where and why. Other watches run on."""
+    """Raised if one run of a watch failed; the message says where and why. Other watches continue."""
 
 
 class StateError(LoggingLibError):
-    """Report that the runner's state cannot be read or written, or that another runner has it.
+    """Raised if the runner's state cannot be read or written, or another runner has it.
 
     The message says which, and the remedy."""

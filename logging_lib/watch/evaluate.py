@@ -1,6 +1,6 @@
-"""Evaluate one watch: its input, transforms and condition, over ``ctx`` as Watcher gives it to them.
+"""Evaluate one watch: its input, transforms and condition, over the same ``ctx`` as in Watcher.
 
-Pure but for its dependencies, which are an argument.
+The functions are pure except for their dependencies, which are an argument.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from logging_lib.watch.model import Condition, HttpInput, Input, Script, SearchR
 from logging_lib.watch.painless import PainlessError
 from logging_lib.watch.templating import Placeholder, TemplateError, render_json
 
-# Watcher's variables beside metadata and payload; any other is unknown.
+# Watcher's variables, including metadata and payload; any other is unknown.
 TRIGGER_KEYS = frozenset({"triggered_time", "scheduled_time"})
 KEYS = frozenset({"watch_id", "id", "execution_time", "trigger", "metadata", "payload", "vars"})
 
 
 def new_context(watch: Watch, *, now: datetime, scheduled: datetime) -> dict[str, Any]:
-    """Make the context of one run before its input: ``{"ctx": {...}}`` with an empty payload.
+    """Build the context of one run before its input: ``{"ctx": {...}}`` with an empty payload.
 
-    Instants are ISO strings in UTC with milliseconds. ``ctx.id`` is the same for the same watch and time, so
-    that what is repeated after a crash can be distinguished from what is new.
+    Times are ISO strings in UTC with milliseconds. ``ctx.id`` is the same for the same watch and time, so that
+    repetitions after a crash can be distinguished from new runs.
     """
     executed = format_instant(now)
     return {
@@ -54,17 +54,17 @@ def with_payload(context: Mapping[str, Any], payload: Mapping[str, Any]) -> dict
 
 
 class ResponseError(ValueError):
-    """Report a response that is not what its content type says."""
+    """Raised if a response does not match its content type."""
 
 
 def read_response(response: HttpResponse, kind: str | None) -> Mapping[str, Any]:
     """Return a response's payload as Watcher does: an object as it is, a list as ``data``, a text as ``_value``.
 
     Args:
-        kind: ``json``, ``yaml`` or ``text``; None goes by the response's own header.
+        kind: ``json``, ``yaml`` or ``text``; None uses the response's own header.
 
     Raises:
-        ResponseError: it cannot be read as that.
+        ResponseError: the response cannot be read as this kind.
     """
     if not response.content.strip():
         return {}
@@ -80,7 +80,7 @@ def read_response(response: HttpResponse, kind: str | None) -> Mapping[str, Any]
 
 
 def response_headers(response: HttpResponse) -> dict[str, list[str]]:
-    """Return the headers with ``_`` for dots, which would make paths of their names."""
+    """Return the headers with dots in their names replaced by ``_``, because dots would make paths of them."""
     return {name.replace(".", "_"): list(values) for name, values in response.headers.items()}
 
 
@@ -90,11 +90,11 @@ def _parse_content(response: HttpResponse, kind: str) -> Any:
             return json.loads(response.content)
         import yaml
 
-        # JSON has what a payload may hold: dates and the like become texts.
+        # A payload may hold only JSON types: dates and the like become texts.
         return json.loads(json.dumps(yaml.safe_load(response.content), default=str))
     except (ValueError, RecursionError) as error:
         raise ResponseError(f"the answer is not {kind.upper()}: {error}") from None
-    except Exception as error:  # noqa: BLE001 - PyYAML has errors of its own and lets others through
+    except Exception as error:  # noqa: BLE001 - PyYAML has its own errors and lets others through
         raise ResponseError(f"the answer is not {kind.upper()}: {str(error)[:200]}") from None
 
 
@@ -118,7 +118,7 @@ def default_scripts() -> Scripts:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """``context`` holds the payload that the condition was evaluated on."""
+    """The result of a watch's evaluation; ``context`` holds the payload that the condition was evaluated on."""
 
     context: dict[str, Any]
     met: bool
@@ -131,16 +131,15 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class RunDependencies:
-    """Hold what a watch's run may use of the world outside its context.
+    """What a watch's run may use outside its context.
 
     Args:
-        search: answers its searches (``store_search``, or answers computed for many ticks at once).
+        search: answers the run's searches (``store_search``, or answers computed for many ticks at once).
         scripts: the shipped scripts by id.
-        painless: executes users' own scripts; None where the store cannot.
-        http: sends its requests over HTTP; None where nothing may be asked that cannot be asked again, as in a
-            backtest.
-        ask: what the runner asks about the findings; None where it does not ask.
-        warnings: what the searches of a run left out without failing it; the run adds to it.
+        painless: executes users' own scripts; None if the store cannot.
+        http: sends the run's requests over HTTP; None if requests must be repeatable, as in a backtest.
+        ask: answers the runner's own searches about the findings; None if the runner makes none.
+        warnings: omissions in the searches' responses that did not fail the run; the run adds to them.
     """
 
     search: SearchFunction
@@ -154,7 +153,7 @@ class RunDependencies:
 def run_dependencies(store: Store, *, now: datetime, scripts: Scripts | None = None) -> RunDependencies:
     """Collect what a run over a store uses: its searches, its Painless if it has one, and the shipped scripts.
 
-    ``scripts`` replaces the shipped ones. From a store of the past no request over HTTP is made.
+    ``scripts`` replaces the shipped ones. If the store shows the past, no requests are sent over HTTP.
     """
     warnings: list[str] = []
     return RunDependencies(
@@ -168,18 +167,18 @@ def run_dependencies(store: Store, *, now: datetime, scripts: Scripts | None = N
 
 
 Due = Sequence[tuple[Watch, Sequence[datetime]]]
-"""Watches that are run at one time, each with its scheduled times."""
+"""Watches that run at the same time, each with its scheduled times."""
 DependenciesOf = Callable[[Watch, datetime], RunDependencies]
-"""Give what a run may use, by its watch and its scheduled time."""
+"""Return what a run may use, given its watch and its scheduled time."""
 PrepareRuns = Callable[[Due, datetime], DependenciesOf]
-"""Prepare the runs of one time, the present or that of a backtest's tick."""
+"""Prepare the runs of one time, which is the present or the tick of a backtest."""
 
 
 def prepare_live_runs(store: Store, scripts: Scripts | None = None) -> PrepareRuns:
-    """Return what prepares runs over a store: their searches over the same documents are asked together."""
+    """Return a function that prepares runs over a store and joins their searches over the same documents."""
 
     def prepare(due: Due, now: datetime) -> DependenciesOf:
-        # Where one watch has many runs, their searches have different windows.
+        # If one watch has several runs, their searches have different windows.
         single = [(watch, scheduled[0]) for watch, scheduled in due if len(scheduled) == 1]
         announced = (
             search for watch, scheduled in single for search in _announce(watch, now=now, scheduled=scheduled)
@@ -191,7 +190,7 @@ def prepare_live_runs(store: Store, scripts: Scripts | None = None) -> PrepareRu
 
 
 def _announce(watch: Watch, *, now: datetime, scheduled: datetime) -> Iterator[Search]:
-    """Yield the searches that a run of a watch makes, as far as they are known before it."""
+    """Yield the searches that a run of a watch will make, as far as they are known before the run."""
     context = new_context(watch, now=now, scheduled=scheduled)
     for _, _, search in watch.definition.input.searches((), ""):
         request = search.request
@@ -200,7 +199,7 @@ def _announce(watch: Watch, *, now: datetime, scheduled: datetime) -> Iterator[S
         try:
             body = _render_body(request, search.timeout, context)
         except TemplateError:
-            continue  # the run says so
+            continue  # the run itself reports the failure
         yield Search(request.indices, body, request.rest_total_hits_as_int)
 
 
@@ -214,15 +213,15 @@ def _render_body(
 
 
 def _send(call: Call) -> HttpResponse:
-    """Send a request, with the logins of the environment; most runs make none, so it is read only here."""
+    """Send a request with the logins of the environment, which is read only here since most runs send none."""
     return HttpClient.from_environ(os.environ)(call)
 
 
 def store_search(store: Store, now: datetime, warn: Callable[[str], None] = lambda _: None) -> SearchFunction:
-    """Return the search of a live run: one request to the store.
+    """Return the search function of a live run, which sends one request to the store.
 
     Args:
-        warn: is called with each aggregation that left out terms beyond the size it states.
+        warn: called with each aggregation that omitted terms beyond the size that it states.
     """
 
     def search(
@@ -240,7 +239,8 @@ def store_search(store: Store, now: datetime, warn: Callable[[str], None] = lamb
 
 
 def store_ask(store: Store, now: datetime) -> AskStore:
-    """Return what asks a store; a slow one is not waited for, as an alert waits for the answer."""
+    """Return a function that asks a store; it does not wait for a slow one, because an alert waits for the
+    answer."""
 
     def ask(indices: Sequence[str], body: Mapping[str, Any]) -> Mapping[str, Any]:
         response = store.search(list(indices), {**body, "timeout": "10s"}, now=now)
@@ -254,7 +254,7 @@ def store_ask(store: Store, now: datetime) -> AskStore:
 def require_complete(
     request: SearchRequest, body: Mapping[str, Any], response: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return the response if nothing of it is missing. Raises StoreError."""
+    """Return the response if it is complete. Raises StoreError."""
     for omission in find_omissions(request, body, response):
         raise StoreError(omission)
     return response
@@ -266,10 +266,11 @@ def evaluate(
     """Run a watch's input and evaluate its condition.
 
     Args:
-        now: ``ctx.execution_time``; ``scheduled``: the scheduled time, to which windows should refer.
+        now: the value of ``ctx.execution_time``.
+        scheduled: the scheduled time, to which windows should refer.
 
     Raises:
-        RunError: when a search, a script, a template or the condition fails, or a search's response is cut.
+        RunError: a search, a script, a template or the condition failed, or a search's response is truncated.
     """
     context = new_context(watch, now=now, scheduled=scheduled)
     payload = run_input(watch.definition.input, context, dependencies=dependencies, where="input")
@@ -283,7 +284,7 @@ def evaluate(
 def evaluate_condition(
     condition: Condition, context: Mapping[str, Any], *, dependencies: RunDependencies, where: str
 ) -> bool:
-    """Evaluate a condition, failing as a run fails."""
+    """Evaluate a condition. Raises RunError."""
     if condition.script is not None:
         result = _run_script(condition.script, context, dependencies, where)
         if not isinstance(result, bool):
@@ -326,10 +327,10 @@ def run_input(
 def run_transform(
     transform: Transform, context: Mapping[str, Any], *, dependencies: RunDependencies, where: str
 ) -> Payload:
-    """Return the payload that a transform makes of the context's."""
+    """Return the payload into which a transform converts the context's payload."""
     if transform.script is not None:
         result = _run_script(transform.script, context, dependencies, where)
-        # As in Watcher, what is not an object becomes one.
+        # As in Watcher, a result that is not an object becomes one.
         return result if isinstance(result, Mapping) else {"_value": result}
     if transform.search is not None:
         return _search(
@@ -360,7 +361,7 @@ def _run_script(script: Script, context: Mapping[str, Any], dependencies: RunDep
         raise RunError(f"{where}: there is no script {script.id!r}")
     try:
         return function(ctx, script.params)
-    except Exception as error:  # a script may fail in any way; the run names it and others go on
+    except Exception as error:  # a script may fail in any way; the run names it and other runs continue
         raise RunError(f"{where}: script {script.id!r}: {type(error).__name__}: {error}") from error
 
 
@@ -394,7 +395,7 @@ def _http(
 def find_omissions(
     request: SearchRequest, body: Mapping[str, Any], response: Mapping[str, Any]
 ) -> Iterator[str]:
-    """Yield what is missing in a response; evaluating it would be a silent error."""
+    """Yield descriptions of what is missing from a response, since evaluating it would be a silent error."""
     yield from _find_missing_parts(response)
     yield from find_cut_terms(body, response, sized=False)
     hits = response.get("hits", {})
@@ -406,11 +407,12 @@ def find_omissions(
 
 
 def find_cut_terms(body: Mapping[str, Any], response: Mapping[str, Any], *, sized: bool) -> Iterator[str]:
-    """Yield the aggregations by terms that left some out, other than those that want only the largest.
+    """Yield the ``terms`` aggregations that omitted some terms, except those that want only the largest.
 
     Args:
-        sized: those that state their size, which Watcher's authors often mean as "the ten largest" (the shipped
-            scripts themselves refuse an answer that is cut); or those that have Elasticsearch's ten.
+        sized: yield those that state their size, by which authors of watches often mean "the ten largest" (the
+            shipped scripts themselves refuse a truncated answer); otherwise those with Elasticsearch's default of
+            ten.
     """
     return _find_cut_terms(_sub_aggregations(body), response.get("aggregations", {}), "", sized)
 
@@ -454,7 +456,7 @@ def _find_cut_terms(
 
 
 def extract(value: Mapping[str, Any], paths: tuple[str, ...]) -> dict[str, Any]:
-    """Keep only what the dotted paths reach, through lists too (Watcher's ``extract``); ``*`` is any key."""
+    """Keep only the parts at the dotted paths, also through lists (Watcher's ``extract``); ``*`` is any key."""
     extracted = _extract_paths(value, [path.split(".") for path in paths])
     return extracted if isinstance(extracted, dict) else {}
 

@@ -2,7 +2,7 @@
 
 ``python -m logging_lib.watch.generate [--check] [ROOT]``
 
-A watch without a ``*.yml`` is written by hand: it is listed, and otherwise left alone.
+A watch without a ``*.yml`` is written by hand: it is listed but not changed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RUNBOOKS = "docs/runbooks"
 MESSAGES = "templates/messages.yml"
 _BEGIN, _END = "<!-- generated: the watches -->", "<!-- end of what is generated -->"
 MAX_THROTTLE_PERIOD, MAX_THROTTLE_TIMES = timedelta(days=7), 4
-"""The throttle period of an incident that lasts doubles up to a week, or to so many times the first one."""
+"""The throttle period of a lasting incident doubles up to a week, or up to this multiple of the first period."""
 _MONTH = timedelta(days=30)
 _STEPS = "## First steps\n\n"
 _STEP, _EMPHASIS = re.compile(r"\d+\. "), re.compile(r"`|(?<!\S)\*(?=\w)|(?<=\w)\*(?!\S)")
@@ -43,7 +43,7 @@ def compile_watch(
         messages: the actions of all watches.
         total_weight: the sum of ``budget_weight`` over all watches, which together raise one false alarm for each
             model and month.
-        steps: the first ones of the runbook, see ``read_steps``.
+        steps: the first steps of the runbook, see ``read_steps``.
     """
     searches = [{name: search} for name, search in build_searches(spec).items()]
     script = {"transform": {"script": {"id": spec.script}}}
@@ -57,7 +57,7 @@ def compile_watch(
 
 
 def sum_weights(specs: Iterable[Spec]) -> float:
-    """Sum the ``budget_weight`` of specs; one that has a limit and no budget has none."""
+    """Sum the ``budget_weight`` of specs; a spec with a limit and without a budget has none."""
     return float(sum(spec.settings.get("budget_weight", 0) for spec in specs))
 
 
@@ -129,7 +129,7 @@ def _find_scripts(watch: Watch) -> list[str]:
 
 
 def build_outputs(root: Path) -> dict[str, str]:
-    """Build what is generated: path below the project's root → content.
+    """Build the generated files: path below the project's root → content.
 
     Raises:
         ValueError: a spec, a watch that was compiled from it, or one written by hand is wrong; or the README has no

@@ -1,11 +1,11 @@
-"""Render the HTTP requests of a watch from its templates (pure), then send them.
+"""Render the HTTP requests of a watch from its templates, which is pure, and send them.
 
-Certificates and host names are always verified, redirects never followed, answers read up to a size, and nothing
-waits for longer than its timeouts. What a URL or a header holds may be secret: errors name the host alone.
+Certificates and host names are always verified, redirects are never followed, responses are read up to a maximum
+size, and no request exceeds its timeouts. A URL or a header may contain secrets, so errors name only the host.
 
-A secret need not stand in a watch: the ``Authorization`` of a host comes from
-``LOGGING_LIB_AUTHORIZATION_<HOST>``, the host in capitals with ``_`` for what is no letter or digit
-(``LOGGING_LIB_AUTHORIZATION_SMS_EXAMPLE_ORG="Bearer ..."``), a login also from a ``.netrc``.
+Secrets do not have to be in a watch: the ``Authorization`` of a host comes from
+``LOGGING_LIB_AUTHORIZATION_<HOST>``, the host in capitals with ``_`` for each other character than a letter or
+digit (``LOGGING_LIB_AUTHORIZATION_SMS_EXAMPLE_ORG="Bearer ..."``). A login may also come from a ``.netrc``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
 class CallError(Exception):
-    """Report a request that got no complete response. The message names the host, never the rest of the address;
+    """Raised if a request got no complete response. The message names the host, never the rest of the address;
     ``cause`` names neither."""
 
     def __init__(self, place: str, cause: str) -> None:
@@ -44,7 +44,7 @@ class CallError(Exception):
 
 
 class Call(BaseModel):
-    """Hold one request, all of it rendered. Times are seconds."""
+    """One completely rendered request. Times are in seconds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -66,7 +66,7 @@ class Call(BaseModel):
 
 @dataclass(frozen=True)
 class HttpResponse:
-    """Hold a response. ``headers`` are by lower-case name."""
+    """A response. ``headers`` are by lower-case name."""
 
     status: int
     headers: Mapping[str, list[str]]
@@ -84,12 +84,12 @@ def render_call(
     *,
     json_medium: Medium = Medium.JSON,
 ) -> Call:
-    """Render a request: an inserted value is one part of the path, one parameter, one line of a header, and in a
-    JSON body the content of a string.
+    """Render a request. An inserted value stays within one part of the path, one parameter, one line of a header
+    or, in a JSON body, one string.
 
     Args:
         missing: as for ``templating.render``.
-        json_medium: what a JSON body is rendered for.
+        json_medium: the medium that a JSON body is rendered for.
 
     Raises:
         TemplateError: a template cannot be rendered, or a header's name is invalid.
@@ -132,11 +132,12 @@ def render_call(
 
 @dataclass(frozen=True)
 class HttpClient:
-    """Send requests. ``authorizations`` are headers by host, written as in the variables' names.
+    """A client that sends requests. ``authorizations`` are headers by host, written as in the variables' names.
 
-    ``is_brief``: only the status and the first ``max_bytes`` of a response are wanted. The rest is not read and
-    not unpacked, and a response that breaks off is taken as far as it was read: the request was received.
-    ``ca`` is the file of the authority that signed the servers' certificates; default: what the system trusts.
+    ``is_brief``: only the status and the first ``max_bytes`` of a response are needed. The rest is neither read nor
+    decompressed, and a response that is cut off is used as far as it was read, since the request was received.
+    ``ca`` is the file of the authority that signed the servers' certificates; default: those that the system
+    trusts.
     """
 
     authorizations: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -157,11 +158,11 @@ class HttpClient:
 
     @classmethod
     def brief(cls) -> HttpClient:
-        """Create a client for services that need no login: of an answer at most 16 kB are read."""
+        """Create a client for services that need no login; it reads at most 16 kB of a response."""
         return cls(max_bytes=BRIEF_BYTES, is_brief=True, uses_netrc=False)
 
     def __call__(self, call: Call) -> HttpResponse:
-        """Raises CallError."""
+        """Send a request and return its response. Raises CallError."""
         headers = dict(call.headers)
         if self.is_brief:
             headers.setdefault("Accept-Encoding", "identity")
@@ -195,7 +196,7 @@ class HttpClient:
                     response_headers.setdefault(name.lower(), []).append(value)
                 return HttpResponse(response.status_code, response_headers, content)
         except (requests.RequestException, ValueError) as error:
-            # Their texts hold the address, and with it what may be secret.
+            # The texts of these errors contain the address, which may be secret.
             raise CallError(call.place, f"no answer: {_describe_cause(error)}") from None
 
     def _all(self, call: Call, response: requests.Response, deadline: float) -> bytes:
@@ -221,7 +222,7 @@ class HttpClient:
 
 
 class _KeepAuthorization(requests.auth.AuthBase):
-    """Keep requests from replacing the request's own header by a login of .netrc."""
+    """An authentication that keeps requests from replacing a request's own header by a login of .netrc."""
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         return request

@@ -1,8 +1,9 @@
-"""Incidents: what alerts are about, when they open and resolve, and whom an action may notify of them. Pure.
+"""Decide when incidents open and resolve, and whom an action may notify of them. All functions are pure.
 
 An incident is keyed by (watch, model, version, feature). It opens with its finding and is resolved once the finding
-has been absent for a while. Throttling counts from its own last notification by each action, however often it was
-resolved since, and an acknowledgment is its own, so one model's alert never holds back another's.
+has been absent for a while. For each action, throttling counts from the incident's own last notification, however
+often it has been resolved since. Acknowledgments are also per incident, so one model's alert never holds back
+another's.
 """
 
 from __future__ import annotations
@@ -21,24 +22,28 @@ from logging_lib.watch.scripts.common import SEVERITIES
 
 Finding = dict[str, Any]
 Summarize = Callable[[list[Finding]], dict[str, Any]]
-"""Makes the payload of a script that has found only these."""
+"""Build the payload of a script as if it had found only these findings."""
 KEPT_AFTER_CLOSING = timedelta(days=30)
 MIN_QUIET, MAX_QUIET = timedelta(hours=6), timedelta(hours=24)
 DOUBLED, GREATER = 2.0, 1.5
-"""By what an effect has to exceed the notified one within the throttle period: while open, and after its return.
-An effect is measured on a sample: without a margin every second return would count as greater."""
+"""The factors by which an effect has to exceed the notified one within the throttle period, while the incident is
+open and after it has returned. An effect is measured on a sample, so without a margin every second return would
+count as greater."""
 CALM = timedelta(days=7)
-"""After so long without a finding an incident that returns is a new one, as far as its throttle goes."""
+"""An incident that returns after this time without a finding is throttled like a new one."""
 SETTLING = timedelta(hours=1)
-"""For so long after a notification an incident without a window is not compared with it: see ``_has_changed``."""
+"""For this time after a notification, an incident without a window is not compared with it: see
+``_has_changed``."""
 GRAVER = 2
-"""By so many steps a severity has to exceed the notified one, such as from low to high."""
+"""The number of steps by which a severity has to exceed the notified one, such as from low to high."""
 LEADING_RUNS, MAX_LEADING = 3, 3
-"""For so many findings in succession a value has to lead before it counts; notified of are so many values."""
+"""The number of consecutive findings in which a value has to lead before it counts, and the largest number of such
+values that are notified."""
 
 
 class Key(NamedTuple):
-    """``feature`` is empty for a finding about the whole model, all three are for one about the watch."""
+    """The key of an incident within its watch. ``feature`` is empty for the whole model; all are empty for the
+    watch."""
 
     model: str = ""
     version: str = ""
@@ -53,23 +58,23 @@ def _check_window(window: str) -> str:
 
 
 class Incident(BaseModel):
-    """One thing that is, or was, wrong.
+    """A fault that exists or existed.
 
     Attributes:
         opened_at: when it was first found.
-        absent_since: since when it is not found any more; it is open until it has been absent long enough.
-        absent_runs: how many runs in succession did not find it.
+        absent_since: when it was first no longer found; it stays open until it has been absent long enough.
+        absent_runs: how many consecutive runs have not found it.
         closed_at: when it was resolved; None while open.
-        notified: by action, the last notifications of it, one an address: throttling counts from them, and there
-            goes the notification that it is resolved; once that was sent their kind is ``resolved``.
-        acked_at: since when someone is working on it, until it closes; ``acked_by`` says who.
-        acked_actions: the actions that are acknowledged by themselves until it closes; the others go on.
-        window, severity, effect: those of its last finding, where it says them.
-        leading: the value or bin that leads, and in how many findings in succession it did: ``leading_runs``.
-        times_notified: how often it was notified of, with no week of silence between: see ``lengthen_throttle``.
-        notified_effect, notified_severity: those that were last notified of.
-        notified_leading: the values that were notified of.
-        related: the watch whose incident about the same feature said it already, as of the last finding.
+        notified: by action, the last notifications of it, one per address: throttling counts from them, and the
+            resolution is sent to them; once it has been sent, their kind is ``resolved``.
+        acked_at: when someone started to work on it; kept until it closes. ``acked_by`` says who.
+        acked_actions: the actions that are acknowledged individually until it closes; the others continue.
+        window, severity, effect: those of its last finding, if it states them.
+        leading: the leading value or bin; ``leading_runs`` is the number of consecutive findings that it has led.
+        times_notified: the number of notifications without a week of silence between: see ``lengthen_throttle``.
+        notified_effect, notified_severity: those of the last notification.
+        notified_leading: the values of which a notification was sent.
+        related: the watch whose incident about the same feature already reported it, as of the last finding.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -102,19 +107,19 @@ Incidents = Mapping[Key, Incident]
 
 
 def key_of(finding: Mapping[str, Any]) -> Key:
-    """Return the incident that a finding belongs to, within its watch. Lone surrogates, which no store takes, are
+    """Return the key of a finding's incident within its watch. Lone surrogates, which no store accepts, are
     replaced."""
     parts = ("" if finding.get(part) is None else str(finding[part]) for part in Key._fields)
     return Key(*(part.encode("utf-8", "replace").decode() for part in parts))
 
 
 def name_incident(watch: str, key: Key) -> str:
-    """The incident as one word, for command lines: ``na-spike/loans/1/income``."""
+    """Name an incident in one word, for command lines: ``na-spike/loans/1/income``."""
     return "/".join(part.replace("/", "%2F") for part in (watch, *key))
 
 
 def find(payload: Mapping[str, Any]) -> list[Finding] | None:
-    """Find the findings of a payload, at ``findings`` or ``result.findings``; None when it has no such thing."""
+    """Find the findings of a payload, at ``findings`` or ``result.findings``; None if it has neither."""
     for place in (payload, payload.get("result")):
         if isinstance(place, Mapping) and isinstance(place.get("findings"), list):
             findings: list[Finding] = place["findings"]
@@ -144,7 +149,7 @@ def has_evaluated(payload: Mapping[str, Any]) -> bool:
 def with_findings(
     payload: Mapping[str, Any], findings: Iterable[Finding], summarize: Summarize
 ) -> dict[str, Any]:
-    """Build the payload as it would be had the script found only these; the note of what was skipped stays."""
+    """Build the payload as if the script had found only these findings; the list of skipped models is kept."""
     is_at_top = isinstance(payload.get("findings"), list)
     old: Mapping[str, Any] = payload if is_at_top else payload["result"]
     new = {**old, **summarize(list(findings))}
@@ -154,7 +159,7 @@ def with_findings(
 
 
 def by_model_version(findings: Iterable[Finding] | None) -> dict[tuple[str, str], list[Finding]]:
-    """Group the findings by (model, version), in their order; without findings there is one group, the watch."""
+    """Group the findings by (model, version), in their order; without findings, the watch itself is one group."""
     groups: dict[tuple[str, str], list[Finding]] = {}
     for finding in findings or ():
         key = key_of(finding)
@@ -163,12 +168,12 @@ def by_model_version(findings: Iterable[Finding] | None) -> dict[tuple[str, str]
 
 
 def keys_of(findings: Iterable[Finding]) -> list[Key]:
-    """Return the incidents of one group; without findings it is the watch's."""
+    """Return the keys of one group's incidents; without findings, the key of the watch."""
     return [key_of(finding) for finding in findings] or [Key()]
 
 
 def gravest_by_key(findings: Iterable[Finding]) -> dict[Key, Finding]:
-    """By incident the finding with the largest effect; without findings an empty one is the watch's."""
+    """Return, by incident, the finding with the largest effect; without findings, an empty one for the watch."""
     gravest: dict[Key, Finding] = {}
     for finding in findings:
         key = key_of(finding)
@@ -186,7 +191,7 @@ def _effect_of(finding: Finding) -> float | None:
 
 
 class Mute(BaseModel):
-    """No notification of what it matches before ``until``. A part that is None matches all; ``*`` is a wildcard."""
+    """A mute: incidents that match it do not notify before ``until``. None matches all; ``*`` is a wildcard."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -210,16 +215,16 @@ class Mute(BaseModel):
 
     @property
     def where(self) -> str:
-        """What it matches, for people."""
+        """Describe what the mute matches, for people."""
         parts = (("watch", self.watch), ("model", self.model), ("version", self.version))
         return ", ".join(f"{name} {value}" for name, value in (*parts, ("feature", self.feature)) if value)
 
 
 def matches(pattern: str | None, value: str) -> bool:
-    """Return whether a name is the wanted one; ``*`` in the pattern stands for any characters."""
+    """Return whether a name matches a pattern, in which ``*`` stands for any characters."""
     if pattern is None or pattern == value:
         return True
-    # A feature may be called `a[1]`: only the star is a wildcard.
+    # A feature may be called `a[1]`, so only the star is a wildcard.
     return "*" in pattern and fnmatchcase(value, pattern.replace("[", "[[]").replace("?", "[?]"))
 
 
@@ -241,11 +246,11 @@ def active_mutes(mutes: Iterable[Mute], now: datetime) -> tuple[Mute, ...]:
 
 @dataclass(frozen=True)
 class ResolvePolicy:
-    """How long a finding must be absent before its incident is resolved: so many runs, or a time.
+    """How long a finding must be absent before its incident is resolved: a number of runs, or a duration.
 
     Attributes:
-        by_window: where the finding said which window flagged it, it must be absent for that window's length, at
-            least 6 and at most 24 hours: so long the window can hold events of before.
+        by_window: if the finding names the window that flagged it, it must be absent for that window's length, but
+            for at least 6 and at most 24 hours: until then the window may contain events from before the fix.
     """
 
     runs: int = 3
@@ -263,10 +268,10 @@ AT_ONCE = ResolvePolicy(runs=1, by_window=False)
 
 
 def resolve_policy(metadata: Mapping[str, Any], default: ResolvePolicy) -> ResolvePolicy:
-    """Parse ``metadata.recovery_after``: a number of runs, or a time such as ``30m``.
+    """Parse ``metadata.recovery_after``: a number of runs, or a duration such as ``30m``.
 
     Raises:
-        ValueError: when it is neither.
+        ValueError: it is neither.
     """
     value = metadata.get("recovery_after")
     if value is None:
@@ -291,10 +296,10 @@ def observe(
     *,
     is_unknown: Callable[[Key], bool] = lambda key: False,
 ) -> dict[Key, Incident]:
-    """Return the incidents after a run that found these: opened, absent, closed; those closed long ago are dropped.
+    """Return the incidents after a run with these findings: opened, absent or closed; drop those closed long ago.
 
     Args:
-        is_unknown: whether the run could not evaluate this one; then it stays as it is.
+        is_unknown: whether the run could not evaluate an incident, which then stays unchanged.
     """
     after: dict[Key, Incident] = {}
     for key, incident in incidents.items():
@@ -338,7 +343,7 @@ def _mark_present(incident: Incident, finding: Finding, now: datetime) -> Incide
 
 
 def _window_of(finding: Finding) -> str:
-    """The window that flagged a finding; empty where it names none that is a duration."""
+    """Return the window that flagged a finding; empty if the finding names none that is a duration."""
     window = finding.get("window")
     try:
         return _check_window(window) if isinstance(window, str) else ""
@@ -373,7 +378,7 @@ def decide(
 
     Args:
         period: the throttle period after the first notification.
-        longest: that after many; None where it does not lengthen.
+        longest: the throttle period after many notifications; None if it does not lengthen.
     """
     incident = incidents.get(key)
     if is_muted(mutes, now, watch=watch, model=key.model, version=key.version, feature=key.feature):
@@ -391,7 +396,7 @@ def decide(
 def lengthen_throttle(period: timedelta, times: int, longest: timedelta | None) -> timedelta:
     """Double the throttle period with each notification of the same incident, up to ``longest``.
 
-    Nobody needs to hear every day of what lasts, or returns every afternoon, and has not changed.
+    Nobody needs a daily notification of an incident that lasts, or returns every afternoon, and has not changed.
     """
     if longest is None or times < 1:
         return period
@@ -400,23 +405,26 @@ def lengthen_throttle(period: timedelta, times: int, longest: timedelta | None) 
 
 
 def read_longest_throttle(metadata: Mapping[str, Any]) -> timedelta | None:
-    """Parse ``metadata.max_throttle_period``, such as ``7d``; None where a watch has none.
+    """Parse ``metadata.max_throttle_period``, such as ``7d``; None if a watch has none.
 
     Raises:
-        ValueError: it is no duration.
+        ValueError: it is not a duration.
     """
     value = metadata.get("max_throttle_period")
     return None if value is None else parse_duration(str(value))
 
 
 def _has_changed(incident: Incident, last: Notification, now: datetime) -> bool:
-    """Whether an incident is no longer what was notified of: its effect has grown, or another value leads.
+    """Return whether an incident has changed since its last notification: its effect has grown, or another value
+    leads.
 
-    That is asked only after the length of the window that flagged it, and an effect is compared with the largest of
-    the first hours. A fault is found while its first events fill the window, in which its effect rises by itself.
+    A change counts only after the length of the window that flagged the incident, and the effect is compared with
+    the largest of the first hours. A fault is found while its first events fill the window, and meanwhile its
+    effect rises by itself.
 
-    A value has to lead for some findings in succession, and counts once in an incident, so two that take turns do
-    not notify each time; nor do the hundreds of a feature with many values, as only some count at all.
+    A value has to lead in several consecutive findings, and it counts once per incident, so two values that take
+    turns do not notify each time. Neither do the hundreds of values of a feature with many, because only some of
+    them count.
     """
     if now - last.created_at < (parse_duration(incident.window) if incident.window else SETTLING):
         return False
@@ -435,15 +443,17 @@ def _has_changed(incident: Incident, last: Notification, now: datetime) -> bool:
 
 
 def _filling(incident: Incident) -> timedelta:
-    """For how long after its notification an incident's effect rises as the longer windows fill with it."""
+    """Return for how long after its notification an incident's effect rises because longer windows fill with it."""
     return max(MIN_QUIET, parse_duration(incident.window)) if incident.window else SETTLING
 
 
 def is_covered(incident: Incident, other: Incident, notifications: Iterable[Notification]) -> bool:
-    """Whether another watch's incident about the same feature says already what these notifications would say.
+    """Return whether another watch's incident about the same feature already says what these notifications would
+    say.
 
-    So it is while that one is open, is as severe, and whoever would be notified was notified of it. An incident
-    that was itself notified of goes on by itself; so does one of a script that says no severity.
+    This holds while the other incident is open and at least as severe, and everyone who would be notified was
+    notified of it. An incident that has itself notified someone is not covered; nor is one whose script reports no
+    severity.
     """
     if incident.notified or not incident.severity or not incident.key.feature or other.closed_at is not None:
         return False
@@ -459,7 +469,7 @@ def _rank(severity: str) -> int:
 
 
 def mark_related(incidents: Incidents, related: Mapping[Key, str]) -> dict[Key, Incident]:
-    """The incidents with those of other watches that they belong to, by watch."""
+    """Return the incidents, marked with the watches whose incidents they belong to."""
     return {
         **incidents,
         **{key: incidents[key].model_copy(update={"related": related[key]}) for key in related},
@@ -467,9 +477,10 @@ def mark_related(incidents: Incidents, related: Mapping[Key, str]) -> dict[Key, 
 
 
 def record_notifications(incidents: Incidents, notifications: Iterable[Notification]) -> dict[Key, Incident]:
-    """Return the incidents after these notifications were written down.
+    """Return the incidents after these notifications were recorded.
 
-    A resolution is sent once to whom an alert was sent, and again only after another alert. It ends no throttle.
+    A resolution is sent once to each recipient of an alert, and again only after another alert. It does not end the
+    throttle period.
     """
     after = dict(incidents)
     receipts: dict[tuple[Key, str], list[Notification]] = {}
@@ -495,7 +506,7 @@ def record_notifications(incidents: Incidents, notifications: Iterable[Notificat
         notified = {**incident.notified, action: tuple(reversed(distinct.values()))}
         leading = (incident.leading,) if incident.leading else ()
         moments = {receipt.created_at for receipts_ in incident.notified.values() for receipt in receipts_}
-        is_first = latest[0].created_at not in moments  # and not that of another action of the same run
+        is_first = latest[0].created_at not in moments  # not another action's, of the same run
         after[key] = incident.model_copy(
             update={
                 "notified": notified,
@@ -509,7 +520,7 @@ def record_notifications(incidents: Incidents, notifications: Iterable[Notificat
 
 
 def close(incidents: Incidents, key: Key, now: datetime) -> dict[Key, Incident]:
-    """The incidents with this one resolved; nobody is notified of that."""
+    """Return the incidents with this one resolved, without notifying anyone."""
     incident = incidents[key]
     notified = {
         action: tuple(receipt.model_copy(update={"kind": "resolved"}) for receipt in receipts)
@@ -520,7 +531,7 @@ def close(incidents: Incidents, key: Key, now: datetime) -> dict[Key, Incident]:
 
 
 def is_accepted(finding: Finding, watch: str, accepted: Iterable[Mapping[str, Any]], now: datetime) -> bool:
-    """Whether someone accepted a finding, for a profile cannot say that it is expected. What has doubled is new."""
+    """Return whether someone accepted a finding that a profile cannot expect. A doubled effect is new."""
     effect = _effect_of(finding) or 1.0
     return any(
         entry["watch"] == watch
@@ -539,12 +550,13 @@ def acknowledge(
     by: str = "",
     actions: Iterable[str] = (),
 ) -> tuple[dict[Key, Incident], list[Key]]:
-    """Return the incidents after someone took on the open ones that are chosen; and which these are.
+    """Acknowledge the chosen open incidents; return all incidents after that, and the keys of the acknowledged
+    ones.
 
     An incident that is not open cannot be acknowledged: nobody would be notified of the next one.
 
     Args:
-        actions: acknowledge only these, of incidents that they notified of; none: all actions.
+        actions: acknowledge only these actions, for incidents that they notified of; if empty, all actions.
     """
     wanted = frozenset(actions)
     chosen = [

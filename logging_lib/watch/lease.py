@@ -1,8 +1,8 @@
-"""Which of several runners works: the one that holds the lease in the state they share.
+"""Decide which of several runners works: the one that holds the lease in their shared state.
 
-The others take over when it has run out. Clocks must agree to within a fraction of the lease's time; where they do
-not, or a runner was stopped for a while, its lease is of an older generation than its successor's, and the state
-refuses its writes.
+The others take over when the lease has expired. Clocks must agree to within a fraction of the lease's duration. If
+they do not, or a runner was stopped for a while, its lease has an older generation than its successor's, and the
+state refuses its writes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LEASE = timedelta(seconds=30)
 
 
 class LeaseLost(Exception):  # noqa: N818 - what happened; the runner stands by again
-    """Another runner leads, or may by now; this one must neither send nor write."""
+    """Raised if another runner leads, or may lead by now; this one must neither send nor write."""
 
 
 class _HeldByOther(Exception):  # noqa: N818
@@ -32,8 +32,8 @@ class LeaderElector:
     """One runner's part in the election.
 
     Args:
-        duration: how long a lease is good for. Renew it three times in that time.
-        name: which no other runner has; default: of this process.
+        duration: how long a lease is valid. Renew it three times in that time.
+        name: a name that no other runner has; default: a name of this process.
     """
 
     def __init__(self, state: StateStore, duration: timedelta = LEASE, name: str | None = None) -> None:
@@ -50,11 +50,11 @@ class LeaderElector:
 
     @property
     def leader(self) -> Lease | None:
-        """Who leads, as far as this one knows."""
+        """Return the lease of the leader, as far as this runner knows."""
         return self._own or self._other
 
     def acquire(self, now: datetime) -> bool:
-        """Take the lease, or renew it; whether this runner leads until ``now`` plus the lease's duration.
+        """Take or renew the lease; return whether this runner leads until ``now`` plus the lease's duration.
 
         Raises:
             StateError, StoreError: the state cannot be read or written.
@@ -86,7 +86,7 @@ class LeaderElector:
         return self._own is not None and now < self._own.until
 
     def check(self, now: datetime) -> None:
-        """Raise LeaseLost unless this runner leads for another third of the lease: time for a delivery."""
+        """Raise LeaseLost unless this runner leads for another third of the lease, which is time for a delivery."""
         if not self.is_leader(now + self._duration / 3):
             raise LeaseLost("the lease ran out: another runner may work already")
 
@@ -108,7 +108,7 @@ class LeaderElector:
 
 
 class LeaderState(StateStore):
-    """A state that refuses writes of a runner whose successor has written already (Kleppmann's fencing token)."""
+    """A state that refuses writes by a runner whose successor has already written (Kleppmann's fencing token)."""
 
     def __init__(self, state: StateStore, elector: LeaderElector) -> None:
         self._state = state

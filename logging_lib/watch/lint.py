@@ -1,7 +1,7 @@
-"""Lint watches: find what would go wrong with a watch that Watcher accepts without a word.
+"""Lint watches: find faults in watches that Watcher accepts silently.
 
-A finding is an error where the watch cannot do what it says, a warning where it most likely does not do what was
-meant.
+A finding is an error if the watch cannot do what it says, and a warning if it most likely does not do what its
+author meant.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _NOW = re.compile(r"now|\|\|")
 
 @dataclass(frozen=True, slots=True)
 class LintFinding:
-    """Hold one result of lint. ``rule`` names its kind; ``path`` is a JSON path."""
+    """One result of lint. ``rule`` names its kind; ``path`` is a JSON path."""
 
     rule: str
     severity: Severity
@@ -76,10 +76,10 @@ class LintFinding:
 
 
 def lint_files(paths: list[Path], *, now: datetime) -> list[LintFinding]:
-    """Lint files, and all ``*.json`` of folders. A file that is refused is a finding itself.
+    """Lint files, and all ``*.json`` of folders. A refused file is itself a finding.
 
     Raises:
-        FileNotFoundError: a path does not exist, or a folder holds no watch.
+        FileNotFoundError: a path does not exist, or a folder contains no watch.
     """
     files: list[Path] = []
     for path in paths:
@@ -106,7 +106,7 @@ def lint_watch(watch: Watch, *, now: datetime) -> list[LintFinding]:
     """Lint a watch that can be loaded.
 
     Args:
-        now: to check that its schedule has times left.
+        now: the time after which its schedule must still have times.
     """
     definition = watch.definition
     rules: dict[str, Callable[[], LintResults]] = {
@@ -129,7 +129,7 @@ def lint_watch(watch: Watch, *, now: datetime) -> list[LintFinding]:
 
 
 def _check_variables(definition: Definition) -> LintResults:
-    """Check variables by a payload's whole shape; loading knows only its names."""
+    """Check variables against the whole shape of a payload; loading checks only the names."""
     schema = fields.load()
     for path, message in find_problems(
         definition, scripts=default_scripts(), schema=schema, payloads=StaticPayload(schema)
@@ -184,7 +184,7 @@ def _list_terms(node: Mapping[str, Any], path: JsonPath) -> Iterator[tuple[JsonP
 
 
 def _check_cut_terms(definition: Definition) -> LintResults:
-    """Warn of terms whose size cuts them without failing a run; a shipped script fails it."""
+    """Warn of terms that their size truncates without failing the run; a shipped script would fail it."""
     document = definition.model_dump(by_alias=True, exclude_unset=True, mode="json")
     shipped = default_scripts()
     if any(
@@ -333,14 +333,14 @@ def _check_condition(
 
 
 def _is_constant(name: str, definition: Definition) -> bool:
-    """Whether the value is in the watch itself."""
+    """Return whether the value is in the watch itself."""
     if name.startswith("ctx.metadata."):
         return True
     return name.startswith("ctx.payload.") and definition.input.simple is not None
 
 
 def _can_be_met(condition: Condition, definition: Definition) -> bool:
-    """Whether the condition can be met; assumed where it also depends on what only a run knows."""
+    """Return whether the condition can be met; True if it also depends on values that are known only in a run."""
     assert condition.compare is not None
     ((name, comparison),) = condition.compare.items()
     ((_, operand),) = comparison.items()

@@ -1,4 +1,4 @@
-"""Read watch files; refuse what cannot run as it is written, with all reasons at once."""
+"""Read watch files; refuse watches that cannot run as written, with all reasons at once."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ ADDRESSES = {
     "runbook_base_url": ("LOGGING_LIB_RUNBOOK_BASE_URL", "https://docs.example.org/logging-lib"),
     "report_url": ("LOGGING_LIB_REPORT_URL", "https://reports.example.org/loans.html"),
 }
-"""The links in messages: by key of the metadata the variable that sets it, and an example."""
+"""The links in messages: for each key of the metadata, the variable that sets it and an example."""
 SAMPLE_RECIPIENT = "nobody@example.invalid"
-"""Gets the mails that nobody gets, where they are only shown."""
+"""The recipient of mails without one, if they are only shown."""
 _ID = re.compile(r"[\w.-]+")
 
-# Part of Watcher, not executed here; refused by name, since the watch is right and the runner lacks it.
+# These parts of Watcher are not executed here. They are refused by name, since the watch is correct but the runner
+# lacks the feature.
 _UNSUPPORTED = {
     "jira": "use a webhook",
     "hipchat": "use a webhook",
@@ -57,7 +58,7 @@ def load_watches(directory: str | Path, *, scripts: Container[str] | None = None
         scripts: the ids of the stored scripts; default: the shipped ones.
 
     Raises:
-        WatchError: with all problems of all files.
+        WatchError: a file is wrong; the error has all problems of all files.
     """
     watches, problems = load_accepted(directory, scripts=scripts)
     if problems:
@@ -68,7 +69,7 @@ def load_watches(directory: str | Path, *, scripts: Container[str] | None = None
 def load_accepted(
     directory: str | Path, *, scripts: Container[str] | None = None
 ) -> tuple[list[Watch], list[WatchProblem]]:
-    """Read a folder as ``load_watches`` does, but let a file that is refused stop no other.
+    """Read a folder like ``load_watches``, but without letting a refused file stop the others.
 
     Returns:
         The watches, and the problems of the files that are refused.
@@ -105,7 +106,7 @@ def load_watch(file: str | Path, *, scripts: Container[str] | None = None) -> Wa
 
 
 def read_user_scripts(folder: Path) -> dict[str, str]:
-    """Read the Painless beside watches, ``scripts/<id>.painless``, by id. Raises WatchError."""
+    """Read the Painless scripts beside watches, ``scripts/<id>.painless``, by id. Raises WatchError."""
     sources = {}
     for file in sorted((folder / "scripts").glob("*.painless")):
         try:
@@ -127,10 +128,10 @@ def parse_watch(
 
     Args:
         scripts: the ids of the shipped scripts, or of those that replace them.
-        sources: the user's own Painless scripts by id; a shipped one of the same id comes first.
+        sources: the user's own Painless scripts by id; a shipped one with the same id takes precedence.
 
     Raises:
-        WatchError: with all problems found.
+        WatchError: the watch is wrong; the error has all problems.
     """
     if not _ID.fullmatch(id):
         raise WatchError(
@@ -171,22 +172,22 @@ def parse_watch(
 
 
 def with_settings(watches: Iterable[Watch], environ: Mapping[str, str]) -> list[Watch]:
-    """Fill the recipients and links of the watches from the environment, where their metadata leaves them empty.
+    """Fill the recipients and links that the watches' metadata leaves empty from the environment.
 
     Raises:
-        SettingsError: a variable holds no http address, or no recipient.
+        SettingsError: a variable is not an http address, or not a recipient.
     """
     settings = read_settings(environ)
     return [_fill(watch, settings) for watch in watches]
 
 
 def with_sample_recipients(watches: Iterable[Watch]) -> list[Watch]:
-    """Fill the mail addresses that nobody set, for what is shown and not sent."""
+    """Fill in the unset mail addresses of watches whose mails are shown and not sent."""
     return [_fill(watch, {"email_to": SAMPLE_RECIPIENT}) for watch in watches]
 
 
 def read_settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """Read what the environment says for the metadata of all watches. Raises SettingsError."""
+    """Read the environment's values for the metadata of all watches. Raises SettingsError."""
     settings = {}
     for key, (variable, example) in ADDRESSES.items():
         url = environ.get(variable, "").rstrip("/")
@@ -202,7 +203,7 @@ def read_settings(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def find_unset_recipients(watches: Iterable[Watch], channels: Mapping[str, Channel]) -> str:
-    """Say which of the configured channels would notify nobody of some watches, and the remedy; else nothing."""
+    """Describe which configured channels would notify nobody of some watches, and the remedy; empty if none."""
     for channel in channels.values():
         unset = [watch for watch in watches if channel.needs_recipient and _is_unset(watch, channel)]
         if unset:
@@ -215,7 +216,7 @@ def find_unset_recipients(watches: Iterable[Watch], channels: Mapping[str, Chann
 
 
 def _is_unset(watch: Watch, channel: Channel) -> bool:
-    """Whether an action's recipients are those of the metadata, which are empty."""
+    """Return whether an action's recipients are those of the metadata and these are empty."""
     return watch.metadata.get(channel.metadata_key) == "" and any(
         channel.names_recipients(recipient)
         for action in watch.actions.values()
@@ -233,15 +234,15 @@ def _fill(watch: Watch, settings: Mapping[str, str]) -> Watch:
 
 
 def _blank_comments(text: str) -> str:
-    """Put spaces in the place of ``//`` and ``/* */``, which Elasticsearch's parser takes."""
+    """Replace ``//`` and ``/* */`` comments, which Elasticsearch's parser accepts, by spaces."""
     return _COMMENT.sub(lambda match: match["text"] or re.sub(r"\S", " ", match[0]), text)
 
 
 def _as_we_write(node: Any, path: JsonPath, ignored: list[tuple[JsonPath, str]]) -> Any:
-    """Rewrite what Watcher takes beside what the models read: templates as objects, keys without an effect here.
+    """Rewrite forms that Watcher accepts and the models do not: templates as objects, keys without an effect here.
 
     Args:
-        ignored: the paths of the keys that are left out are added to it, each with the reason.
+        ignored: the paths of the removed keys are added to it, each with the reason.
     """
     if isinstance(node, list):
         return [_as_we_write(item, (*path, index), ignored) for index, item in enumerate(node)]
@@ -265,7 +266,8 @@ def _as_we_write(node: Any, path: JsonPath, ignored: list[tuple[JsonPath, str]])
 
 
 def _holds_templates(path: JsonPath) -> bool:
-    """Whether texts at this place are templates: what an action sends, and the parts of a request over HTTP."""
+    """Return whether texts at this place are templates: the contents of an action, and the parts of an HTTP
+    request."""
     return (len(path) > 3 and path[0] == "actions" and path[2] in _ACTION_TYPES) or "http" in path
 
 
@@ -300,8 +302,8 @@ def _list_field_names() -> list[str]:
 
 
 def _unsupported(path: Sequence[str | int]) -> Mapping[str, str]:
-    """The fields of Watcher's that are not executed at a place, with their remedies: below an action its channel's
-    come first."""
+    """Return Watcher's fields that are not executed at a place, with their remedies; below an action, those of its
+    channel come first."""
     is_action = len(path) > 2 and path[0] == "actions"
     channels = [channel for channel in CHANNELS.values() if is_action and channel.action_type == path[2]]
     return {**_UNSUPPORTED, **{name: remedy for c in channels for name, remedy in c.unsupported.items()}}

@@ -18,21 +18,21 @@ from logging_lib.watch.validation.rules import find_problems
 
 
 class OverrideError(LoggingLibError):
-    """Refuse an override; the message says why, and the remedy."""
+    """Raised if an override is refused; the message says why, and the remedy."""
 
 
 def apply_overrides(
     watches: Iterable[Watch], settings: Iterable[str], *, scripts: Container[str] | None = None
 ) -> list[Watch]:
-    """Return the watches that the settings change, as they would be, validated as when they are loaded.
+    """Return the watches that the settings change, with the changes, validated as when they are loaded.
 
     Args:
         settings: each ``WATCH.KEY=VALUE``, where KEY is a key of the watch's metadata, or a path to something in
             it such as ``windows.0`` or ``groups.0.limits.1.above``. VALUE is JSON, or a text without quotes; it
-            has to be of the type of the present value.
+            must have the type of the present value.
 
     Raises:
-        OverrideError: naming the setting.
+        OverrideError: a setting is wrong; the message names it.
         WatchError: a watch cannot run with it.
     """
     known = {watch.id: watch for watch in watches}
@@ -55,7 +55,7 @@ def apply_overrides(
 
 
 def _validate(watch: Watch, metadata: dict[str, Any], scripts: Container[str]) -> Watch:
-    # Deep: a backtest knows a search by its identity, and this one may render differently.
+    # A deep copy is needed: a backtest identifies searches by identity, and this one may render differently.
     definition = watch.definition.model_copy(update={"metadata": metadata}, deep=True)
     problems = find_problems(definition, scripts=scripts, schema=fields.load())
     file = f"{watch.file or watch.id} with --set"
@@ -115,7 +115,7 @@ def _describe_type(value: Any) -> str:
 def compare_metadata(
     before: Iterable[Watch], after: Iterable[Watch]
 ) -> dict[str, dict[str, tuple[Any, Any]]]:
-    """Return by watch and metadata key the value before and after."""
+    """Return the values before and after, by watch and metadata key."""
     previous = {watch.id: watch.metadata for watch in before}
     return {
         watch.id: {

@@ -1,9 +1,9 @@
 """Run users' own Painless through ``POST /_scripts/painless/_execute``.
 
-That API knows neither ``ctx`` nor any result but a text. So a script becomes a function of ``ctx`` and ``params``
-between two added parts: one restores Watcher's dates in ``ctx``, which travels as JSON, the other writes the
+That API has no ``ctx``, and its result is always a text. So a script becomes a function of ``ctx`` and ``params``
+between two added parts: one restores Watcher's dates in ``ctx``, which is passed as JSON, and the other writes the
 result as JSON. As in Watcher, the value of a last expression without ``return`` is the result, and later scripts
-see what a script puts into ``ctx.vars``.
+see the values that a script puts into ``ctx.vars``.
 """
 
 from __future__ import annotations
@@ -68,20 +68,21 @@ _CONTINUES_STATEMENT = frozenset({*".;,)]?:+-*/%&|^=<>!", "else", "catch", "whil
 
 
 class PainlessError(Exception):
-    """Report a script that was refused or failed; the message shows where."""
+    """Raised if a script was refused or failed; the message shows where."""
 
 
 @dataclass(frozen=True)
 class WrappedScript:
-    """Hold the executed source; ``pieces`` say where the user's text is: (from, length, from in that text)."""
+    """The executed source; ``pieces`` say where the user's text is in it: (start, length, start in the user's
+    text)."""
 
     source: str
     pieces: tuple[tuple[int, int, int], ...]
 
     def place(self, offset: int) -> int | None:
-        """Translate an offset of the wrapped source into the user's; None when it is in an added part.
+        """Translate an offset of the wrapped source to one in the user's text; None if it is in an added part.
 
-        What is missing at the end of the user's text is noticed only after it.
+        Something missing at the end of the user's text is reported at an offset after that text.
         """
         for begin, length, origin in self.pieces:
             if begin <= offset <= begin + length:
@@ -91,7 +92,7 @@ class WrappedScript:
 
 
 def wrap(source: str) -> WrappedScript:
-    """Build the source that is executed for a user's. Raises PainlessError when it is too long for the API."""
+    """Wrap a user's source into the one that is executed. Raises PainlessError if it is too long for the API."""
     head = _find_functions_end(source)
     last = _find_last_expression(source, head)
     parts: list[tuple[str, int | None]] = [(source[:head], 0), ("\n" + _WRITE, None)]
@@ -120,13 +121,13 @@ def wrap(source: str) -> WrappedScript:
 def run(
     source: str, params: Mapping[str, Any], ctx: Mapping[str, Any], execute: ExecutePainless
 ) -> tuple[Any, dict[str, Any]]:
-    """Run a script and return its result and ``ctx.vars`` after it, as JSON's types.
+    """Run a script; return its result and ``ctx.vars`` after it, as JSON types.
 
     Args:
-        ctx: as the engine's context has it: instants are ISO texts.
+        ctx: the ``ctx`` of the engine's context, in which times are ISO texts.
 
     Raises:
-        PainlessError: with the line, the column and Painless's own marks where it says them.
+        PainlessError: the script failed; the message has the line, the column and Painless's own marks, if known.
     """
     wrapped = wrap(source)
     try:

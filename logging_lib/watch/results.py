@@ -1,15 +1,19 @@
-"""What the runner reports of its work, and the lines of its history."""
+"""What the runner reports: its work, the lines of its history, and that incidents are resolved."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from logging_lib._util.formatting import join_names
 from logging_lib._util.times import format_duration, format_instant
-from logging_lib.watch.incidents import Decision, Finding, Key, key_of
+from logging_lib.profile.model import PREDICTION
+from logging_lib.watch.incidents import Decision, Finding, Incident, Incidents, Key, Mute, is_muted, key_of
 from logging_lib.watch.notify.base import Notification, Status
+from logging_lib.watch.scripts.common import name_version
+from logging_lib.watch.scripts.formatting import format_span, format_time
 from logging_lib.watch.state.base import Record
 
 _MAX_REASON = 1000
@@ -18,7 +22,7 @@ _PERFORMED = frozenset({"executed", "failed", "would_send"})
 
 @dataclass(frozen=True)
 class Alert:
-    """The findings of one run about one model version, and what each action of the watch made of them."""
+    """The findings of one run about one model version, and the outcome of each of the watch's actions."""
 
     time: datetime
     watch: str
@@ -30,7 +34,7 @@ class Alert:
 
     @property
     def actions(self) -> dict[str, Notification]:
-        """What became of each action. Of several notifications it is the first, as failed where one of them is."""
+        """Return the outcome of each action: its first notification, marked as failed if any of them failed."""
         groups: dict[str, list[Notification]] = {}
         for notification in self.notifications:
             groups.setdefault(notification.action, []).append(notification)
@@ -38,24 +42,24 @@ class Alert:
 
     @property
     def is_performed(self) -> bool:
-        """Whether anybody was notified, or should have been."""
+        """Return whether anybody was notified, or should have been."""
         return any(notification.status in _PERFORMED for notification in self.notifications)
 
     @property
     def is_unheard(self) -> bool:
-        """Whether nobody can be notified of it: no channel of its actions is configured."""
+        """Return whether nobody can be notified, because no channel of its actions is configured."""
         return {notification.status for notification in self.notifications} - {"condition_failed"} == {
             "not_configured"
         }
 
     @property
     def features(self) -> tuple[str, ...]:
-        """The features that any action notified of; all of the group's when none did."""
+        """Return the features that any action notified of, or all features of the group if none did."""
         return tuple(dict.fromkeys(name for f in self.findings_sent if (name := key_of(f).feature)))
 
     @property
     def findings_sent(self) -> tuple[Finding, ...]:
-        """The findings that any action notified of; all of the group's when none did."""
+        """Return the findings that any action notified of, or all findings of the group if none did."""
         sent = {feature for notification in self.notifications for feature in notification.features}
         return tuple(f for f in self.findings if key_of(f).feature in sent) or self.findings
 
@@ -104,7 +108,7 @@ def _combined(notifications: list[Notification]) -> Notification:
 def report_suppressed(
     watch_id: str, now: datetime, action: str, decisions: Mapping[Key, Decision], period: timedelta
 ) -> Notification:
-    """What is reported where an action notifies of none of these incidents; it is never stored, and has no id."""
+    """Report that an action notifies of none of these incidents; the report is never stored and has no id."""
     reasons, reason = set(decisions.values()), ""
     status: Status = "acknowledged" if "acknowledged" in reasons else "muted"
     if "related" in reasons:
@@ -125,22 +129,22 @@ def report_suppressed(
 
 
 def report_unsent(draft: Notification, status: Status, reason: str = "") -> Notification:
-    """What is reported where an action sends nothing: it is about no feature."""
+    """Report that an action sends nothing; the report is about no feature."""
     return draft.model_copy(update={"status": status, "reason": reason, "features": ()})
 
 
 @dataclass
 class WatchRun:
-    """One run of one watch. What it writes down is delivered later; ``finish`` then says what became of it.
+    """One run of one watch. Its notifications are delivered later; ``finish`` then adds their outcomes.
 
     Attributes:
-        scheduled: the time of the schedule that it is the run of; ``time`` is when it was run.
-        error: set when it could not be evaluated; then nothing is known of it.
-        skipped: the model versions that could not be evaluated; ``evaluated``: whether anything else was.
+        scheduled: the scheduled time of the run; ``time`` is when it was run.
+        error: set if the watch could not be evaluated; then nothing is known about its findings.
+        skipped: the model versions that could not be evaluated. ``evaluated`` says whether any other was.
         resolved: notifications that incidents are resolved.
-        warnings: what may be wrong with what it found, though it did not fail.
+        warnings: possible errors in the findings of a run that did not fail.
         unwritten: why the alerts are not in the file of alerts.
-        seconds: that the evaluation took.
+        seconds: the duration of the evaluation.
     """
 
     watch: str
@@ -158,10 +162,10 @@ class WatchRun:
     queued: tuple[Notification, ...] = field(default=(), repr=False)
 
     def finish(self, outcomes: Mapping[str, Notification], executed: Status) -> None:
-        """Put the outcomes, by id, in the place of what was queued.
+        """Replace the queued notifications by their outcomes, by id.
 
         Args:
-            executed: the status of what was delivered; ``would_send`` in a dry run.
+            executed: the status of delivered notifications; ``would_send`` in a dry run.
         """
         waiting = {notification.id for notification in self.queued}
 
@@ -195,7 +199,7 @@ class WatchRun:
         }
 
     def records(self) -> Iterator[Record]:
-        """Yield the lines of the history: the run, and its alerts."""
+        """Yield the lines of the history about the run and its alerts."""
         yield {
             "time": format_instant(self.time),
             "kind": "run" if self.error or self.met else "quiet",
@@ -221,7 +225,7 @@ def _resolved(watch: str, notification: Notification) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class RunReport:
-    """All that one call of the runner did. ``retries``: notifications of earlier runs that were tried again."""
+    """The work of one call of the runner. ``retries`` are notifications of earlier runs that were retried."""
 
     time: datetime
     runs: tuple[WatchRun, ...] = ()
@@ -229,17 +233,17 @@ class RunReport:
 
     @property
     def alerts(self) -> tuple[Alert, ...]:
-        """The alerts that somebody was notified of, or should have been."""
+        """Return the alerts that somebody was notified of, or should have been."""
         return tuple(alert for run in self.runs for alert in run.alerts if alert.is_performed)
 
     @property
     def is_blind(self) -> bool:
-        """Whether nothing was evaluated, since every model version was skipped."""
+        """Return whether nothing was evaluated, because every model version was skipped."""
         return any(run.skipped for run in self.runs) and not any(run.evaluated for run in self.runs)
 
     @property
     def ok(self) -> bool:
-        """No failed run or delivery, nothing unsaid for want of a channel, and not blind."""
+        """Return whether no run or delivery failed, no alert lacked a channel, and the call was not blind."""
         alerts = [alert for run in self.runs for alert in run.alerts]
         notifications = [notification for alert in alerts for notification in alert.notifications]
         return not (
@@ -271,7 +275,7 @@ class RunReport:
 
 
 def delivery_records(outcomes: Iterable[Notification], now: datetime) -> Iterator[Record]:
-    """Yield the lines of the history: each attempt of a delivery."""
+    """Yield the lines of the history about each attempt at a delivery."""
     for outcome in outcomes:
         status = {"executed": "delivered", "given_up": "given up"}.get(outcome.status, "failed")
         yield {
@@ -289,3 +293,68 @@ def delivery_records(outcomes: Iterable[Notification], now: datetime) -> Iterato
             **({"sent_by": outcome.sent_by} if outcome.sent_by else {}),
             **({"digest_of": outcome.digest_of} if outcome.digest_of > 1 else {}),
         }
+
+
+# -- resolutions: who is still to be notified of the end of an incident, and what that notification says
+
+MAX_FEATURES = 3
+
+
+def awaiting_resolution(
+    incidents: Incidents, now: datetime, *, watch: str, mutes: Collection[Mute] = ()
+) -> list[Incident]:
+    """Return the closed incidents whose recipients were not notified of the resolution; muted ones wait."""
+    return [
+        incident
+        for key, incident in incidents.items()
+        if incident.closed_at is not None
+        and any(receipt.kind == "alert" for receipts in incident.notified.values() for receipt in receipts)
+        and not is_muted(mutes, now, watch=watch, model=key.model, version=key.version, feature=key.feature)
+    ]
+
+
+def by_address(incidents: Iterable[Incident]) -> list[tuple[Notification, list[Incident]]]:
+    """Group incidents into one group per resolution notification: those of one model version that one action sent
+    to one address, with the notification that it sent."""
+    groups: dict[tuple[str, ...], tuple[Notification, list[Incident]]] = {}
+    for incident in incidents:
+        for action, receipts in incident.notified.items():
+            for receipt in receipts:
+                if receipt.kind != "alert":
+                    continue
+                address = str(sorted(receipt.address.items()))
+                key = (action, incident.key.model, incident.key.version, receipt.channel, address)
+                groups.setdefault(key, (receipt, []))[1].append(incident)
+    return list(groups.values())
+
+
+def is_address_open(receipt: Notification, incidents: Iterable[Incident]) -> bool:
+    """Return whether another incident at the same address is still open."""
+    return any(
+        sibling.channel == receipt.channel and sibling.address == receipt.address
+        for incident in incidents
+        if incident.closed_at is None
+        for sibling in incident.notified.get(receipt.action, ())
+        if sibling.kind == "alert"
+    )
+
+
+def resolution_subject(title: str, incidents: Iterable[Incident]) -> str:
+    """Return ``[Resolved] loans v3: income, age (NA spike)``."""
+    keys = [incident.key for incident in incidents]
+    about = name_version(keys[0].model, keys[0].version)
+    names = [_name_feature(key.feature) for key in keys if key.feature]
+    text = ": ".join(part for part in (about, join_names(names, MAX_FEATURES)) if part)
+    return f"[Resolved] {text} ({title})" if text else f"[Resolved] {title}"
+
+
+def resolution_line(incident: Incident) -> str:
+    """Return ``income: open 26 days 22 h (2018-02-02 10:36:23 UTC to 2018-03-01 09:05:00 UTC)``."""
+    until = incident.absent_since or incident.closed_at or incident.opened_at
+    name = _name_feature(incident.key.feature) or incident.key.model or "The condition"
+    since, end = (format_time(format_instant(moment)) for moment in (incident.opened_at, until))
+    return f"{name}: open {format_span((until - incident.opened_at).total_seconds())} ({since} to {end})"
+
+
+def _name_feature(feature: str) -> str:
+    return "prediction" if feature == PREDICTION else feature

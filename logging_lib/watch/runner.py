@@ -1,8 +1,9 @@
-"""Runs watches: evaluates those that are due, decides by incident whom to notify, writes that down, delivers.
+"""Run watches: evaluate those that are due, decide for each incident whom to notify, record that, and deliver.
 
-Notifications are written into the state, in the same step as the incidents, before anything is sent: from then
-on no crash can lose them, and one that is sent twice is the same one. One watch's failure never stops another's
-run, one action's failure never another action. ``daemon`` calls the same parts from several threads.
+Notifications are written to the state together with the incidents, before anything is sent. From then on no crash
+can lose them, and a notification that is sent twice has the same id. The failure of one watch never stops the run
+of another, and the failure of one action never stops another action. ``daemon`` calls these parts from several
+threads.
 """
 
 from __future__ import annotations
@@ -47,20 +48,18 @@ from logging_lib.watch.notify.registry import (
     fallback_of,
     render_action,
 )
-from logging_lib.watch.resolutions import (
-    awaiting_resolution,
-    by_address,
-    is_address_open,
-    resolution_line,
-    resolution_subject,
-)
 from logging_lib.watch.results import (
     Alert,
     RunReport,
     WatchRun,
+    awaiting_resolution,
+    by_address,
     delivery_records,
+    is_address_open,
     report_suppressed,
     report_unsent,
+    resolution_line,
+    resolution_subject,
 )
 from logging_lib.watch.scripts.formatting import format_time
 from logging_lib.watch.slices import name_slices
@@ -68,17 +67,18 @@ from logging_lib.watch.state.base import MemoryState, StateStore, WatchState
 
 CATCH_UP_LIMIT = 500
 ContextOf = Callable[[list[Finding]], dict[str, Any]]
-"""Gives the context that an action sees of some of a run's findings."""
+"""Return the context that an action sees for some of a run's findings."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a runner behaves where a watch says nothing.
+    """The behavior of a runner if a watch does not set its own.
 
     Attributes:
         resolve: when an incident is resolved (``metadata.recovery_after``).
-        fallback: where notifications go that their own channel does not take, by channel (``metadata.fallback``).
-        catch_up: run all scheduled runs that were missed, the latest 500 at most; else only the latest one.
+        fallback: the recipients, by channel, of notifications that their own channel fails to deliver
+            (``metadata.fallback``).
+        catch_up: run all scheduled runs that were missed, up to the latest 500; otherwise only the latest one.
     """
 
     delivery: DeliveryPolicy = field(default_factory=DeliveryPolicy)
@@ -88,20 +88,20 @@ class Options:
 
 
 class Runner:
-    """Evaluates watches over a store and performs their actions.
+    """A runner that evaluates watches over a store and performs their actions.
 
     Args:
-        channels: the configured ones by name; see ``notify.registry.configure_channels``.
+        channels: the configured channels by name; see ``notify.registry.configure_channels``.
         scripts: stored scripts by id; default: the shipped ones.
-        state: what is remembered between runs; default: in memory.
+        state: stores what is remembered between runs; default: in memory.
         alerts: a file to which each performed alert is appended as one line of JSON.
-        summarize: makes the payload of a script from fewer findings; default: ``scripts.build_result``.
-        dry_run: the channels only show: what they took is reported as ``would_send``.
-        check_leader: called before each delivery; it raises where another runner took over.
-        prepare: gives what the runs of one time may use; default: ``prepare_live_runs`` of the store.
+        summarize: builds the payload of a script from fewer findings; default: ``scripts.build_result``.
+        dry_run: the channels only show notifications; delivered ones are reported as ``would_send``.
+        check_leader: called before each delivery; it raises if another runner has taken over.
+        prepare: prepares what the runs of one time may use; default: ``prepare_live_runs`` of the store.
 
     Raises:
-        WatchError: when a watch's metadata says of the resolution what cannot be.
+        WatchError: a watch's metadata has an invalid resolve policy.
     """
 
     def __init__(
@@ -132,20 +132,22 @@ class Runner:
         }
         self._summarize = _default_summarize() if summarize is None else summarize
         self.prepare = prepare_live_runs(store, scripts) if prepare is None else prepare
-        # Watches that find one cause at one time must see each other's incidents: they decide one after the other.
+        # Watches that find the same cause at the same time must see each other's incidents, so they decide one by
+        # one.
         self._deciding = Lock()
 
     def run_once(self, now: datetime, watch_ids: Iterable[str] | None = None) -> RunReport:
-        """Run all watches, or these, whatever their schedule; what was not delivered is tried again at once.
+        """Run all watches, or these, regardless of their schedules; retry undelivered notifications at once.
 
         Raises:
-            KeyError: for an id that no watch has.
+            KeyError: no watch has one of the ids.
         """
         ids = list(self.watches) if watch_ids is None else list(watch_ids)
         return self._run([(self.watches[watch_id], [now]) for watch_id in ids], now, at_once=True)
 
     def tick(self, now: datetime) -> RunReport:
-        """Run the watches that became due since the last tick, and try again what waits for its next attempt."""
+        """Run the watches that became due since the last tick, and retry the notifications whose next attempt is
+        due."""
         return self._run(self.find_due(now), now)
 
     def _run(self, due: Due, now: datetime, *, at_once: bool = False) -> RunReport:
@@ -181,19 +183,19 @@ class Runner:
         return due
 
     def latest_run(self) -> datetime | None:
-        """Return the latest scheduled time that was run: no watch is due before the clock is past its own."""
+        """Return the latest scheduled time that was run: no watch is due until the clock is past its own."""
         return max((last for last in self._last.values() if last is not None), default=None)
 
     def _last_scheduled(self, watch: Watch) -> datetime | None:
-        """The scheduled time that was run last. A state that cannot be read fails that watch's own run, and no
-        other's."""
+        """Return the last scheduled time that was run. A state that cannot be read fails only that watch's own
+        run."""
         try:
             return self.state.load(watch.id).last_scheduled
         except StateError:
             return None
 
     def forget(self) -> None:
-        """Read anew what other runners may have changed."""
+        """Discard cached state, so that changes by other runners are read."""
         self._last.clear()
         self._next.clear()
         self.queue.forget()
@@ -203,11 +205,12 @@ class Runner:
     def run_watch(
         self, watch: Watch, scheduled: datetime, now: datetime, dependencies: DependenciesOf
     ) -> WatchRun:
-        """Evaluate a watch and write down its notifications. Safe to call from several threads, for different
-        watches. Whatever breaks, the run says so.
+        """Evaluate a watch and record its notifications. Safe to call from several threads for different watches.
+
+        Any failure is reported in the returned run.
 
         Args:
-            dependencies: what ``prepare`` gave for this time.
+            dependencies: the result of ``prepare`` for this time.
         """
         started = time.perf_counter()
         run = WatchRun(watch.id, now, scheduled)
@@ -215,7 +218,7 @@ class Runner:
             self._run_watch(watch, run, dependencies(watch, scheduled))
         except LeaseLost:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever broke this watch must not stop the others
+        except Exception as error:  # noqa: BLE001 - a failure of this watch must not stop the others
             reason = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
             run = WatchRun(watch.id, now, scheduled, error=reason, evaluated=False)
             self._skip(watch, scheduled)
@@ -225,12 +228,12 @@ class Runner:
         return run
 
     def _skip(self, watch: Watch, scheduled: datetime) -> None:
-        """Remember that a run that failed was tried."""
+        """Record that a failed run was attempted."""
         try:
             self.state.update(watch.id, lambda state: state.model_copy(update={"last_scheduled": scheduled}))
         except LeaseLost:
             raise
-        except Exception:  # noqa: BLE001, S110 - the run says already that the state is not there
+        except Exception:  # noqa: BLE001, S110 - the run already reports that the state is unavailable
             pass
 
     def _run_watch(self, watch: Watch, run: WatchRun, dependencies: RunDependencies) -> None:
@@ -254,7 +257,7 @@ class Runner:
         context_of: ContextOf,
         dependencies: RunDependencies,
     ) -> None:
-        """Decide by incident whom to notify of what was found, and write it down."""
+        """Decide for each incident whom to notify of the findings, and record it."""
         scheduled, now = run.scheduled, run.time
         groups = inc.by_model_version(findings) if run.met else {}
         seen = {
@@ -322,10 +325,10 @@ class Runner:
         context_of: ContextOf,
         dependencies: RunDependencies,
     ) -> list[Notification]:
-        """The notifications of an action about these findings; where it sends none, one that says why.
+        """Return an action's notifications about these findings; if it sends none, one that says why.
 
         Args:
-            related: by action and incident, the watch whose incident says the same; what is found is added.
+            related: by action and incident, the watch whose incident reports the same; entries are added to it.
         """
         action, period = watch.actions[name], watch.throttle_period(name)
         decisions: dict[Key, inc.Decision] = {
@@ -351,7 +354,7 @@ class Runner:
             ):  # it may lack its recipients, too
                 return [report_unsent(draft, "not_configured", f"the channel {channel} is not configured")]
             return [report_unsent(draft, "failed", str(error))]
-        except Exception as error:  # noqa: BLE001 - one action's fault must not stop the others
+        except Exception as error:  # noqa: BLE001 - a failure of one action must not stop the others
             return [report_unsent(draft, "failed", f"{type(error).__name__}: {error}")]
         if not notifications:
             return [report_unsent(draft, "condition_failed")]
@@ -370,7 +373,7 @@ class Runner:
     def _find_covering(
         self, watch: Watch, incidents: inc.Incidents, keys: list[Key], notifications: list[Notification]
     ) -> dict[Key, str]:
-        """By incident the other watch, if any, whose incident says already what these notifications would."""
+        """Return, by incident, the other watch whose incident already reports what these notifications would."""
         new = [key for key in keys if key.feature and not incidents[key].notified]
         covering: dict[Key, str] = {}
         for other in self.watches if new else ():
@@ -379,7 +382,7 @@ class Runner:
             try:
                 others = self.state.load(other).by_key()
             except StateError:
-                continue  # that watch's own run says so
+                continue  # that watch's own run reports the failure
             for key in new:
                 if key in others and inc.is_covered(incidents[key], others[key], notifications):
                     covering.setdefault(key, other)
@@ -388,7 +391,7 @@ class Runner:
     def _draft(
         self, watch: Watch, run: WatchRun, action: str, keys: list[Key], channel: str, *id_parts: str
     ) -> Notification:
-        """All that is known of a notification before it is rendered. Its id is its run's and its incidents'."""
+        """Build a notification before it is rendered. Its id depends on the run and the incidents."""
         features = tuple(dict.fromkeys(key.feature for key in keys))
         model, version, _ = keys[0]
         return Notification(
@@ -406,7 +409,7 @@ class Runner:
     def _render_resolutions(
         self, watch: Watch, run: WatchRun, incidents: inc.Incidents, mutes: tuple[Mute, ...]
     ) -> Iterator[Notification]:
-        """The notifications that incidents are resolved: to those who were notified of them, and to no one else."""
+        """Yield the resolution notifications, which go only to those who were notified of the incidents."""
         if not incidents or not inc.notifies_of_resolution(watch.metadata):
             return
         closed = awaiting_resolution(incidents, run.time, watch=watch.id, mutes=mutes)
@@ -432,7 +435,7 @@ class Runner:
     # --- after the delivery
 
     def finish(self, now: datetime, runs: Iterable[WatchRun], outcomes: Iterable[Notification]) -> RunReport:
-        """Return what was done and delivered, after it was written into the history and the file of alerts."""
+        """Write the runs and deliveries to the history and the file of alerts, and return the report on them."""
         runs, outcomes = list(runs), list(outcomes)
         by_id = {outcome.id: outcome for outcome in outcomes}
         new = {notification.id for run in runs for notification in run.queued}
@@ -444,7 +447,7 @@ class Runner:
         return RunReport(now, tuple(runs), tuple(outcome for outcome in outcomes if outcome.id not in new))
 
     def _append_alerts(self, run: WatchRun) -> str:
-        """Append a run's alerts to the file of alerts; why that failed."""
+        """Append a run's alerts to the file of alerts; return why that failed, or an empty text."""
         alerts = [alert for alert in run.alerts if alert.is_performed]
         if self._alerts is None or not alerts:
             return ""
@@ -472,12 +475,12 @@ def _decide(
 
 
 def _is_due(watch: Watch, key: Key, incidents: inc.Incidents, mutes: Iterable[Mute], now: datetime) -> bool:
-    """Whether any action notifies of an incident now."""
+    """Return whether any action notifies of an incident now."""
     return any(_decide(watch, name, key, incidents, mutes, now) == "notify" for name in watch.actions)
 
 
 def _split_into_batches(action: Action, findings: list[Finding]) -> list[list[Finding]]:
-    """What one notification of an action is about: all findings of a model version, or those of one incident."""
+    """Split findings into one batch per notification: all findings of a model version, or those of one incident."""
     if not findings or not channel_of(action).is_per_incident:
         return [findings]
     batches: dict[Key, list[Finding]] = {}
@@ -489,7 +492,7 @@ def _split_into_batches(action: Action, findings: list[Finding]) -> list[list[Fi
 def _collect_findings(
     watch: Watch, evaluation: Evaluation, dependencies: RunDependencies, summarize: Summarize
 ) -> tuple[list[Finding] | None, ContextOf]:
-    """The findings of a run, and what gives the context that an action sees of some of them."""
+    """Return the findings of a run, and a function that builds the context that an action sees of some of them."""
     transform = watch.definition.transform
 
     def apply_transform(context: dict[str, Any]) -> dict[str, Any]:
@@ -504,7 +507,7 @@ def _collect_findings(
 
     if not evaluation.met or inc.find(evaluation.payload):
         return inc.find(evaluation.payload), before_transform
-    # The findings may be what the watch's transform makes.
+    # The findings may be the result of the watch's transform.
     transformed_context = apply_transform(evaluation.context)
     payload = transformed_context["ctx"]["payload"]
 
@@ -521,7 +524,7 @@ def _collect_findings(
 def _leave_out_accepted(
     findings: list[Finding], watch_id: str, payload: Mapping[str, Any], now: datetime
 ) -> list[Finding]:
-    """The findings without the accepted ones, of which the profiles among the searches' answers say."""
+    """Return the findings without the accepted ones, which the profiles in the searches' responses list."""
     answer = payload.get("profiles")
     hits = answer["hits"]["hits"] if isinstance(answer, Mapping) and "hits" in answer else []
     accepted = {
@@ -557,7 +560,7 @@ def _default_summarize() -> Summarize:
 
 
 def append(file: Path, text: str) -> None:
-    """Append to a file of alerts, making it and its folder; with no text, only try. Raises OSError."""
+    """Append to a file of alerts; create it and its folder. With an empty text, only try to. Raises OSError."""
     file.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:

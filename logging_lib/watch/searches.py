@@ -1,7 +1,7 @@
-"""Build the searches of the shipped watches from their specs: one function for each kind of watch.
+"""Build the searches of the shipped watches from their specs, with one function for each kind of watch.
 
-A kind is what a stored script evaluates: the script and the shape of the searches it reads belong together. Every
-search counts what arrived (``event.ingested``) up to the scheduled time, for all models at once.
+Each kind has one stored script, which depends on the shape of the kind's searches. Every search counts the events
+that arrived (``event.ingested``) up to the scheduled time, for all models at once.
 """
 
 from __future__ import annotations
@@ -51,18 +51,18 @@ def of_models(pattern: str = MODEL_PATTERN) -> Json:
 
 
 def since(span: str, back: str = "") -> Json:
-    """Return what arrived in the last ``span`` and later, seen from now or from ``back`` (``-1w``)."""
+    """Match events that arrived in the last ``span`` or later, seen from now or from ``back`` (``-1w``)."""
     return {"range": {"event.ingested": {"gt": f"{NOW}||{back}-{span}"}}}
 
 
 def within(span: str, back: str = "") -> Json:
-    """Return what arrived in the last ``span``, seen from now or from ``back`` (``-1w``)."""
+    """Match events that arrived in the last ``span``, seen from now or from ``back`` (``-1w``)."""
     until = f"{NOW}||{back}" if back else NOW
     return {"range": {"event.ingested": {"gt": f"{NOW}||{back}-{span}", "lte": until}}}
 
 
 def between(span: str, until: str) -> Json:
-    """Return what arrived from ``span`` ago until ``until`` ago."""
+    """Match events that arrived from ``span`` ago until ``until`` ago."""
     return {"range": {"event.ingested": {"gt": f"{NOW}||-{span}", "lte": f"{NOW}||-{until}"}}}
 
 
@@ -79,7 +79,7 @@ def window(index: int) -> str:
 
 WEIGHT: Json = {"sum": {"field": "ml.sample.weight"}}
 SAMPLING: Json = {"extended_stats": {"field": "ml.sample.weight"}}
-"""The sum of the weights' squares says how uncertain sampling leaves what is counted."""
+"""The sum of the weights' squares says how much uncertainty sampling adds to the counts."""
 FIRST: Json = {"min": {"field": "@timestamp"}}
 LAST: Json = {"max": {"field": "@timestamp"}}
 
@@ -106,7 +106,7 @@ def by_version(aggs: Json) -> Json:
 
 
 def by_window(windows: int, aggs: Json, back: str = "") -> Json:
-    """Return the ladder of windows, the shortest first, each a bucket of its own."""
+    """Return the buckets of all windows, the shortest first."""
     filters = {window(index): since(window(index), back) for index in range(windows)}
     return {"windows": {"filters": {"filters": filters}, "aggs": aggs}}
 
@@ -121,7 +121,8 @@ def build_search(datasets: Iterable[str], conditions: list[Json], aggs: Json) ->
 
 
 def search_profiles(*fields: str, pattern: str = MODEL_PATTERN) -> Json:
-    """Ask for the published profiles: the model, what people set for it, and what else the script reads."""
+    """Ask for the published profiles: the model, its settings by people, and the other fields that the script
+    reads."""
     source = ["ml.model", "owners", "overrides", "accepted", *fields]
     return _build_request(["ml-profiles"], {"size": 1000, "query": of_models(pattern), "_source": source})
 
@@ -141,8 +142,8 @@ def weeks_back(reference: str) -> str:
 def search_rates(spec: Rates) -> Searches:
     """Count how many events failed each check, by feature or value, in each window.
 
-    The features that fail a check are in ``ml.check.<name>``; ``settings.fields`` names another field, of which the
-    values in ``settings.words`` are counted; ``new_words`` are the most frequent unknown words. With ``usual_rate``
+    The features that fail a check are in ``ml.check.<name>``; ``settings.fields`` names another field, whose values
+    in ``settings.words`` are counted; ``new_words`` are the most frequent unknown words. With ``usual_rate``
     the watch needs no profile and counts all events.
     """
     settings = spec.settings
@@ -183,7 +184,7 @@ def search_rates(spec: Rates) -> Searches:
     searches |= _search_same_hours(settings, conditions, past)
     fields: list[str] = []
     if by_profile:
-        # Nothing is known of unexpected features: no held-out row has one.
+        # The profile knows nothing about unexpected features, because no held-out row has one.
         expected = [f"expected.checks.{check}" for check in checks if check != "unexpected"]
         rows = ["expected.rows"] if "checks" in settings else []
         varies = ["source", "until", "levels", *(f"measures.{check}" for check in checks)]
@@ -193,7 +194,7 @@ def search_rates(spec: Rates) -> Searches:
 
 
 CANDIDATES = 50
-"""How many of a window's most frequent unknown words are looked at."""
+"""The number of a window's most frequent unknown words that are examined."""
 
 
 def _count_failures(settings: Mapping[str, Any], check: str, aggs: Json) -> Json:
@@ -306,7 +307,7 @@ def search_quality(spec: QualitySpec) -> Searches:
         "first": FIRST,
         "last": LAST,
     }
-    # Labels arrive late: in each window they may belong to any prediction of the longest.
+    # Labels arrive late: those in each window may belong to any prediction of the longest window.
     predicted_then = {"range": {"@timestamp": {"gt": f"{NOW}||-{longest}"}}}
     served = {
         "filters": {"filters": {window(index): predicted_then for index in range(windows)}},
@@ -416,7 +417,8 @@ def _list_spans(groups: list[Json]) -> list[str]:
 
 
 def _count_spans(spans: list[str]) -> Json:
-    """Count what training's traffic is compared with: the spans now and on earlier days, all events, the first."""
+    """Count the traffic that is compared with training's: the spans now and on earlier days, all events, the
+    first."""
     filters = {}
     for span in spans:
         for days in (0, *COMPARED_DAYS):
@@ -432,7 +434,7 @@ def _count_groups(spec: Counters, searched: str | None) -> Json:
     """Build the buckets of each group.
 
     Args:
-        searched: the setting that holds the span of an earlier week to which the search is limited.
+        searched: the setting with the span of an earlier week to which the search is limited.
     """
     aggs = {}
     for group in spec.settings["groups"]:
@@ -443,7 +445,7 @@ def _count_groups(spec: Counters, searched: str | None) -> Json:
                 whole = searched is not None and counter.since == searched
                 condition = {"match_all": {}} if whole else _condition(counter, spec.settings)
                 counts[name] = {"filter": condition, "aggs": numbers}
-            elif searched is None or not counter.startswith("top "):  # messages name what is there now
+            elif searched is None or not counter.startswith("top "):  # messages name the present values
                 counts[name] = _number(counter)
         spans = _list_spans([group]) if searched is None else []
         if spans:
@@ -456,7 +458,7 @@ def _count_groups(spec: Counters, searched: str | None) -> Json:
 
 
 def _condition(counter: Counter, settings: Mapping[str, Any]) -> Json:
-    """Which events a counter counts."""
+    """Return the condition of the events that a counter counts."""
     conditions: list[Json] = []
     names = [f"ml.{dataset}" for dataset in counter.datasets]
     if len(names) == 1:
@@ -469,7 +471,7 @@ def _condition(counter: Counter, settings: Mapping[str, Any]) -> Json:
 
 
 def _number(text: str) -> Json:
-    """``sum ml.health.logged`` as an aggregation; ``top service.name`` are the most frequent values."""
+    """Parse ``sum ml.health.logged`` to an aggregation; ``top service.name`` gives the most frequent values."""
     operation, field = text.split()
     return terms(field, 10, top=True) if operation == "top" else {operation: {"field": field}}
 

@@ -1,10 +1,10 @@
 """Name the slice of the traffic that a finding comes from: a host, a version of the service, a label, a bin.
 
 The failing events of a finding are compared with all events of its model version and window, by sums of sampling
-weights. A slice is named where it has most of the failing events, far more of them than of all, and where chance
-does not explain that. This is the runner's alone: Watcher cannot search after its script.
+weights. A slice is named if it has most of the failing events, a far larger share of them than of all events, and
+chance does not explain that. Only the runner does this: Watcher cannot search after its script.
 
-Pure, but for the function that asks the store, which is an argument.
+The functions are pure except for the one that asks the store, which is an argument.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ Json = dict[str, Any]
 
 LINE = "Comes from"
 FALSE_SLICES = 0.01
-"""How often a finding whose failing events are a random part of all names a slice, at most."""
+"""The highest probability that a finding whose failing events are a random part of all events names a slice."""
 MIN_SHARE, MIN_RISE = 0.5, 0.2
-"""A slice has at least half of the failing events, and 20 points more of them than of all events."""
+"""A slice has at least half of the failing events, and its share of them is 20 points above that of all events."""
 USUAL_EVENTS = 20
-"""So many failing events of a week ago show what is usual."""
+"""The number of failing events a week ago that shows what is usual."""
 MAX_VERSIONS, MAX_FINDINGS = 5, 5
-"""A run asks about so many model versions, and about so many findings of each."""
+"""The largest numbers of model versions that a run asks about, and of findings of each."""
 MAX_CANDIDATES = 5
 
 _BINS, _PREDICTION_BINS = "ml.input.bins", "ml.prediction.bin"
 _CONTEXT = {"service.name": "service", "service.version": "service version", "host.name": "host"}
 _LABELS = "labels."
 _SAMPLED_EVENTS, _MAX_LABELS = 100, 10
-# Elasticsearch answers at most 65,536 buckets: 4 windows and 5 findings of some 4,300 and 600 stay below.
+# Elasticsearch returns at most 65,536 buckets: 4 windows with about 4,300 and 5 findings with about 600 stay below.
 _MAX_VALUES, _MAX_BINS, _MAX_FAILING_VALUES, _MAX_FAILING_BINS = 100, 3000, 10, 500
 _WEEK = timedelta(weeks=1)
 
@@ -53,11 +53,11 @@ def name_slices(
 ) -> None:
     """Add the field ``slice`` and a first line ``LINE`` to each finding whose failing events share a slice.
 
-    ``slice`` has ``field``, ``value`` and the slice's shares ``of_failing`` and ``of_all``. A finding of which it
-    is not known which events failed is left as it is, and one whose searches fail has the reason in its line.
+    ``slice`` has ``field``, ``value`` and the slice's shares ``of_failing`` and ``of_all``. A finding whose failing
+    events are not known is left unchanged, and one whose searches fail has the reason in its line.
 
     Args:
-        findings: of one run of the watch.
+        findings: the findings of one run of the watch.
     """
     request = _find_request(watch)
     known = [finding for finding in findings if _has_failing_events(watch, finding)]
@@ -89,7 +89,7 @@ def _has_failing_events(watch: Watch, finding: Finding) -> bool:
 
 
 class _Question:
-    """What is asked about the findings of one model version: at most four searches, however many findings."""
+    """The questions about the findings of one model version: at most four searches for any number of findings."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class _Question:
         self._model, self._version = model, version
         self._now, self._scheduled = now, scheduled
         self._findings = findings[:MAX_FINDINGS]
-        # What fails together has one cause: it does not explain itself.
+        # Features that fail together have one cause, so they do not explain each other.
         self._excluded = tuple(encode_prefix(str(finding["feature"])) for finding in findings)
 
     def answer(self) -> None:
@@ -140,7 +140,7 @@ class _Question:
         return {"range": {"event.ingested": {"gt": f"{until}||-{finding['window']}", "lte": until}}}
 
     def _match_failing(self, finding: Finding, grown: list[str] | None) -> Json | None:
-        """Match the events that failed the check, or that are in the bins that grew; None where none did."""
+        """Match the events that failed the check, or that are in the bins that grew; None if none grew."""
         if "check" in finding:
             fields = self._watch.metadata.get("fields") or {}
             field = fields.get(finding["check"], f"ml.check.{finding['check']}")
@@ -148,14 +148,14 @@ class _Question:
         return {"terms": {_get_bins_field(finding): grown}} if grown else None
 
     def _search(self, body: Json, aggs: Json, scheduled: datetime, *conditions: Json) -> Json:
-        """Return the hits and the aggregations, none where no index matches."""
+        """Return the hits and the aggregations, which are empty if no index matches."""
         query = {"bool": {"filter": [*self._match_model(scheduled), *conditions]}}
         body = {"size": 0, **body, "query": query, **({"aggs": aggs} if aggs else {})}
         answer = self._ask(self._request.indices, body)
         return {"hits": answer["hits"]["hits"], **(answer.get("aggregations") or {})}
 
     def _search_expected_bins(self) -> dict[int, Mapping[str, float]]:
-        """Return what training had in each bin, by finding; only of those that compare distributions."""
+        """Return training's values in each bin, by finding, for the findings that compare distributions."""
         compared = {
             number: finding for number, finding in enumerate(self._findings) if "check" not in finding
         }
@@ -230,7 +230,8 @@ class _Question:
         }
 
     def _is_candidate(self, field: str, value: str) -> bool:
-        """Whether a value may be where a finding comes from; a name that is cut in its token is not known."""
+        """Return whether a value may be the source of a finding; a name that is truncated in its token is not
+        known."""
         if field != _BINS:
             return True
         name, _, label = value.partition("=")
@@ -239,9 +240,9 @@ class _Question:
     def _search_usual_shares(
         self, failing: Mapping[int, Json], candidates: Mapping[int, list[Json]]
     ) -> dict[tuple[int, int], float]:
-        """Return what shares of the failing events the slices had a week ago, where so many failed then.
+        """Return the slices' shares of the failing events a week ago, if enough events failed then.
 
-        Some are always over-represented, as a bin of an input that moves with the feature.
+        Some slices are always over-represented, such as a bin of an input that is correlated with the feature.
         """
         aggs = {
             str(number): {
@@ -286,7 +287,7 @@ def _count_values(field: str, size: int, **options: Any) -> Json:
 
 
 def _count_fields(filters: Json, fields: Sequence[str], values: int, bins: int) -> Json:
-    """Count each field's values among the events of each filter; names of labels are no names of aggregations."""
+    """Count each field's values among the events of each filter; labels' names cannot name aggregations."""
     counts = {
         str(place): _count_values(field, bins if field == _BINS else values)
         for place, field in enumerate(fields)
@@ -299,7 +300,8 @@ def _get_bins_field(finding: Finding) -> str:
 
 
 def _choose_labels(samples: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return the fields of the labels whose values repeat most: an id of its own for each event is no slice."""
+    """Return the fields of the labels whose values repeat most: an id that differs for each event is not a
+    slice."""
     values: dict[str, Counter[str]] = {}
     for labels in samples:
         for name, value in _flatten(labels):
@@ -325,7 +327,8 @@ class _Counts:
     """The weights of one set of events: their sum, that of their squares, and the sum of each slice.
 
     Attributes:
-        cut: by field, how many events have a value that is not listed; ``least``: what none of those exceeds.
+        cut: by field, the number of events with a value that is not listed; ``least``: a bound that no such value
+            exceeds.
     """
 
     total: float
@@ -358,14 +361,14 @@ def find_slices(
     A slice needs ``MIN_SHARE`` of the failing events, ``MIN_RISE`` more than its share of all events, and a tail of
     Fisher's exact test, failing against all other events, below ``FALSE_SLICES`` divided by the number of slices
     that are large enough to be named at all (Bonferroni's correction as in Tarone, Biometrics 46 (1990)). Weighted
-    events count as many as their weights prove, (Σw)²/Σw² (Kish, Survey Sampling (1965), section 11.7). Of slices
-    that explain about as much, what an event comes from goes before what is in it.
+    events count as their effective number, (Σw)²/Σw² (Kish, Survey Sampling (1965), section 11.7). Among slices
+    that explain about as much, the origin of an event comes before its content.
     """
     if failing.total <= 0:
         return []
     least = MIN_SHARE * failing.total
     tests = sum(weight >= least and is_candidate(*key) for key, weight in everything.slices.items())
-    # Each event with a value that is not listed may have one of its own.
+    # Each event with an unlisted value may have a value that no other event has.
     tests += sum(number for name, number in everything.cut.items() if everything.least[name] >= least)
     drawn = count_effective(failing.total, failing.squares)
     rest = everything.total - failing.total
@@ -393,7 +396,7 @@ def _rank(candidate: Json) -> tuple[int, int, float, str, str]:
 
 
 def count_effective(total: float, squares: float) -> int:
-    """Return how many events of one weight prove as much: (Σw)²/Σw²."""
+    """Return the number of equally weighted events with the same information: (Σw)²/Σw²."""
     return floor(total * total / squares + 1e-6) if squares > 0 and total > 0 else 0
 
 
@@ -403,8 +406,8 @@ def compute_fisher_tail(hits: int, drawn: int, other_hits: int, others: int) -> 
     Source: Fisher, Statistical Methods for Research Workers, 5th ed. (1934), section 21.02.
 
     Args:
-        hits: of the ``drawn`` events, those in the slice.
-        other_hits: of the ``others``, those in the slice.
+        hits: the number of the ``drawn`` events that are in the slice.
+        other_hits: the number of the ``others`` that are in the slice.
     """
     inside, events = hits + other_hits, drawn + others
     if hits <= 0 or hits * events <= drawn * inside:
@@ -426,7 +429,8 @@ def _log_choose(n: int, k: int) -> float:
 
 
 def find_grown_bins(expected: Mapping[str, float], observed: Mapping[str, float]) -> set[str]:
-    """Return the bins whose share rose since training, by at least a fifth of the greatest rise: not by chance."""
+    """Return the bins whose share rose since training, by at least a fifth of the greatest rise, to exclude
+    chance."""
     rows = sum(count for name, count in expected.items() if _is_compared(name))
     total = sum(observed.values())
     if rows <= 0 or total <= 0:
@@ -437,7 +441,7 @@ def find_grown_bins(expected: Mapping[str, float], observed: Mapping[str, float]
 
 
 def _is_compared(name: str) -> bool:
-    """Whether a bin is part of a distribution: a missing or an unseen value is another watch's finding."""
+    """Return whether a bin is part of a distribution; missing and unseen values are findings of other watches."""
     return name in ("!other", "!below", "!above") or not name.startswith(("!", "oov:"))
 
 

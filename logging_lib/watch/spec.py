@@ -1,7 +1,7 @@
-"""Read the specs of the shipped watches, ``watchers/*.yml``, and refuse what no watch can be made of.
+"""Read the specs of the shipped watches, ``watchers/*.yml``, and refuse invalid ones.
 
-A spec has a ``kind``, which says what is searched and which stored script evaluates it, and ``settings``, which
-become the watch's ``metadata``. ``logging_lib.watch.generate`` compiles specs to Watcher's JSON.
+A spec has a ``kind``, which determines the searches and the stored script that evaluates them, and ``settings``,
+which become the watch's ``metadata``. ``logging_lib.watch.generate`` compiles specs to Watcher's JSON.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def _duration(text: str) -> str:
 
 Duration = Annotated[str, AfterValidator(_duration)]
 Week = Annotated[str, Field(pattern=r"^week[1-9]$")]
-"""The same hours so many weeks ago."""
+"""The same hours, the given number of weeks ago."""
 Windows = Annotated[list[Duration], Field(min_length=2)]
-"""The shortest first."""
+"""Windows, the shortest first."""
 
 
 class Strict(BaseModel):
@@ -50,7 +50,8 @@ class Strict(BaseModel):
 
 
 class Budgeted(Strict):
-    """``budget_weight`` says how much of a model's false alarms in a month the watch has, beside the others."""
+    """Settings with a ``budget_weight``: the watch's share, relative to others, of a model's monthly false
+    alarms."""
 
     windows: Windows
     budget_weight: Annotated[Number, Field(gt=0)]
@@ -58,7 +59,8 @@ class Budgeted(Strict):
 
 
 class Seasonal(Budgeted):
-    """``seasonal``: the models (a pattern) whose shorter windows are compared with the weeks of ``references``."""
+    """Settings with ``seasonal``: a pattern of the models whose shorter windows are compared with
+    ``references``."""
 
     seasonal: str | None = None
     references: list[Week] = []
@@ -71,7 +73,7 @@ class Seasonal(Budgeted):
 
 
 class RateSettings(Seasonal):
-    """Either one ``check`` or several ``checks``, named by ``words`` in messages."""
+    """Settings with either one ``check`` or several ``checks``, which ``words`` name in messages."""
 
     check: str | None = None
     checks: list[str] | None = None
@@ -106,7 +108,7 @@ _THRESHOLDS = {
 
 
 class DistributionSettings(Seasonal):
-    """Each of the ``measures`` has its thresholds."""
+    """Settings with ``measures``, each of which has its thresholds."""
 
     measures: list[Literal["psi", "shift", "rare", "spread", "mean"]]
     min_events: int
@@ -147,7 +149,7 @@ class EstimateSettings(Budgeted):
 
 
 class VersionSettings(Strict):
-    """The rule ``live`` has ``min_hits``, the rule ``age`` has ``max_days``."""
+    """Settings of one rule: ``live`` has ``min_hits``, and ``age`` has ``max_days``."""
 
     rule: Literal["live", "age"]
     window: Duration
@@ -170,7 +172,7 @@ class StartSettings(Strict):
 
 
 class Limit(Strict):
-    """What is measured and how far it may go: see ``logging_lib.watch.scripts.limits``."""
+    """A measured value and its limit: see ``logging_lib.watch.scripts.limits``."""
 
     name: str
     metric: str
@@ -214,18 +216,18 @@ class CounterSettings(Strict):
 
 
 class Spec(Strict):
-    """What every kind of watch has.
+    """The part of a spec that every kind of watch has.
 
     Args:
         id: the file's stem.
-        title: what messages begin with.
-        concern: what is wrong where the watch finds something, in one sentence.
-        related: which other watches may report the same cause.
+        title: the beginning of messages.
+        concern: what is wrong if the watch finds something, in one sentence.
+        related: other watches that may report the same cause.
         every: the interval between two runs.
-        throttle_period: for how long after a notification an incident that has not changed notifies nobody.
-        min_severity: the least severity of a finding, which its effect and its share raise.
-        of_models: whether ``metadata.model``, a pattern, says of which models events are searched.
-        settings: the watch's own metadata, in the order of the file; ``Settings`` says what it may hold.
+        throttle_period: how long after a notification an unchanged incident does not notify again.
+        min_severity: the lowest severity of a finding, which its effect and its share raise.
+        of_models: whether ``metadata.model``, a pattern, selects the models whose events are searched.
+        settings: the watch's own metadata, in the order of the file; ``Settings`` defines its content.
     """
 
     script: ClassVar[str]
@@ -245,19 +247,19 @@ class Spec(Strict):
 
     @property
     def discover(self) -> Dataset:
-        """The dataset whose events Discover shows."""
+        """Return the dataset whose events Discover shows."""
         return self.dataset
 
 
 class Values(Strict):
-    """The field of the values that fail a check; ``include`` picks some of them by a regular expression."""
+    """The field with the values that fail a check; ``include`` selects some of them by a regular expression."""
 
     field: str
     include: str | None = None
 
 
 class Rates(Spec):
-    """Checks that events fail more often than expected. ``values`` lists what failed."""
+    """Watches of checks that events fail more often than expected. ``values`` lists the values that failed."""
 
     script = "ml-check-rate"
     causes = "one common cause upstream of the model"
@@ -267,9 +269,9 @@ class Rates(Spec):
 
 
 class Distributions(Spec):
-    """Bins that fill otherwise than expected.
+    """Watches of bins that fill differently from what is expected.
 
-    ``hold_back``: not while missing, absent, unseen or out-of-range inputs explain the change.
+    ``hold_back``: report nothing while missing, absent, unseen or out-of-range inputs explain the change.
     """
 
     script = "ml-distribution"
@@ -281,7 +283,7 @@ class Distributions(Spec):
 
 
 class Latency(Spec):
-    """Predictions that take longer than they did."""
+    """Watches of predictions that take longer than before."""
 
     script = "ml-latency"
     Settings = LatencySettings
@@ -289,7 +291,7 @@ class Latency(Spec):
 
 
 class QualitySpec(Spec):
-    """Labels that say that the model is wrong more often than in training."""
+    """Watches of labels that show that the model is wrong more often than in training."""
 
     script = "ml-quality"
     dataset = "label"
@@ -298,7 +300,7 @@ class QualitySpec(Spec):
 
 
 class EstimateSpec(Spec):
-    """Predictions whose calibrated probabilities let expect more wrong answers than in the evaluation."""
+    """Watches of predictions whose calibrated probabilities imply more wrong answers than in the evaluation."""
 
     script = "ml-estimate"
     Settings = EstimateSettings
@@ -306,7 +308,7 @@ class EstimateSpec(Spec):
 
 
 class Versions(Spec):
-    """Versions that answer now."""
+    """Watches of the versions that answer now."""
 
     script = "ml-versions"
     Settings = VersionSettings
@@ -314,7 +316,7 @@ class Versions(Spec):
 
 
 class Starts(Spec):
-    """Starts of services, and the starts before them."""
+    """Watches of the starts of services, and of the starts before them."""
 
     script = "ml-versions"
     dataset = "start"
@@ -323,11 +325,11 @@ class Starts(Spec):
 
 
 NumberText = Annotated[str, Field(pattern=r"^(sum|avg|min|max|value_count|cardinality|top) [\w.@]+$")]
-"""An aggregation and its field: ``sum ml.health.logged``. ``top`` are the most frequent values."""
+"""An aggregation and its field: ``sum ml.health.logged``. ``top`` returns the most frequent values."""
 
 
 class Counter(Strict):
-    """Numbers of some of the events: those of ``datasets``, those that arrived ``since`` a duration ago, or both.
+    """Numbers over some of the events: those of ``datasets``, those that arrived ``since`` a duration ago, or both.
 
     ``since`` can be the name of a setting.
     """
@@ -350,13 +352,13 @@ Count = Annotated[
 
 
 class Counters(Spec):
-    """Numbers that pass a limit.
+    """Watches of numbers that pass a limit.
 
     Args:
-        datasets: which events are searched; Discover shows the first, or ``shown``.
+        datasets: the datasets that are searched; Discover shows the first, or ``shown``.
         only: conditions that all events must meet.
         counts: for each group of ``settings.groups``, its numbers by name, or a ``Counter`` with several. The time
-            of the last event, ``last``, is always there.
+            of the last event, ``last``, is always included.
     """
 
     script = "ml-limits"
@@ -438,7 +440,7 @@ def parse_spec(text: str, *, id: str, file: str = "watch") -> Spec:  # noqa: A00
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice, where YAML would take the last."""
+    """A loader that refuses a repeated key, of which YAML would use the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value]
@@ -462,7 +464,7 @@ def _find_problems(
 
 
 def _keys(location: tuple[str | int, ...]) -> list[str | int]:
-    """A location without the branches of a union, which the file does not have."""
+    """Return a location without the branches of a union, which do not exist in the file."""
     return [part for part in location if not str(part).startswith("[")]
 
 

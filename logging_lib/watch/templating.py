@@ -1,12 +1,12 @@
 """Render Watcher's Mustache dialect: pystache with Watcher's paths, its functions, and escaping by medium.
 
-What differs from plain Mustache, as in Watcher: a dotted path also goes through lists
-(``ctx.metadata.windows.0``, ``findings.size``), and ``{{#toJson}}path{{/toJson}}``,
-``{{#join}}path{{/join}}``, ``{{#join delimiter=' or '}}path{{/join delimiter=' or '}}`` and
-``{{#url}}...{{/url}}`` exist. What differs from Watcher: *every* inserted value is escaped for its medium, by
-``{{{triple}}}`` braces too, since values in findings come from hostile logs. A value is never read as a
-template. And Watcher (mustache.java) drops the line break before a line that begins with a section tag and has
-more than that: where each section tag has a line of its own, both give the same lines.
+Unlike in plain Mustache, but as in Watcher, a dotted path also goes through lists (``ctx.metadata.windows.0``,
+``findings.size``), and there are ``{{#toJson}}path{{/toJson}}``, ``{{#join}}path{{/join}}``,
+``{{#join delimiter=' or '}}path{{/join delimiter=' or '}}`` and ``{{#url}}...{{/url}}``. Unlike in Watcher, *every*
+inserted value is escaped for its medium, also in ``{{{triple}}}`` braces, since values in findings come from
+hostile logs, and a value is never read as a template. Watcher (mustache.java) also drops the line break before a
+line that begins with a section tag and continues after it; if each section tag has its own line, both return the
+same lines.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ _TEXT = {**dict.fromkeys(CONTROLS, "\ufffd"), **BREAKS}
 
 
 class TemplateError(ValueError):
-    """Report a template that is not Mustache, or that renders to something that its place does not allow."""
+    """Raised for a template that is not Mustache, or whose result is not allowed in its place."""
 
 
 class Placeholder(dict[str, Any]):
-    """Stand for a value that only a run knows: it has every key, and prints as ``TEXT``."""
+    """Stand-in for a value that is known only in a run: it has every key, and prints as ``TEXT``."""
 
     TEXT = "\ue000"
 
@@ -57,19 +57,20 @@ class Placeholder(dict[str, Any]):
 
 @dataclass(frozen=True)
 class Medium:
-    """Where a rendered text goes, and how an inserted string is escaped there. A channel may bring its own."""
+    """The destination of a rendered text, and how an inserted string is escaped there. Channels may define
+    others."""
 
     name: str
     escape: Callable[[str], str]
     is_json: bool = False
-    """Whether an inserted string is the content of one in JSON."""
+    """Whether an inserted string becomes the content of a JSON string."""
 
     JSON: ClassVar[Medium]
     TEXT: ClassVar[Medium]
     HTML: ClassVar[Medium]
     HEADER: ClassVar[Medium]
     URL: ClassVar[Medium]
-    """One part of a URL's path or a form's field: a value cannot begin another."""
+    """One part of a URL's path, or one field of a form: a value cannot begin another part."""
 
 
 Medium.JSON = Medium("json", lambda text: json.dumps(text)[1:-1], is_json=True)
@@ -80,7 +81,7 @@ Medium.URL = Medium("url", lambda text: quote(text.encode("utf-8", "replace"), s
 
 
 class _ContextStack:
-    """Hold the context stack that pystache's parse tree drives; the innermost section is last."""
+    """The context stack that pystache's parse tree drives; the innermost section is last."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._items: list[Any] = [root]
@@ -154,7 +155,7 @@ def _format_double(number: float) -> str:
 
 
 class _Engine(RenderEngine):  # type: ignore[misc]  # pystache is untyped
-    """Resolve names for pystache's parse tree, and escape; ``missing`` collects variables without a value."""
+    """An engine that resolves names for pystache's parse tree and escapes; ``missing`` collects unset variables."""
 
     def __init__(self, medium: Medium, missing: set[str] | None = None) -> None:
         super().__init__(
@@ -209,28 +210,29 @@ class _Engine(RenderEngine):  # type: ignore[misc]  # pystache is untyped
         return join
 
     def _to_json(self, value: Any) -> str:
-        """Write objects and lists as JSON; as in Watcher, what is neither is printed as without ``toJson``."""
+        """Write objects and lists as JSON; as in Watcher, other values are printed as without ``toJson``."""
         if not isinstance(value, Mapping | list | tuple):
             return self._medium.escape(to_text(value))
         text = json.dumps(value, ensure_ascii=False, default=str, separators=(",", ":"))
         return text if self._medium.is_json else self._medium.escape(text)
 
     def _render_value(self, value: Any, stack: _ContextStack, delimiters: Any = None) -> str:
-        # pystache renders what a section's function returns as one more template; a value from a log must
-        # never be one, so only text that our own functions marked as finished comes here.
+        # pystache renders the result of a section's function as another template. A value from a log must never
+        # be a template, so only text that our own functions marked as finished is accepted here.
         if not isinstance(value, _FinishedText):
             raise TemplateError("a value cannot be a function")
         return str(value)
 
 
 class _FinishedText(str):
-    """Mark a text that needs no further rendering."""
+    """A text that needs no further rendering."""
 
     __slots__ = ()
 
 
 def _list_section_items(stack: _ContextStack, name: str) -> list[Any]:
-    """List what a section repeats over; as in Watcher, 0 and ``{}`` count as something, ``""`` and null do not."""
+    """List the items that a section repeats over; as in Watcher, 0 and ``{}`` are items, ``""`` and null are
+    not."""
     value = stack.find(name)
     if isinstance(value, list | tuple):
         return list(value)
@@ -249,10 +251,10 @@ def _render_url_section(content: str, stack: _ContextStack, missing: set[str] | 
 
 @lru_cache(maxsize=16384)
 def compile_template(template: str) -> Any:
-    """Parse a template; cached, since watches render the same templates again and again.
+    """Parse a template; the result is cached, since watches render the same templates repeatedly.
 
     Raises:
-        TemplateError: saying what is not Mustache in it.
+        TemplateError: it is not Mustache; the message says what is wrong.
     """
     if "{{" in _TAG.sub("", template) or _UNEVEN.search(template):
         raise TemplateError("a tag that is opened with '{{' is empty or not closed with '}}'")
@@ -266,7 +268,7 @@ def compile_template(template: str) -> Any:
 
 def _describe_error(error: Exception, template: str) -> str:
     info = getattr(error, "info", None)
-    if info is not None and info.tag_type in ("#", "^"):  # pystache names the wrong section here
+    if info is not None and info.tag_type in ("#", "^"):  # pystache names the wrong section in this case
         return f"the section {'{{' + template[: info.position].rpartition('{{')[2]} is never closed"
     return str(error) or "a section is closed that was never opened"
 
@@ -277,15 +279,14 @@ def _engine(medium: Medium) -> _Engine:
 
 
 def render(template: str, context: Mapping[str, Any], medium: Medium, missing: set[str] | None = None) -> str:
-    """Render a template, each inserted value escaped for ``medium``.
+    """Render a template; escape each inserted value for ``medium``.
 
     Args:
         context: the root, ``{"ctx": {...}}``.
-        missing: when given, the variables that had no value are added to it (Mustache prints nothing for
-            them).
+        missing: if given, the variables without a value are added to it (Mustache prints nothing for them).
 
     Raises:
-        TemplateError: when the template is not Mustache.
+        TemplateError: the template is not Mustache.
     """
     engine = _engine(medium) if missing is None else _Engine(medium, missing)
     text: str = compile_template(template).render(engine, _ContextStack(context))
@@ -298,16 +299,16 @@ def has_value(name: str, context: Mapping[str, Any]) -> bool:
 
 
 def find_value(name: str, context: Mapping[str, Any]) -> Any:
-    """Return the value of a dotted name in this context; None when it has none."""
+    """Return the value of a dotted name in this context, or None if it has none."""
     value = _ContextStack(context).find(name)
     return None if value is _MISSING else value
 
 
 def render_json(template: str, context: Mapping[str, Any], missing: set[str] | None = None) -> dict[str, Any]:
-    """Render a search body: one JSON text with Mustache in its keys and values.
+    """Render a search body, which is a JSON text with Mustache in its keys and values.
 
     Raises:
-        TemplateError: when the result is no JSON object; the message shows where.
+        TemplateError: the result is not a JSON object; the message shows where.
     """
     text = render(template, context, Medium.JSON, missing)
     try:

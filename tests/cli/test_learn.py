@@ -21,7 +21,7 @@ from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.port import Store
 from logging_lib.store.profiles import find_document, publish
 from logging_lib.watch.backtest.asof import AsOf
-from logging_lib.watch.backtest.history import EventHistory, ScheduledTick, searches
+from logging_lib.watch.backtest.history import EventHistory, ScheduledTick
 from logging_lib.watch.evaluate import new_context
 from logging_lib.watch.incidents import Incident, Key
 from logging_lib.watch.state.file import FOLDER, FileState
@@ -160,7 +160,9 @@ def test_a_backtest_uses_what_was_known_at_the_tick(folder: Path, profile: profi
     with EmbeddedStore(folder, read_only=True) as store:
         moments = [ScheduledTick(tick, tick) for tick in ticks]
         (answers,) = EventHistory(store).searches([(watch, moments)])
-        request = dict(searches(watch))["profiles"]
+        request = next(
+            search.request for _, name, search in watch.definition.searches() if name == "profiles"
+        )
         found = [
             answers.search(tick)(request, None, new_context(watch, now=tick, scheduled=tick))["hits"]["hits"][
                 0

@@ -80,6 +80,6 @@ def test_the_page_leads_to_shipped_events(
                     assert done.returncode == 0, line + done.stdout + done.stderr
                     output = done.stdout
         assert shown
-        assert "waiting   0 events" in output  # what --status said last
+        assert "waiting    0 events" in output  # what --status said last
         predictions = [event for event in sink.events if event["event"]["dataset"] == "ml.prediction"]
         assert [event["ml"]["request"]["id"] for event in predictions] == ["r-1", "r-2"]

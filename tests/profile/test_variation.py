@@ -399,7 +399,7 @@ def test_a_time_zone_that_is_none_is_named_with_the_likely_one(tmp_path: Path) -
     code, said = fit_by_command(tmp_path, make_frame(2), "--time", "at", "--timezone", "Europe/Berln")
     assert code == 2
     assert "--timezone: 'Europe/Berln' is not a time zone; did you mean 'Europe/Berlin'?" in said
-    with pytest.raises(profiles.ProfileError, match="did you mean Europe/Berlin"):
+    with pytest.raises(profiles.ProfileError, match="did you mean 'Europe/Berlin'"):
         fit(make_frame(2), timezone="Europe/Berln")
 
 
@@ -416,7 +416,7 @@ def test_fit_says_which_variation_it_uses(tmp_path: Path) -> None:
     assert "give --time" not in said
     code, said = fit_by_command(tmp_path, make_frame(0.5))
     assert code == 0
-    assert "a stated default is used; give --time" in said
+    assert "a default is used for how much the traffic varies by itself; give --time" in said
 
 
 def test_the_picture_shows_one_fault_among_days_that_are_natural() -> None:

@@ -183,7 +183,7 @@ def test_the_page_fits_on_two_screens(
         visible = visit.page.locator("details.alert:visible")
         assert visible.count() == SHOWN
         assert "critical" in visible.first.inner_text()
-        visit.page.get_by_text(f"{len(crowded.alerts) - SHOWN} less severe or shorter").click()
+        visit.page.get_by_text(f"{len(crowded.alerts) - SHOWN} more, less severe or shorter").click()
         assert visible.count() == len(crowded.alerts)
         assert visit.faults() == []
         assert visit.width_overflow() <= 0

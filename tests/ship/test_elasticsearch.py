@@ -125,7 +125,7 @@ def test_a_redelivery_within_a_backing_index_is_stored_once_and_counted(
     state = load_state(spool.directory)
     assert (state.shipped, state.duplicates, state.dead_lettered) == (7, 5, 0)
     text = CliRunner().invoke(app, ["ship", str(spool.directory), "--status"]).output
-    assert "known     5 events, which the receiver had already" in text
+    assert "duplicate  5 events that the receiver already had" in text
 
 
 def test_a_redelivery_across_a_rollover_is_stored_twice_and_its_ids_count_once(

@@ -153,14 +153,14 @@ def test_a_batch_that_is_refused_as_a_whole_is_split(
         (400, "The plain HTTP request was sent to HTTPS port", "400 The plain HTTP request"),
         (401, '{"error": {"type": "security_exception", "reason": "x"}}', "LOGGING_LIB_ELASTICSEARCH_API_KEY"),
         (404, "<h1>not here</h1>", "404 <h1>not here</h1>$"),
-        (200, '{"errors": false', "Unable to deserialize"),
+        (200, '{"errors": false', "the answer is not JSON"),
         (200, '{"errors": false, "items": []}', "none of Elasticsearch's bulk API"),
         (200, '{"items": [{"create": {}}]}', "none of Elasticsearch's bulk API"),
         (200, '{"items": [{"create": {"status": "x"}}]}', "none of Elasticsearch's bulk API"),
         (200, '{"items": [{}]}', "none of Elasticsearch's bulk API"),
         (200, '{"items": 3}', "none of Elasticsearch's bulk API"),
         (200, "[]", "none of Elasticsearch's bulk API"),
-        (200, "", "none of Elasticsearch's bulk API|deserialize"),
+        (200, "", "none of Elasticsearch's bulk API|not JSON"),
     ],
 )  # fmt: skip
 def test_an_answer_about_the_request_blames_no_event(

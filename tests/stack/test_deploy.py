@@ -42,7 +42,9 @@ def test_a_second_deploy_changes_nothing(call: Call) -> None:
     third = done(call("stack", "deploy", "--roles", "--json"))
     assert set(third.values()) == {"unchanged"}
     assert third.keys() == first.keys()
-    assert re.search(r"^0 changed, \d+ unchanged$", call("stack", "deploy", "--roles").stdout, re.MULTILINE)
+    assert re.search(
+        r"^0 parts changed, \d+ unchanged$", call("stack", "deploy", "--roles").stdout, re.MULTILINE
+    )
     call("stack", "status", "--roles")
 
 
@@ -114,7 +116,10 @@ def test_retention_is_an_option(deployed: Call, root: Connection) -> None:
         deployed("stack", "deploy")
     wrong = deployed("stack", "deploy", "--retention", "deadletter=7d", code=2)
     assert "'deadletter' is not a dataset" in wrong.stderr
-    assert "not such as ml.prediction=30d" in deployed("stack", "deploy", "--retention", "7d", code=2).stderr
+    assert (
+        "not DATASET=DURATION, such as ml.prediction=30d"
+        in deployed("stack", "deploy", "--retention", "7d", code=2).stderr
+    )
 
 
 def test_destroy_leaves_what_data_needs_and_what_is_not_ours(deployed: Call, root: Connection) -> None:

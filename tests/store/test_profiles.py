@@ -82,6 +82,6 @@ def test_the_command_says_what_it_did(call: Call, own: profiles.Profile) -> None
     first = call("profile", "publish", "seven.json").stdout
     assert f"{own.model} 7: published as deployed, id " in first
     second = call("profile", "publish", "eight.json").stdout
-    assert f"{own.model} 7: not flagged as deployed any more" in second
+    assert f"{own.model} 7: no longer marked as deployed" in second
     assert "not deployed" in call("profile", "publish", "eight.json", "--not-deployed").stdout
     assert "nope.json: no such file" in call("profile", "publish", "nope.json", code=2).stderr

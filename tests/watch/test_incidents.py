@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from logging_lib.watch import incidents as inc
 from logging_lib.watch.incidents import Incident, Key, Mute, ResolvePolicy
 from logging_lib.watch.notify.base import Notification
-from logging_lib.watch.resolutions import awaiting_resolution
+from logging_lib.watch.results import awaiting_resolution
 from logging_lib.watch.state.base import WatchState
 from tests.watch.conftest import NOW, build_result, finding, minutes, notification
 

@@ -58,7 +58,7 @@ def test_a_past_ends_with_its_last_prediction(call: Call, spool: Path, fitted: P
     del health["ml"]["check"]
     write(spool, [arrived(health, LATER, id="h", dataset="ml.health")])
     given = (spool, "--profile", fitted)
-    shown = call("backtest", *given, "--every", "15m", "--watch", "uptime").stdout
+    shown = call("backtest", *given, "--every", "15m", "--watch", "uptime").stderr
     assert "Other events than predictions arrived until 2020-05-06T07:08:00.000Z" in shown
     result = replay(call, *given)
     assert datetime.fromisoformat(result["end"]) == LAST
@@ -79,7 +79,7 @@ def test_a_store_that_was_loaded_later_counts_from_the_events_own_time(
     assert result["clock"] == "event"
     assert (result["start"], result["ticks"] > 10) == ("2018-02-01T09:00:00.000Z", True)
     assert finds_the_incident(result)
-    shown = call("backtest", *given, "--every", "15m", "--watch", "na-spike").stdout
+    shown = call("backtest", *given, "--every", "15m", "--watch", "na-spike").stderr
     assert "they count from their own time" in shown
 
 

@@ -146,7 +146,7 @@ def test_a_message_that_lacks_a_text_is_shown(tmp_path: Path) -> None:
     expect = [{"at": "1h", "alerts": [{"feature": "income", "says": ["no such text"]}]}]
     output = call(write(tmp_path, cases=case(expect=expect)), code=1)
     assert "the message says 'no such text'" in output
-    assert "[NA spike] model loans, version 1: income" in output
+    assert "loans v1: income" in output
 
 
 def test_metadata_of_a_case_replace_those_of_the_watch(tmp_path: Path) -> None:

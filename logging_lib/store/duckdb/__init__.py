@@ -1,1 +1,1 @@
-"""Answer the search language over files by DuckDB: the embedded store."""
+"""The embedded store: answer Elasticsearch's search language over files, using DuckDB."""

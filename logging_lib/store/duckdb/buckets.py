@@ -18,7 +18,7 @@ MAX_BUCKETS = 65_536  # Elasticsearch's search.max_buckets
 
 @dataclass(slots=True)
 class BucketGroup:
-    """Hold a bucket as SQL returned it: its key, its number of documents, and the values that order it."""
+    """A bucket as SQL returned it: its key, its number of documents, and the values that order it."""
 
     key: Key
     count: int
@@ -31,8 +31,8 @@ RenderGroup = Callable[[BucketGroup], dict[str, Any]]
 class BucketAggregation(Protocol):
     """The interface of one bucket aggregation without its sub-aggregations.
 
-    ``key_sql`` is the raw key of a row, NULL where the row is in no bucket; ``expand_key`` maps a raw key to the
-    buckets that it means. Where a row can have several raw keys, ``key_sql`` is None: use ``relation`` instead.
+    ``key_sql`` is the raw key of a row, NULL if the row is in no bucket; ``expand_key`` maps a raw key to the
+    buckets that it means. If a row can have several raw keys, ``key_sql`` is None: use ``relation`` instead.
     """
 
     def key_sql(self) -> str | None: ...
@@ -42,7 +42,7 @@ class BucketAggregation(Protocol):
         ...
 
     def relation(self, source: str, key: str) -> str:
-        """Return the source's rows, once for each of their buckets, with the bucket's ``key``."""
+        """Return the SQL of the source's rows, each once per bucket that it is in, with the bucket's ``key``."""
         ...
 
     def answer(self, groups: list[BucketGroup], render: RenderGroup) -> dict[str, Any]:
@@ -59,7 +59,7 @@ class SingleKeyBuckets:
 
 @dataclass(slots=True)
 class SingleBucket(SingleKeyBuckets):
-    """Compute ``filter`` and ``missing``: one bucket of the documents that meet a condition."""
+    """The aggregations ``filter`` and ``missing``: one bucket of the documents that meet a condition."""
 
     condition: str
 
@@ -74,9 +74,9 @@ class SingleBucket(SingleKeyBuckets):
 
 
 class ConditionBuckets:
-    """Base class of aggregations whose buckets are conditions, of which a row can meet several.
+    """Base class of aggregations whose buckets are conditions; a row can meet several of them.
 
-    The raw key is a number with one bit per condition, so that rows need not be multiplied.
+    The raw key is a number with one bit per condition, so that rows do not have to be multiplied.
     """
 
     conditions: list[str]
@@ -93,7 +93,7 @@ class ConditionBuckets:
         return tuple(place for place in range(len(self.conditions)) if raw >> place & 1)
 
     def relation(self, source: str, key: str) -> str:
-        """Return the rows; the key is a single bit, or the bucket's number where there are too many bits."""
+        """Return the rows; the key is a single bit, or the bucket's number if there are too many bits."""
         few = len(self.conditions) <= _MAX_BITS
         keys = [
             f"CASE WHEN {condition} THEN {1 << i if few else i} END"
@@ -116,7 +116,7 @@ _MAX_BITS = 62
 
 @dataclass(slots=True)
 class FilterBuckets(ConditionBuckets):
-    """Compute ``filters``, named or anonymous; a document is in the bucket of each filter that it meets."""
+    """The aggregation ``filters``, named or anonymous: a document is in the bucket of each filter that it meets."""
 
     conditions: list[str]
     names: list[str] | None
@@ -134,7 +134,7 @@ class FilterBuckets(ConditionBuckets):
 
 @dataclass(slots=True)
 class RangeBuckets(ConditionBuckets):
-    """Compute ``range`` and ``date_range``: from (inclusive) to (exclusive)."""
+    """The aggregations ``range`` and ``date_range``: from (inclusive) to (exclusive)."""
 
     conditions: list[str]
     labels: list[dict[str, Any]]  # key, from, to and their texts, in order
@@ -154,7 +154,7 @@ _ALL_ROWS: Final = (1 << 63) - 1
 
 @dataclass(slots=True)
 class BucketOrder:
-    """Describe what orders buckets: ``_count``, ``_key`` or a metric, which ``value`` returns."""
+    """One criterion by which buckets are ordered: ``_count``, ``_key`` or a metric, which ``value`` returns."""
 
     by: str
     ascending: bool
@@ -176,7 +176,7 @@ def sort_groups(groups: Iterable[BucketGroup], orders: list[BucketOrder]) -> lis
 
 @dataclass(slots=True)
 class TermsBuckets(SingleKeyBuckets):
-    """Compute ``terms``: one bucket per value. ``conditions`` are those of ``include`` and ``exclude`` on a key."""
+    """The aggregation ``terms``: one bucket per value. ``conditions`` are those of ``include`` and ``exclude``."""
 
     column: TableColumn | None
     missing: str | None
@@ -203,7 +203,7 @@ class TermsBuckets(SingleKeyBuckets):
         value = self.key_sql()
         if value is None:
             assert self.column is not None
-            # Lists of keywords have no duplicates already.
+            # Lists of keywords already have no duplicates.
             listed = (
                 self.column.sql if self.column.sql_type == "VARCHAR" else f"list_distinct({self.column.sql})"
             )
@@ -212,7 +212,7 @@ class TermsBuckets(SingleKeyBuckets):
             value = f"unnest({listed})"
             tests = self.conditions(key)
             if any("regexp" in test for test in tests):
-                # Each value is tested once, and not in each row. Without a limit DuckDB would test before DISTINCT.
+                # Test each value once, not once per row. Without the limit, DuckDB would test before DISTINCT.
                 values = f"(SELECT DISTINCT {value} AS {key} FROM {source} LIMIT {_ALL_ROWS})"  # noqa: S608
                 tests = [f"{key} IN (SELECT {key} FROM {values} WHERE {' AND '.join(tests)})"]  # noqa: S608
         else:
@@ -221,8 +221,8 @@ class TermsBuckets(SingleKeyBuckets):
         return f"(SELECT * FROM (SELECT *, {value} AS {key} FROM {source}) WHERE {where})"  # noqa: S608
 
     def top_buckets_sql(self, statement: str, parents: list[str], key: str) -> str | None:
-        """Return the statement with only the first buckets of each parent, and the total count of all; None where
-        SQL cannot express the order."""
+        """Return the statement restricted to the first buckets of each parent, with the total count of all buckets;
+        None if SQL cannot express the order."""
         terms = []
         for order in [*self.orders, BucketOrder("_key", True)]:
             if order.value is not None:
@@ -258,7 +258,7 @@ class TermsBuckets(SingleKeyBuckets):
 
 @dataclass(slots=True)
 class HistogramBuckets(SingleKeyBuckets):
-    """Compute ``histogram``: numbers by an interval."""
+    """The aggregation ``histogram``: numbers by an interval."""
 
     column: TableColumn | None
     interval: float
@@ -292,7 +292,7 @@ class HistogramBuckets(SingleKeyBuckets):
 
 @dataclass(slots=True)
 class DateHistogramBuckets(SingleKeyBuckets):
-    """Compute ``date_histogram`` by a fixed interval in milliseconds or a calendar ``unit``, in a time zone."""
+    """The aggregation ``date_histogram``, by a fixed interval in milliseconds or a calendar ``unit`` in a zone."""
 
     column: TableColumn | None
     interval: int
@@ -332,7 +332,7 @@ class DateHistogramBuckets(SingleKeyBuckets):
         return _rows_by_value(self.column, self.missing, source, key, self._key_of)
 
     def _key(self, sql_key: int) -> int:
-        """Return the answer's key of a key from SQL, which is in local time for calendar buckets."""
+        """Convert a key from SQL, which is in local time for calendar buckets, to the answer's key."""
         if self._calendar:
             local = datemath.from_millis(sql_key, UTC).replace(tzinfo=self.zone)
             return datemath.to_millis(local.astimezone(UTC)) + self.offset
@@ -392,7 +392,7 @@ def _rows_by_value(
 def _fill_gaps(
     groups: list[BucketGroup], ends: list[int], following: Callable[[int], int]
 ) -> list[BucketGroup]:
-    """Return the groups with empty ones in their gaps, and out to both ends."""
+    """Return the groups with empty groups added in the gaps and out to both ends."""
     groups_by_key = {group.key: group for group in groups}
     keys = [*groups_by_key, *ends]
     if not keys:

@@ -1,4 +1,4 @@
-"""Count the events of an embedded store in slots of arrival: one grouped statement for each table."""
+"""Count the events of an embedded store in slots of arrival time, with one grouped statement per table."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ _KINDS: Final = {"count": "value_count", "squares": "extended_stats"}
 
 @dataclass(slots=True)
 class CountStatements:
-    """The statements of a plan over one scope, by the paths of their tables.
+    """The SQL statements of a plan over one scope, by the paths of their tables.
 
     Raises:
-        CountError: a number of a field that holds lists.
+        CountError: the plan needs a number of a field that holds lists.
         SearchError: a query is wrong.
     """
 
@@ -101,10 +101,11 @@ class CountStatements:
         return metric
 
     def run(self, fetch: Callable[[str], Any], relation: str) -> Iterator[tuple[CountPath, CountTable]]:
-        """Yield the tables.
+        """Run the statements and yield the tables.
 
         Args:
-            fetch: executes a statement and returns an Arrow table. relation: of the scope.
+            fetch: executes a statement and returns an Arrow table.
+            relation: the relation of the scope.
         """
         for path, (statement, numbers) in self.statements.items():
             answer = fetch(statement.replace("@", relation, 1))
@@ -116,7 +117,7 @@ class CountStatements:
 
 
 def _slot_sql(value: str, grid: Grid) -> str:
-    """Return the slot of a time; ``//`` truncates, so it is applied to a number above 0."""
+    """Return the SQL of a time's slot; ``//`` truncates, so it is applied to a number above 0."""
     size = grid.size
     lift = _EARLIEST // size + 1
     return f"(({value} - {grid.origin % size} + {lift * size}) // {size} - {lift + grid.origin // size})"

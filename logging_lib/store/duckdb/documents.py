@@ -1,4 +1,4 @@
-"""Hold one index of documents without a schema (``ml-profiles``, ``ml-watch-state``): few, and replaced by id."""
+"""Hold one index without a schema (``ml-profiles``, ``ml-watch-state``): few documents, replaced by id."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from logging_lib.store.duckdb.files import TargetFolder
 from logging_lib.store.mapping import FieldColumn
 from logging_lib.store.port import IndexResult
 
-_COMPACT_FROM: Final = 1 << 20  # bytes of replaced documents before the file is rewritten
+_COMPACT_FROM: Final = 1 << 20  # the file is rewritten from this number of bytes of replaced documents on
 
 
 class DocumentTable:
-    """Hold documents by id; fields of ``fields.yml`` have its types, the types of all others are inferred.
+    """A table of documents by id; fields in ``fields.yml`` have its types, and other types are inferred.
 
     Not thread-safe: the store's lock guards it.
     """
@@ -215,7 +215,7 @@ def _coerce_values(values: Iterable[Any], kind: str) -> list[Any]:
 
 
 def _mapping_problems(source: Mapping[str, Any]) -> list[str]:
-    """List the values that do not fit the type that ``fields.yml`` declares for their field."""
+    """List the values that do not fit the type that ``fields.yml`` declares for the field."""
     problems = []
     for name, value in mapping.flatten(source):
         known = mapping.locate_field(load(), name)

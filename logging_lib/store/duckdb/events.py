@@ -23,13 +23,13 @@ COMMON_FIELDS: Final = (
     "ml.prediction.value", "ml.prediction.label", "ml.prediction.score", "ml.prediction.bin",
     "ml.check.missing", "ml.check.absent", "ml.check.unseen", "ml.check.out_of_range", "ml.check.oov",
 )  # fmt: skip
-_MANY_ROWS: Final = 20_000  # above this a new column is so costly that the common ones are extracted with it
+_MANY_ROWS: Final = 20_000  # above this, a new column is so costly that the common ones are extracted with it
 _ARROW_MIN_ROWS: Final = 2_000
 _NOT_BUILT: Final = -1
 
 
 class EventTable:
-    """Hold a data stream with the text of every event. Not thread-safe: the store's lock guards it."""
+    """The table of a data stream, with the text of every event. Not thread-safe: the store's lock guards it."""
 
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, number: int, folder: TargetFolder | None
@@ -78,9 +78,9 @@ class EventTable:
     def _append(self, batch: list[tuple[str, bytes, bytes | None]], folder: TargetFolder) -> None:
         try:
             for name, block in folder.append([source for _, source, _ in batch]):
-                self._load(name, block)  # what another process wrote in between
+                self._load(name, block)  # events that another process wrote in between
         except OSError:
-            self._ids = None  # so that documents that could not be written count as new in a retry
+            self._ids = None  # a retry must count documents that could not be written as new
             raise
 
     def _prepare(self, document: Mapping[str, Any], arrival: str) -> tuple[str, bytes, bytes | None, str]:
@@ -170,7 +170,7 @@ class EventTable:
         self.invalid_lines = self.malformed_values = self.duplicates_in_files = 0
 
     def refresh(self) -> None:
-        """Read what was added to the files since the last time."""
+        """Read the lines that were added to the files since the last call."""
         if self._folder is None:
             return
         self._flush()
@@ -250,14 +250,14 @@ class EventTable:
     # -- columns -------------------------------------------------------------------------------------------
 
     def field_type(self, name: str) -> tuple[str, bool] | None:
-        """Return the field's type, and whether it holds lists here; None where it is not mapped."""
+        """Return the field's type, and whether it holds lists here; None if it is not mapped."""
         field_and_path = mapping.locate_field(load(), name)
         if field_and_path is None:
             return None
         return field_and_path[0].type, field_and_path[0].array or name in self._list_fields
 
     def ensure_columns(self, names: Iterable[str]) -> dict[str, FieldColumn]:
-        """Extract columns for these fields, up to date with all indexed events."""
+        """Extract columns for these fields, and bring them up to date with all indexed events."""
         self._flush()
         wanted = {
             name: field_and_path for name in names if (field_and_path := mapping.locate_field(load(), name))
@@ -280,8 +280,8 @@ class EventTable:
     def _sync(self) -> None:
         """Add the missing events to the columns.
 
-        Odd values, which only files can contain, are conformed in Python first; if that reveals that a field holds
-        lists, all columns are extracted again.
+        Unusual values, which only files can contain, first go through ``conform`` in Python; if that reveals that a
+        field holds lists, all columns are extracted again.
         """
         before = max(0, self._synced)
         if self._synced == _NOT_BUILT:
@@ -309,7 +309,7 @@ class EventTable:
         self._synced = min(self._synced, before) if self._synced != _NOT_BUILT else _NOT_BUILT
 
     def _add_columns(self, fresh: list[str]) -> bool:
-        """Add columns to the existing ones; return False where all have to be extracted again."""
+        """Add columns to the existing ones; return False if all columns have to be extracted again."""
         if self._synced == _NOT_BUILT:
             return False
         events = self._extraction_sql(fresh, unchecked=self._from_files > 0)
@@ -336,7 +336,7 @@ class EventTable:
         for _, source in rows:
             try:
                 conformed = mapping.conform(orjson.loads(source))
-            except orjson.JSONDecodeError:  # NaN and 1e400: JSON to DuckDB, not to anyone else
+            except orjson.JSONDecodeError:  # NaN and 1e400, which only DuckDB accepts as JSON
                 conformed = mapping.ConformResult({})
                 self.invalid_lines += 1
             self.malformed_values += len(conformed.problems)

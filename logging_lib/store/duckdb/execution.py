@@ -1,8 +1,8 @@
-"""Run a tree of aggregations by few SQL statements and assemble Elasticsearch's answer from their groups.
+"""Run a tree of aggregations with few SQL statements and assemble Elasticsearch's answer from their groups.
 
-A statement groups by the keys of a bucket aggregation and of all those around it. Where a sub-aggregation puts each
-document into at most one group, its finer groups also yield those of the outer aggregation, which then needs no
-statement of its own.
+A statement groups by the keys of a bucket aggregation and of all the aggregations around it. If a sub-aggregation
+puts each document into at most one group, its finer groups also yield the groups of the outer aggregation, which
+then needs no statement of its own.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _TRIM_ABOVE: Final = 20_000  # groups; above this number SQL applies the limit `
 
 @dataclass(slots=True)
 class NodeResult:
-    """Hold the groups of a node, by the keys of the buckets around it."""
+    """The groups of a node, by the keys of the buckets around it."""
 
     groups: dict[Keys, dict[Any, BucketGroup]] = field(default_factory=dict)
     hits: dict[str, dict[Keys, list[Any]]] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class NodeResult:
 
 @dataclass(slots=True)
 class SearchExecution:
-    """Execute one search; ``is_small`` says that the documents are too few for many groups."""
+    """The execution of one search; ``is_small`` says that there are too few documents for many groups."""
 
     execute: ExecuteSql
     fetch: FetchHits
@@ -45,7 +45,7 @@ class SearchExecution:
     results: dict[int, NodeResult] = field(default_factory=dict)
 
     def run(self, root: AggregationNode, relation: str) -> tuple[int, dict[str, Any]]:
-        """Return the number of documents, and the aggregations' answers by name."""
+        """Run the search; return the number of documents and the aggregations' answers by name."""
         self._visit(root, relation, [], [])
         top = self.results[id(root)].groups.get((), {}).get(None) or BucketGroup(None, 0)
         return top.count, self._render_below(root, top, ())
@@ -101,7 +101,7 @@ class SearchExecution:
         chain: list[AggregationNode],
         served: list[AggregationNode],
     ) -> str:
-        """Fill in the groups of a node and of the nodes that it serves.
+        """Compute the groups of a node and of the nodes that its statement serves.
 
         Returns:
             The relation for the nodes below, without the buckets that ``size`` excludes.
@@ -176,7 +176,7 @@ class SearchExecution:
         relation: str,
         chain: list[AggregationNode],
     ) -> None:
-        """Compute a metric over a field that holds lists by a statement of its own."""
+        """Compute a metric over a field that holds lists, with a separate statement."""
         assert metric.column is not None
         keys = _key_names(chain)
         grouped = f" GROUP BY {', '.join(keys)}" if keys else ""
@@ -245,7 +245,7 @@ def _key_names(chain: list[AggregationNode]) -> list[str]:
 
 
 class _BucketKeys(dict[Any, tuple[Any, ...]]):
-    """Cache which buckets a raw key means."""
+    """A cache of the buckets that each raw key means."""
 
     def __init__(self, node: AggregationNode) -> None:
         super().__init__()
@@ -260,7 +260,7 @@ class _BucketKeys(dict[Any, tuple[Any, ...]]):
 
 @dataclass(slots=True)
 class AggregationNode:
-    """Hold a bucket aggregation with its sub-aggregations. The root is the search itself."""
+    """A bucket aggregation with its sub-aggregations. The root is the search itself."""
 
     name: str
     bucketing: BucketAggregation | None
@@ -272,7 +272,7 @@ class AggregationNode:
 
     @property
     def is_mergeable(self) -> bool:
-        """Whether the answers of two sets of documents determine that of their union, at every level."""
+        """Return whether the answers for two sets of documents determine that for their union, at every level."""
         is_mergeable = not self.hits and all(metric.is_mergeable for metric, _ in self.metrics.values())
         return is_mergeable and all(child.is_mergeable for child in self.children)
 
@@ -342,7 +342,7 @@ def _resolve_order(order: BucketOrder, node: AggregationNode, path: str) -> None
 
 
 def aggregation_bodies(part: Mapping[str, Any], path: str) -> Mapping[str, Any]:
-    """Return the body's aggregations, under either of their names."""
+    """Return the body's aggregations, which may be under ``aggs`` or ``aggregations``."""
     both = [key for key in ("aggs", "aggregations") if part.get(key) is not None]
     if len(both) > 1:
         raise SearchError("aggs and aggregations cannot both be given", child_path(path, "aggregations"))

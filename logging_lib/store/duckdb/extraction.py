@@ -1,4 +1,4 @@
-"""Load JSON lines into DuckDB: lines as Arrow arrays, and the SQL that extracts typed columns from them."""
+"""Load JSON lines into DuckDB: convert lines to Arrow arrays, and write the SQL that extracts typed columns."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _DOTTED_KEY: Final = r'[{,]\s*"(ecs|event|service|host|process|trace|span|error|
 
 
 def extraction_sql(raw: str, columns: Mapping[str, str], many: Collection[str], *, unchecked: bool) -> str:
-    """Return the query for a stream's columns from the event ``$from`` on: ``seq``, ``odd``, the columns.
+    """Return the SQL of a stream's columns from the event ``$from`` on: ``seq``, ``odd``, then the fields' columns.
 
     Args:
         raw: the table of events.
         columns: the column of each field.
-        many: fields that hold lists though ``fields.yml`` declares single values.
-        unchecked: some events may come from files; ``odd`` marks those whose values need ``conform`` first.
+        many: fields that hold lists although ``fields.yml`` declares single values.
+        unchecked: some events may come from files; ``odd`` marks those whose values must go through ``conform``.
     """
     values, odd, pointers = list[str](), list[str](), list[str]()
     for place, (name, column) in enumerate(columns.items(), 1):
@@ -41,12 +41,12 @@ def extraction_sql(raw: str, columns: Mapping[str, str], many: Collection[str], 
 
 
 def _column_sql(text: str, entry: Field, pointer: str, many: bool) -> tuple[str, str]:
-    """Return the SQL of a column's value, and of whether it needs ``conform`` first."""
+    """Return the SQL of a column's value, and the SQL of whether that value must first go through ``conform``."""
     shape = f"json_type(line, {pointer})"
     if entry.array or many:
         cast = _cast_sql("e", entry.type)
         single = f"[{text}]" if cast == "e" else f"[{_cast_sql(text, entry.type)}]"
-        # A text in place of a list is conformed later; from_json would fail on it.
+        # A text in place of a list goes through ``conform`` later; from_json would fail on it.
         inner = f"from_json(CASE WHEN starts_with({text}, '[') THEN {text} END, '[\"VARCHAR\"]')"
         # Keywords are a set, as in Elasticsearch's doc values; numbers and dates keep their duplicates.
         listed = f"list_distinct({inner})" if cast == "e" else f"list_transform({inner}, lambda e: {cast})"
@@ -69,7 +69,7 @@ def _column_sql(text: str, entry: Field, pointer: str, many: bool) -> tuple[str,
 
 def _cast_sql(text: str, kind: str) -> str:
     if kind == "date":
-        # Floored, also before 1970; epoch_ms() rounds.
+        # This rounds down, before 1970 too; epoch_ms() rounds to the nearest millisecond.
         micros = f"epoch_us(TRY_CAST({text} AS TIMESTAMP))"
         return f"(({micros} - (({micros} % 1000) + 1000) % 1000) // 1000)"
     if kind == "boolean":
@@ -79,7 +79,7 @@ def _cast_sql(text: str, kind: str) -> str:
 
 
 def _literal(text: str) -> str:
-    """Return a string literal for DuckDB, whose only escape is the doubled quote; NUL would end the text."""
+    """Return a string literal for DuckDB, where a doubled quote is the only escape; NUL would end the text."""
     return " || chr(0) || ".join("'" + part.replace("'", "''") + "'" for part in text.split("\0"))
 
 
@@ -93,7 +93,7 @@ def is_text(line: bytes) -> bool:
 
 
 def lines_to_arrow(block: bytes) -> Any:
-    """Return whole lines as an Arrow array over the same memory; None where they are not UTF-8."""
+    """Return whole lines as an Arrow array over the same memory; None if they are not UTF-8."""
     import numpy as np
     import pyarrow as pa
 

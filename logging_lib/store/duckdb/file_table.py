@@ -1,8 +1,8 @@
-"""Read one data stream of a read-only store: typed columns extracted from its files on first use.
+"""Read one data stream of a read-only store: typed columns are extracted from its files on first use.
 
-A whole event is read from its file again when a hit shows it. What columns cannot hold (Parquet, a field that
-holds lists against ``fields.yml``, the names of a model's own inputs) is left to ``EventTable``, which keeps every
-event's text in memory and takes four times as long to read it.
+A whole event is read from its file again when a hit shows it. ``EventTable`` handles the cases that these columns
+do not support: Parquet, a field that holds lists contrary to ``fields.yml``, and the names of a model's own inputs.
+It keeps every event's text in memory and takes four times as long to read the files.
 """
 
 from __future__ import annotations
@@ -26,37 +26,37 @@ from logging_lib.store.duckdb.files import ByteRange, TargetFolder
 from logging_lib.store.forkpool import available_processes, map_forked
 from logging_lib.store.mapping import FieldColumn
 
-_BLOCK_BYTES: Final = 1 << 20  # bytes of lines, few enough for the processor's cache
+_BLOCK_BYTES: Final = 1 << 20  # bytes of lines; they fit into the processor's cache
 _PART_BYTES: Final = 16 << 20  # bytes of lines that one process decodes at once
-_PARTS_AT_ONCE: Final = 16  # that are decoded before they are added
-_LARGE_BYTES: Final = 16 << 20  # bytes above which reading a further field later is costly
+_PARTS_AT_ONCE: Final = 16  # parts that are decoded before they are added
+_LARGE_BYTES: Final = 16 << 20  # bytes; in larger files it is costly to read another field later
 _BATCH_ROWS: Final = 8192  # rows at once, so that DuckDB's threads share the work
 _ID_FIELD: Final = "event.id"
 _COUNTED_FIELDS: Final = (
     *COMMON_FIELDS, _ID_FIELD, "event.duration", "ml.input.bins", "ml.check.not_finite", "ml.check.unexpected",
     "ml.check.unseen_values", "ml.text.oov_words", "ml.health.logged", "ml.health.dropped", "ml.health.backlog.age",
 )  # fmt: skip
-"""What the shipped watches count of predictions: large files are read once for all of them."""
+"""The fields of predictions that the shipped watches count; large files are read once for all of them."""
 
 
 Progress = Callable[[int, int], None]
-"""Called while a stream's files are read, with the bytes read so far and their total."""
+"""A function that is called while a stream's files are read, with the bytes read so far and the total."""
 
 
 @dataclass(slots=True)
 class _Part:
-    """Lines of a file, and the offsets at which they begin."""
+    """Some lines of a file, and the offsets at which they begin."""
 
     extent: ByteRange
     starts: NDArray[np.int64]
 
 
 class _ChangedError(Exception):
-    """Report that a file changed since it was first read."""
+    """Raised if a file has changed since it was first read."""
 
 
 class FileTable:
-    """Read a data stream. Not thread-safe: the store's lock guards it."""
+    """The table of a data stream of files. Not thread-safe: the store's lock guards it."""
 
     def __init__(
         self,
@@ -78,14 +78,14 @@ class FileTable:
         self._folder.was_replaced = False
         self._columns: dict[str, str] = {}
         self._ranges: list[ByteRange] = []
-        self._range_numbers = np.zeros(0, np.int32)  # of each row: its byte range; then its offset
+        self._range_numbers = np.zeros(0, np.int32)  # the byte range of each row, then its offset
         self._starts = np.zeros(0, np.int64)
         self._hashes = np.zeros(0, np.int64)
         self._read = self._lines = 0
         self._is_stale = True
 
     def refresh(self) -> None:
-        """Read what was added to the files at the next search."""
+        """Make the next search read the lines that were added to the files."""
         self._is_stale = True
         if self._events is not None:
             self._events.refresh()
@@ -101,7 +101,7 @@ class FileTable:
         return self._lines - self._read + self._folder.torn
 
     def field_type(self, name: str) -> tuple[str, bool] | None:
-        """Return the field's type, and whether it holds lists; None where it is not mapped."""
+        """Return the field's type, and whether it holds lists; None if it is not mapped."""
         if self._events is not None:
             return self._events.field_type(name)
         field_and_path = mapping.locate_field(load(), name)
@@ -117,7 +117,7 @@ class FileTable:
         return self._load_fully().fields_below(prefix)
 
     def ensure_columns(self, names: Iterable[str]) -> dict[str, FieldColumn]:
-        """Extract columns for these fields, up to date with the files as of the last refresh."""
+        """Extract columns for these fields, and bring them up to date with the files as of the last refresh."""
         names = list(names)
         if self._events is None:
             try:
@@ -163,7 +163,7 @@ class FileTable:
             self._events.close()
 
     def _load_fully(self) -> EventTable:
-        """Return the table that holds everything and from now on replaces this one."""
+        """Return the table that holds whole events, which replaces this one from now on."""
         if self._events is None:
             self._connection.execute(f"DROP TABLE IF EXISTS {self._table}")
             self._clear()
@@ -188,7 +188,7 @@ class FileTable:
             self._add_columns(fresh)
 
     def _create_table(self, names: list[str]) -> None:
-        """Create an empty table with these columns, and with what watches count where the files are large."""
+        """Create an empty table with these columns and, if the files are large, those that watches count."""
         wanted = dict.fromkeys(
             [*filter(_is_mapped, names), *(_COUNTED_FIELDS if self._size() > _LARGE_BYTES else ())]
         )
@@ -200,14 +200,14 @@ class FileTable:
         return sum(file.stat().st_size for file in self._folder.path.glob("*.jsonl"))
 
     def _append(self) -> None:
-        """Read what the files hold beyond what was already read, some parts of them at once."""
+        """Read the part of the files that has not been read yet, several parts at a time."""
         seen, total, done = self._folder.positions, self._size(), sum(map(len, self._ranges))
         reached = {name: position.offset for name, position in seen.items()}
         parts: list[_Part] = []
         for name, block in self._folder.read_new(_PART_BYTES):
             if not name.endswith(".jsonl"):
                 raise ListsError(f"{name}: is read as a whole")
-            if self._folder.was_replaced:  # all is read again
+            if self._folder.was_replaced:  # read everything again
                 return
             begin = reached.get(name, 0)
             reached[name] = seen[name].offset
@@ -224,10 +224,10 @@ class FileTable:
             self._add_parts(parts)
             if self._progress is not None:
                 self._progress(min(done, total), total)
-        self._connection.execute("CHECKPOINT")  # the database compresses what it holds only then
+        self._connection.execute("CHECKPOINT")  # the database compresses its data only at a checkpoint
 
     def _add_parts(self, parts: list[_Part]) -> None:
-        """Decode parts, shared among processes where they are large, and add their events in order."""
+        """Decode parts, in several processes if they are large, and add their events in order."""
         names, first = list(self._columns), self._read
 
         def decode(item: tuple[int, _Part]) -> ColumnSet | ListsError:
@@ -291,7 +291,7 @@ class FileTable:
         self._connection.execute(f"ALTER TABLE widened RENAME TO {self._table}")
 
     def _read_again(self) -> Iterator[bytes]:
-        """Yield everything that was read so far again."""
+        """Read everything that was read so far again, and yield it."""
         for extent in self._ranges:
             try:
                 yield from extent.read_blocks(_BLOCK_BYTES)

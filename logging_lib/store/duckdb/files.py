@@ -21,7 +21,7 @@ OWN_FILE = "documents.jsonl"
 
 @dataclass(slots=True)
 class ReadPosition:
-    """Hold how far a file has been read; another inode or a shorter file means that it was replaced."""
+    """How far a file has been read; a different inode or a shorter file means that it was replaced."""
 
     inode: int
     offset: int = 0
@@ -30,7 +30,7 @@ class ReadPosition:
 
 @dataclass(slots=True)
 class ByteRange:
-    """Describe whole lines of a file: its bytes from ``begin`` to ``end``."""
+    """Whole lines of a file: its bytes from ``begin`` to ``end``."""
 
     file: Path
     begin: int
@@ -58,10 +58,10 @@ def _list_files(folder: Path) -> list[Path]:
 
 @dataclass(slots=True)
 class TargetFolder:
-    """Read and append to the files of one target.
+    """The folder with the files of one target, to read and append to.
 
-    ``was_replaced`` turns true when a file that had been read was rewritten or removed: what was read from it
-    is stale, and the target has to be read again.
+    ``was_replaced`` becomes true when a file that had been read was rewritten or removed: the data read from it is
+    stale, and the target has to be read again.
     """
 
     path: Path
@@ -70,7 +70,7 @@ class TargetFolder:
     _descriptor: int | None = None
 
     def read_new(self, at_once: int = _CHUNK_BYTES) -> Iterator[tuple[str, bytes]]:
-        """Yield what the files hold beyond what was already read, as (file name, whole lines) in blocks of about
+        """Yield the part of the files that has not been read yet, as (file name, whole lines) in blocks of about
         ``at_once`` bytes."""
         present = _list_files(self.path)
         if set(self.positions) - {file.name for file in present}:
@@ -88,11 +88,11 @@ class TargetFolder:
 
     @property
     def torn(self) -> int:
-        """Count the files whose last line is not complete (yet)."""
+        """Return the number of files whose last line is not complete (yet)."""
         return sum(seen.torn for seen in self.positions.values())
 
     def append(self, lines: list[bytes]) -> Iterator[tuple[str, bytes]]:
-        """Write whole lines with one system call; yield what other processes wrote just before."""
+        """Write whole lines with one system call; yield the lines that other processes wrote just before."""
         if self._descriptor is None:
             self.path.mkdir(parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
@@ -102,7 +102,7 @@ class TargetFolder:
         end = os.lseek(descriptor, 0, os.SEEK_END)
         data = b"\n".join(lines) + b"\n"
         if end and os.pread(descriptor, 1, end - 1) != b"\n":
-            data = b"\n" + data  # a torn line, or one written manually without its end
+            data = b"\n" + data  # the last line is torn, or was written by hand without a newline
         view = memoryview(data)
         while view:
             view = view[os.write(descriptor, view) :]
@@ -133,7 +133,7 @@ class TargetFolder:
 
 
 def _whole_lines(file: Path, begin: int, end: int, at_once: int) -> Iterator[bytes]:
-    """Yield the lines between two offsets of a file in blocks; the last block may lack its line's end."""
+    """Yield the lines between two offsets of a file in blocks; the last block may lack its newline."""
     wanted = at_once
     with file.open("rb", buffering=0) as opened:
         opened.seek(begin)
@@ -142,7 +142,7 @@ def _whole_lines(file: Path, begin: int, end: int, at_once: int) -> Iterator[byt
             if length:
                 yield chunk[:length]
                 begin, wanted = begin + length, at_once
-            elif len(chunk) < asked or begin + len(chunk) >= end:  # nothing more comes
+            elif len(chunk) < asked or begin + len(chunk) >= end:  # there is nothing more to read
                 yield chunk
                 return
             else:
@@ -160,7 +160,7 @@ def _read_jsonl(file: Path, seen: ReadPosition, at_once: int) -> Iterator[bytes]
             try:
                 orjson.loads(block)
             except orjson.JSONDecodeError:
-                seen.torn = 1  # perhaps it is being written: the next call reads it again
+                seen.torn = 1  # it may still be being written, so the next call reads it again
             else:
                 seen.offset += len(block)
                 yield block + b"\n"
@@ -181,7 +181,7 @@ def read_parquet_rows(file: Path) -> Iterator[bytes]:
 
 
 def _to_json_value(value: Any) -> Any:
-    """Convert a Parquet value to JSON; drop nulls, since a column of structs invents them."""
+    """Convert a Parquet value to JSON; drop nulls, which a column of structs adds for missing keys."""
     if isinstance(value, dict):
         plain = ((str(key), _to_json_value(item)) for key, item in value.items())
         return {key: item for key, item in plain if item is not None and item != {}}

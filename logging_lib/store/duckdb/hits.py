@@ -13,7 +13,6 @@ import orjson
 
 from logging_lib._util import datemath
 from logging_lib.store import mapping
-from logging_lib.store.duckdb import patterns
 from logging_lib.store.duckdb.metrics import check_aggregatable, missing_value_sql, parse_date_format
 from logging_lib.store.duckdb.scope import Scope, TableColumn
 from logging_lib.store.port import QueryNotSupported, SearchError
@@ -34,7 +33,7 @@ Row = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class SortKey:
-    """Describe one sort key; ``sql`` is the expression to order by, and ``format_value`` renders it in a hit."""
+    """One sort key; ``sql`` is the expression to order by, and ``format_value`` renders its value in a hit."""
 
     sql: str
     ascending: bool
@@ -52,7 +51,7 @@ SourceFilter = Callable[[Any], Any]
 
 @dataclass(frozen=True, slots=True)
 class HitsRequest:
-    """Describe which hits to return and how; ``source`` is None where ``_source`` is false."""
+    """Which hits to return, and how; ``source`` is None if ``_source`` is false."""
 
     size: int
     start: int
@@ -61,7 +60,7 @@ class HitsRequest:
     search_after_sql: str | None = None  # search_after, as a condition
 
     def is_complete(self, returned: int) -> bool:
-        """Return whether this number of hits is all that the query has, so that nothing needs counting."""
+        """Return whether this number of hits is all that the query matches, so that no count is needed."""
         return returned < self.size and self.start == 0 and self.search_after_sql is None
 
     def select_sql(self, relation: str) -> str:
@@ -237,7 +236,7 @@ def _missing_sort_value(kind: str, *, last: bool) -> Any:
 def _search_after_sql(
     values: Any, sort: list[tuple[SortKey, TableColumn | None]], start: int, scope: Scope, path: str
 ) -> str:
-    """Return the condition that a document comes after one with these sort values."""
+    """Return the condition that a document sorts after one with these sort values."""
     if not isinstance(values, (list, tuple)) or len(values) != len(sort) or not sort:
         raise SearchError(f"expected as many values as sort has keys, {len(sort)}", path)
     if start:
@@ -294,7 +293,7 @@ def _parse_source_filter(part: Any, path: str) -> SourceFilter | None:
 
 
 class _PathPattern(NamedTuple):
-    """Match a path and everything below it; ``start`` is the text before the first wildcard."""
+    """A pattern for a path and everything below it; ``start`` is the text before the first wildcard."""
 
     regex: re.Pattern[str]
     start: str
@@ -305,13 +304,11 @@ class _PathPattern(NamedTuple):
 
 def _compile_source_pattern(value: Any, path: str) -> _PathPattern:
     text = expect_string(value, path)
-    return _PathPattern(
-        re.compile(patterns.source_regex(text) + r"(\..*)?", re.DOTALL), text.partition("*")[0]
-    )
+    return _PathPattern(re.compile(source_regex(text) + r"(\..*)?", re.DOTALL), text.partition("*")[0])
 
 
 def filter_source(source: Any, wanted: list[_PathPattern], unwanted: list[_PathPattern]) -> Any:
-    """Return the source with only what matches ``wanted`` (everything, if empty) and without ``unwanted``."""
+    """Return only those parts of the source that match ``wanted`` (if empty, all) and do not match ``unwanted``."""
     filtered = _filter_node(source, "", wanted, unwanted)
     return {} if filtered is _DROPPED else filtered
 
@@ -341,3 +338,8 @@ def _filter_node(node: Any, path: str, wanted: list[_PathPattern], unwanted: lis
         remaining = [item for item in items if item is not _DROPPED]
         return remaining if remaining or not wanted else _DROPPED
     return _DROPPED if wanted else node
+
+
+def source_regex(pattern: str) -> str:
+    """Translate a dotted path with ``*`` (as in ``_source``) to a regular expression of Python's ``re``."""
+    return ".*".join(re.escape(part) for part in pattern.split("*"))

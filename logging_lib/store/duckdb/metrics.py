@@ -1,4 +1,4 @@
-"""Compute metric aggregations: the SQL aggregates that one needs, and its answer from their values."""
+"""Compute metric aggregations: the SQL aggregates that each one needs, and its answer from their values."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ Values = Sequence[Any]
 
 @dataclass(frozen=True, slots=True)
 class MetricAggregation:
-    """Describe one metric aggregation over a field.
+    """One metric aggregation over a field.
 
-    ``value`` is the SQL of one of the field's values, NULL where there is none; ``needs_unnest`` says that the
-    field holds lists (then ``value`` refers to the column ``v``).
+    ``value`` is the SQL of one of the field's values, NULL if there is none; ``needs_unnest`` says that the field
+    holds lists (then ``value`` refers to the column ``v``).
     """
 
     kind: str
@@ -47,7 +47,7 @@ class MetricAggregation:
         return self.column is not None and self.column.is_list
 
     def values_list_sql(self) -> str:
-        """Return the SQL of a row's list of values, for ``needs_unnest``."""
+        """Return the SQL of a row's list of values, which is used with ``needs_unnest``."""
         assert self.column is not None
         if self.missing_sql is None:
             return self.column.sql
@@ -59,7 +59,7 @@ class MetricAggregation:
         return f"({self.value})::INT::DOUBLE" if is_boolean else f"({self.value})::DOUBLE"
 
     def expressions(self) -> list[str]:
-        """Return the SQL aggregates whose values ``answer`` takes."""
+        """Return the SQL aggregates whose values are passed to ``answer``."""
         v, number = self.value, self.number_sql()
         if self.kind in ("percentiles", "percentile_ranks"):
             if self.kind == "percentile_ranks":
@@ -82,7 +82,7 @@ class MetricAggregation:
 
     @property
     def is_mergeable(self) -> bool:
-        """Whether the values of two sets of documents determine those of their union."""
+        """Return whether the values of two sets of documents determine the values of their union."""
         return self.kind not in ("cardinality", "percentiles", "percentile_ranks")
 
     def merge(self, first: Values, second: Values) -> Values:
@@ -93,8 +93,12 @@ class MetricAggregation:
         )
 
     def answer(self, values: Values | None) -> dict[str, Any]:
-        """Return the aggregation's answer; ``values`` is None where the bucket has no documents."""
-        if values is not None and self.kind in ("sum", "min", "max"):  # the most frequent case, so it is fast
+        """Return the aggregation's answer; ``values`` is None if the bucket has no documents."""
+        if values is not None and self.kind in (
+            "sum",
+            "min",
+            "max",
+        ):  # the most frequent case gets a fast path
             value = values[0]
             if value is not None and self.column is not None and self.column.type == "date":
                 return {"value": value, "value_as_string": self._text(value)}
@@ -110,7 +114,7 @@ class MetricAggregation:
         return numbers if self.kind in _ANY_TYPE else self._with_text(numbers)
 
     def numbers(self, values: Values | None) -> dict[str, Any]:
-        """Return the answer's numbers by name, None where there is none; ordering uses them, too."""
+        """Return the answer's numbers by name, None for a missing one; ordering uses them, too."""
         if self.kind in ("sum", "min", "max"):
             value = values[0] if values else None
             return {"value": 0.0 if value is None and self.kind == "sum" else value}
@@ -155,7 +159,7 @@ class MetricAggregation:
             if value is not None and name != "count"
         }
         if self.kind == "stats" and self.column is not None and self.column.type == "boolean":
-            texts = {name: text == "true" for name, text in texts.items()}  # so does Elasticsearch
+            texts = {name: text == "true" for name, text in texts.items()}  # Elasticsearch does the same
         return numbers | texts
 
     def _text(self, value: float) -> str:
@@ -264,7 +268,7 @@ _DEFAULT_PERCENTS: Final = (1.0, 5.0, 25.0, 50.0, 75.0, 95.0, 99.0)
 
 
 def parse_metric(kind: str, part: Any, scope: Scope, path: str) -> MetricAggregation:
-    """Read a metric aggregation. Raises QueryNotSupported and SearchError."""
+    """Parse a metric aggregation. Raises QueryNotSupported and SearchError."""
     options = expect_object(part, path)
     check_keys(options, _OPTIONS[kind], path)
     if options.get("field") is None:
@@ -330,7 +334,7 @@ def _missing_sql(column: TableColumn | None, missing: Any, scope: Scope, path: s
 
 
 def missing_value_sql(column: TableColumn, missing: Any, scope: Scope, path: str) -> str:
-    """Return the value of a ``missing`` option as SQL of the field's type."""
+    """Return the value of a ``missing`` option as an SQL value of the field's type."""
     if column.type == "date":
         return scope.binder.bind(parse_date_millis(missing, scope, path), "BIGINT")
     value = coerce_value(column, missing, path)
@@ -349,7 +353,7 @@ def check_aggregatable(column: TableColumn, path: str) -> None:
 
 
 def parse_date_format(value: Any, column: TableColumn | None, path: str) -> str:
-    """Return a ``format`` option; only dates support it here."""
+    """Return the ``format`` option, which only dates support here."""
 
     if column is not None and column.type != "date":
         raise QueryNotSupported("a number format is not answered by the embedded store", path)

@@ -1,4 +1,4 @@
-"""Wildcards and regular expressions of Elasticsearch, as RE2 (DuckDB's) understands them."""
+"""Translate Elasticsearch's wildcards and regular expressions to those of RE2, which DuckDB uses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _UNKNOWN_OPERATORS: Final = frozenset('~&<>#@"')
 
 
 def fold_case(text: str) -> str:
-    """Convert only ASCII letters to lower case, which is what ``case_insensitive`` means in Lucene."""
+    """Convert only ASCII letters to lower case, as ``case_insensitive`` does in Lucene."""
     return text.translate(_FOLD)
 
 
@@ -44,11 +44,6 @@ def wildcard_regex(pattern: str) -> str:
     if escaped:
         parts.append(quote_regex("\\"))
     return re.sub(r"(?:\.\*)+", ".*", "".join(parts))
-
-
-def source_regex(pattern: str) -> str:
-    """Translate a dotted path with ``*`` (as in ``_source``) to a regular expression of Python's ``re``."""
-    return ".*".join(re.escape(part) for part in pattern.split("*"))
 
 
 def lucene_prefix(pattern: str) -> str | None:

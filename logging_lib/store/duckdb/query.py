@@ -31,7 +31,7 @@ from logging_lib.store.validators import (
 
 NEVER: Final = "false"
 ALWAYS: Final = "true"
-_INLINE_TERMS: Final = 64  # a longer list goes in as one array
+_INLINE_TERMS: Final = 64  # a longer list is bound as one array
 
 
 def parse_query(query: Any, scope: Scope, path: str) -> str:
@@ -72,7 +72,7 @@ def any_of(conditions: list[str]) -> str:
 
 
 def any_value_sql(column: TableColumn, test: Callable[[str], str]) -> str:
-    """Return the condition that any value of the field passes the test."""
+    """Return the condition that at least one value of the field passes the test."""
     if not column.is_list:
         return test(column.sql)
     return f"len(list_filter({column.sql}, lambda v: {test('v')})) > 0"

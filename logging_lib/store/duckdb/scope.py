@@ -1,4 +1,4 @@
-"""Resolve the names of fields in one search: columns, their types, and the relation that holds them."""
+"""Resolve the field names of one search to columns, their types, and the relation that holds them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from logging_lib.store.port import SearchError
 
 
 class SearchTable(Protocol):
-    """The interface that a search needs of a target."""
+    """The interface of a target that a search needs."""
 
     @property
     def rows(self) -> int: ...
@@ -28,7 +28,7 @@ class SearchTable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TableColumn:
-    """Describe a field in this search: ``sql`` names its column; ``is_list`` says that the column holds lists."""
+    """A field in this search: ``sql`` names its column; ``is_list`` says that the column holds lists."""
 
     name: str
     sql: str
@@ -46,7 +46,7 @@ class TableColumn:
 
 @dataclass(slots=True)
 class ParameterBinder:
-    """Bind the values of a search as named parameters: no value becomes part of a statement's text."""
+    """The values of a search as named parameters, so that no value becomes part of a statement's text."""
 
     values: dict[str, Any] = field(default_factory=dict)
 
@@ -66,7 +66,7 @@ INDEX = "_index"
 
 @dataclass(slots=True)
 class Scope:
-    """Resolve the fields of one search over several tables."""
+    """The fields of one search over several tables."""
 
     tables: Mapping[str, SearchTable]
     now: int  # milliseconds
@@ -74,7 +74,7 @@ class Scope:
     columns: dict[str, TableColumn | None] = field(default_factory=dict)
 
     def column(self, name: str, path: str) -> TableColumn | None:
-        """Return the column of a field, or None where no table maps it.
+        """Return the column of a field, or None if no table maps it.
 
         Raises:
             SearchError: the tables map it to incompatible types, or it is not indexed.
@@ -113,7 +113,7 @@ class Scope:
         return [name for name, column in self.columns.items() if column and name not in (ID, INDEX)]
 
     def is_consistent(self) -> bool:
-        """Return whether the resolved columns are still valid: reading events can reveal list fields."""
+        """Return whether the resolved columns are still valid: reading events can reveal fields with lists."""
         return all(
             column == self._resolve(column.name, column.sql, "$")
             for name, column in self.columns.items()

@@ -1,11 +1,11 @@
-"""The embedded store: Elasticsearch's search language over JSON-lines and Parquet files, by DuckDB.
+"""The embedded store: Elasticsearch's search language over JSON-lines and Parquet files, using DuckDB.
 
     <path>/logs-ml.prediction-default/documents.jsonl     what the store wrote
     <path>/logs-ml.prediction-default/history.parquet     a file added manually is read, too
     <path>/ml-profiles/documents.jsonl
 
 A target whose name begins with ``logs-`` is a data stream of events (``fields.yml``); any other is an index of
-documents without a schema. An open store holds its targets in memory as a whole; a read-only store holds only the
+documents without a schema. An open store holds its targets completely in memory; a read-only store holds only the
 columns that searches asked for.
 
 Known differences from Elasticsearch:
@@ -35,7 +35,7 @@ import duckdb
 from logging_lib._util import datemath
 from logging_lib._util.text import find_half_characters
 from logging_lib.store.counting import CountError, CountPath, CountPlan, CountTable, Grid
-from logging_lib.store.duckdb import execution, hits, patterns
+from logging_lib.store.duckdb import execution, hits
 from logging_lib.store.duckdb.counts import CountStatements
 from logging_lib.store.duckdb.documents import DocumentTable
 from logging_lib.store.duckdb.events import EventTable
@@ -54,21 +54,23 @@ _BODY_KEYS: Final = (
 )  # fmt: skip
 _TARGET_NAME = re.compile(r"[^\s\\/*?\"<>|,#:A-Z\-_+.\x00-\x1f][^\s\\/*?\"<>|,#:A-Z\x00-\x1f]{0,200}")
 _SMALL_ROWS: Final = 50_000
-_ATTEMPTS: Final = 4  # to resolve the fields of a search: reading events can reveal that one holds lists
+_ATTEMPTS: Final = (
+    4  # to resolve the fields of a search, because reading events can reveal that a field holds lists
+)
 _DURATION: Final = re.compile(r"(\d+)(ms|s|m|h|d)")
 _UNIT_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-SEARCH_TIMEOUT: Final = 45.0  # seconds, where the body says nothing
+SEARCH_TIMEOUT: Final = 45.0  # seconds, if the body sets no timeout
 _DEFAULT_TRACKED_HITS: Final = 10_000  # Elasticsearch's default limit of exact hit counts
 
 
 class EmbeddedStore:
-    """Answer Elasticsearch's searches over files, without a server. Safe to share between threads.
+    """A store that answers Elasticsearch's searches over files, without a server. Safe to share between threads.
 
     Args:
         path: the folder of the targets; None keeps everything in memory.
         read_only: refuse ``index``; nothing is created or written. Several processes may read while one
             writes: ``refresh`` shows what it added.
-        progress: called while a read-only store reads large files.
+        progress: a function that is called while a read-only store reads large files.
     """
 
     is_live = True
@@ -143,7 +145,7 @@ class EmbeddedStore:
 
     @contextmanager
     def _time_limit(self, seconds: float) -> Iterator[None]:
-        """Interrupt the block's statements after this many seconds. Raises SearchError."""
+        """Interrupt the block's statements after this number of seconds. Raises SearchError."""
         self._deadline = time.perf_counter() + seconds
         timer = Timer(seconds, self._connection.interrupt)
         timer.daemon = True
@@ -154,7 +156,7 @@ class EmbeddedStore:
             raise SearchError(f"the search took longer than its timeout, {seconds:g} s") from None
         finally:
             timer.cancel()
-            timer.join()  # returns at once; a remaining thread would prevent forks
+            timer.join()  # this returns at once; a thread that still runs would prevent forks
 
     def _answer(
         self,
@@ -167,7 +169,7 @@ class EmbeddedStore:
         as_int: bool,
     ) -> dict[str, Any]:
         def execute(sql: str) -> list[tuple[Any, ...]]:
-            if time.perf_counter() > self._deadline:  # it ran out between two statements
+            if time.perf_counter() > self._deadline:  # the time ran out between two statements
                 raise duckdb.InterruptException
             return self._connection.execute(sql, scope.binder.used_in(sql)).fetchall()
 
@@ -223,7 +225,7 @@ class EmbeddedStore:
             def fetch(sql: str) -> Any:
                 try:
                     return self._connection.sql(sql, params=scope.binder.used_in(sql)).to_arrow_table()
-                except duckdb.Error as error:  # such as a pattern that it refuses
+                except duckdb.Error as error:  # DuckDB refuses some patterns, for example
                     raise CountError(str(error)) from error
 
             yield from statements.run(fetch, relation)
@@ -234,7 +236,7 @@ class EmbeddedStore:
             return self._matching_targets(indices)
 
     def refresh(self) -> None:
-        """Read what other processes wrote, and files that were added manually."""
+        """Read the documents that other processes wrote, and files that were added manually."""
         with self._lock:
             for table in self._tables.values():
                 table.refresh()
@@ -270,7 +272,7 @@ class EmbeddedStore:
         for expression in expressions or ["*"]:
             excluded = expression.startswith("-")
             pattern = "*" if expression == "_all" else expression.removeprefix("-")
-            matches = re.compile(patterns.source_regex(pattern), re.DOTALL).fullmatch
+            matches = re.compile(hits.source_regex(pattern), re.DOTALL).fullmatch
             for target in present:
                 if matches(target):
                     if excluded:
@@ -313,7 +315,7 @@ def _timeout_seconds(body: Mapping[str, Any]) -> float:
 
 
 def format_hits_total(body: Mapping[str, Any], total: int, *, as_int: bool) -> Any:
-    """Return ``hits.total``, or None where the body turns it off."""
+    """Return ``hits.total``, or None if the body turns it off."""
     path = child_path("$", "track_total_hits")
     asked = body.get("track_total_hits")
     if as_int:

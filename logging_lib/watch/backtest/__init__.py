@@ -1,7 +1,6 @@
-"""Answers to a watch's searches at every tick of a past time, from one pass over the events.
+"""Answer a watch's searches at every tick of a past period from one pass over the events.
 
-``windows`` parts a search's body into what is the same at every tick and the windows of time that move with it;
-``plan`` says what it needs of the events; ``frame`` holds these as columns in the order of their arrival;
-``answers`` gives a tick's answer, ``buckets`` in Elasticsearch's shape; ``history`` reads the events and puts these
-together.
+``windows`` splits a search's body into the part that is the same at every tick and the windows of time that move
+with the tick; ``plan`` says what the search needs of the events; ``answers`` returns a tick's answer in
+Elasticsearch's shape; ``history`` has the events counted and combines these parts.
 """

@@ -1,7 +1,7 @@
-"""One search's answer at each tick, in Elasticsearch's shape, from the tables of its counts.
+"""Answer one search at each tick, in Elasticsearch's shape, from the tables of its counts.
 
-A ``Cell`` is a group of a table and a window, whose first and last row at every tick are found at once: counts and
-sums are differences of running totals. What is below a bucket is made when it is looked at.
+A ``Cell`` is a group of a table and a window, whose first and last row are found for all ticks at once: counts and
+sums are differences of running totals. The content of a bucket is built when it is read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from logging_lib.watch.backtest.plan import Plan, PlannedBuckets, PlannedMetric,
 from logging_lib.watch.backtest.windows import NotPlannedError, Ticks, Window
 
 Answer = Callable[[int], Any]
-"""Gives an aggregation's answer at a tick."""
+"""Return an aggregation's answer at a tick."""
 Keys = tuple[Any, ...]
 _BLOCK: Final = 1 << 19  # keys x ticks whose buckets are found at once
 
@@ -32,7 +32,7 @@ class CountedSearch:
 
     Args:
         grid: the slots of the tables.
-        streams: how many are searched.
+        streams: the number of streams that are searched.
         as_int: whether ``hits.total`` is a number.
     """
 
@@ -58,7 +58,8 @@ class CountedSearch:
         self._root = Cell(self, plan.root, ())
 
     def _look_through(self, node: PlannedNode) -> bool:
-        """Find the keys that each ``include`` leaves; return whether a ``terms`` could be cut that must not be."""
+        """Find the keys that each ``include`` leaves; return whether a ``terms`` that must be complete could be
+        cut."""
         may_be_cut = False
         for buckets in node.buckets.values():
             bucketing = buckets.bucketing
@@ -87,7 +88,7 @@ class CountedSearch:
         return found
 
     def answer(self, tick: int) -> dict[str, Any]:
-        """Answer as ``Store.search`` does at a tick; what is below its aggregations is made when looked at."""
+        """Answer as ``Store.search`` does at a tick; the content of its aggregations is built when it is read."""
         hits: dict[str, Any] = {}
         total = format_hits_total(self.plan.split.body, self._root.count(tick), as_int=self._as_int)
         if total is not None:
@@ -101,10 +102,10 @@ class CountedSearch:
 
 
 class Cell:
-    """What is below a bucket: the rows of a group of its table, and a window on them.
+    """The content of a bucket: the rows of a group of its table, and a window on them.
 
     Args:
-        keys: of the ``terms`` around it, from the outermost on.
+        keys: the keys of the ``terms`` around it, the outermost first.
     """
 
     __slots__ = ("_below", "_counts", "_end", "_start", "keys", "node", "search", "table")
@@ -122,7 +123,7 @@ class Cell:
 
     @property
     def _is_sifted(self) -> bool:
-        """Whether windows over other times than arrival choose among the rows."""
+        """Return whether windows over times other than arrival select some of the rows."""
         return len(self.node.windows) > 1
 
     def _rows(self, table: CountTable, keys: Keys | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -134,7 +135,7 @@ class Cell:
         return begin + np.searchsorted(slots, first), begin + np.searchsorted(slots, last)
 
     def _sift(self, table: CountTable, start: int, end: int, tick: int) -> Any:
-        """Return the rows, of those from ``start`` to ``end``, that are in all windows."""
+        """Return those rows from ``start`` to ``end`` that are in all windows."""
         if not self._is_sifted:
             return slice(start, end)
         inside = np.ones(end - start, bool)
@@ -161,7 +162,7 @@ class Cell:
     # -- what is below -------------------------------------------------------------------------------------
 
     def below(self, name: str) -> Answer:
-        """Return what gives a sub-aggregation's answer at a tick."""
+        """Return the function that gives a sub-aggregation's answer at a tick."""
         made = self._below.get(name)
         if made is None:
             metric = self.node.metrics.get(name)
@@ -256,7 +257,7 @@ class Cell:
         return answer
 
     def _number(self, number: Number, tick: int) -> Any:
-        """Return a number of the window's rows; None where there is none."""
+        """Return a number of the window's rows; None if there is none."""
         how, start, end = number[0], self._start.item(tick), self._end.item(tick)
         if how in ("min", "max"):
             column = self.table.numbers[number][self._sift(self.table, start, end, tick)]
@@ -271,7 +272,7 @@ class Cell:
         return int(total) if how == "count" else total
 
     def _distribution(self, planned: PlannedMetric) -> Answer:
-        """``percentiles``, ``percentile_ranks`` and ``cardinality``, of a table with a row for each value."""
+        """Answer ``percentiles``, ``percentile_ranks`` and ``cardinality`` from a table with one row per value."""
         metric, path = planned.metric, (*self.node.path, planned.step)
         table = self.search.tables[path]  # type: ignore[index]
         if metric.kind == "cardinality":
@@ -307,7 +308,7 @@ class Cell:
 
 
 class _TermsBlock:
-    """The buckets of a ``terms`` at each tick, found for some ticks at once: order, counts and sums by place."""
+    """The buckets of a ``terms`` at each tick, found for several ticks at once: order, counts and sums by place."""
 
     def __init__(
         self,
@@ -330,7 +331,8 @@ class _TermsBlock:
         self._block = -1
 
     def at(self, tick: int) -> tuple[list[int], list[int], list[float], int]:
-        """Return the places of the buckets in their order, their counts and sums, and the count of what is cut."""
+        """Return the places of the buckets in their order, their counts and sums, and the count of the omitted
+        ones."""
         block, row = divmod(tick, self._size)
         if block != self._block:
             self._fill(block)
@@ -351,7 +353,7 @@ class _TermsBlock:
 
 
 class Bucket(Mapping[str, Any]):
-    """A bucket of an answer: its label, ``doc_count``, and what is below it, made when it is looked at."""
+    """A bucket of an answer: its label, ``doc_count``, and its sub-aggregations, which are built when read."""
 
     __slots__ = ("_cell", "_label", "_tick")
 
@@ -383,7 +385,7 @@ class Bucket(Mapping[str, Any]):
 
 
 def to_builtins(value: Any) -> Any:
-    """Convert it to dicts and lists, all of it."""
+    """Convert a value and everything in it to dicts and lists."""
     if isinstance(value, Mapping):
         return {key: to_builtins(item) for key, item in value.items()}
     return [to_builtins(item) for item in value] if isinstance(value, list) else value
@@ -399,12 +401,12 @@ class _OrderedBuckets:
             ranks = np.broadcast_to(np.arange(counts.shape[1]), counts.shape)
             criteria.append((1 if order.ascending else -1) * (counts if order.by == "_count" else ranks))
         self._size = bucketing.size
-        self._places = np.lexsort([*criteria[::-1], is_absent], axis=1)  # those that are absent are last
+        self._places = np.lexsort([*criteria[::-1], is_absent], axis=1)  # absent ones come last
         self._counts = np.take_along_axis(counts, self._places, axis=1)
         self._ends = (counts.shape[1] - is_absent.sum(axis=1)).tolist()
 
     def at(self, tick: int) -> tuple[list[int], list[int], int]:
-        """Return the places of the keys that have a bucket, their counts, and the count of all beyond the size."""
+        """Return the places of the keys that have a bucket, their counts, and the total count of all others."""
         end, size = self._ends[tick], self._size
         others = int(self._counts[tick, size:end].sum()) if end > size else 0
         last = min(end, size)
@@ -415,7 +417,7 @@ _ANSWER: Final = {"doc_count_error_upper_bound": 0, "sum_other_doc_count": 0}
 
 
 def _only_sum(node: PlannedNode) -> tuple[str, Number] | None:
-    """Find the sum that is all that is below a bucket, with its name."""
+    """Return the name and the number of a sum that is a bucket's only content; None if the content differs."""
     if node.buckets or len(node.metrics) != 1:
         return None
     ((name, planned),) = node.metrics.items()
@@ -425,7 +427,7 @@ def _only_sum(node: PlannedNode) -> tuple[str, Number] | None:
 
 
 def _remembered(made: Answer) -> Answer:
-    """Return the same, which remembers the last tick's answer: a script may look at it several times."""
+    """Return the same function with a cache of the last tick's answer, which a script may read several times."""
     last: list[tuple[int, Any]] = [(-1, None)]
 
     def answer(tick: int) -> Any:
@@ -444,7 +446,8 @@ def _meeting(keys: set[Any], condition: str, binder: ParameterBinder) -> set[Any
     """Return the keys that meet a condition on ``k``.
 
     Raises:
-        NotPlannedError: the database refuses it, such as a pattern: the store will say so at each tick.
+        NotPlannedError: the database refuses the condition, such as a pattern; the store will report it at each
+        tick.
     """
     statement = f"SELECT k FROM (SELECT unnest($keys) AS k) WHERE {condition}"  # noqa: S608
     try:

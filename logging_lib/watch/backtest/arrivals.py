@@ -1,4 +1,4 @@
-"""When the events of a past arrived: the period of a backtest, and the hours in which anything happened."""
+"""Find when past events arrived: the period of a backtest, and the hours with any events."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ PREDICTIONS: Final = "logs-ml.prediction-*"
 
 @dataclass(frozen=True)
 class Arrivals:
-    """Describe when events arrived.
+    """When events arrived.
 
     Attributes:
-        events: how many there are.
-        first, last: arrival of a prediction; of any event where there are no predictions; None without events.
-            A logger's own events, such as those of its health, are no part of the past that it logged.
+        events: the number of events.
+        first, last: the first and last arrival of a prediction, or of any event if there are no predictions; None
+            without events. A logger's own events, such as those of its health, are not part of the past.
         end: the last arrival of any event.
-        hours: begins of the hours in which an event arrived; ``traffic``: those in which a prediction did.
+        hours: the starts of the hours in which an event arrived; ``traffic``: those in which a prediction arrived.
         loaded_later: whether arrival says nothing about when watches would have seen the predictions.
     """
 
@@ -64,7 +64,7 @@ def search_arrivals(store: Store, indices: Collection[str] = ()) -> Arrivals:
 
 @dataclass(frozen=True)
 class _Times:
-    """The events that have a time, and their hours."""
+    """The number of events that have a time, and their hours."""
 
     events: int = 0
     first: datetime | None = None

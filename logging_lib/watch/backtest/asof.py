@@ -1,4 +1,4 @@
-"""A store as it was at a time: its events, and the natural variation that its profiles had."""
+"""Show a store as it was at a past time: its events, and the natural variation that its profiles had."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from logging_lib.store.port import DelegatingStore
 
 
 class AsOf(DelegatingStore):
-    """A store as it was at a search's ``now``: later arrivals are not there yet, nor what was learned from them."""
+    """A store as it was at a search's ``now``, without later arrivals and without what was learned from them."""
 
-    is_live = False  # so that no watch asks the present over HTTP
+    is_live = False  # so that no watch sends requests over HTTP, which would show the present
 
     def search(
         self,
@@ -37,7 +37,7 @@ class AsOf(DelegatingStore):
         return answer
 
     def find_changes(self) -> list[datetime]:
-        """Find the times from which on a learned variation is known, the earliest first."""
+        """Return the times at which learned variations become known, the earliest first."""
         source = ["learned.until", "expected.variation.source", "expected.variation.until"]
         times = set()
         for hit in self._search_profiles({"match_all": {}}, source):
@@ -56,14 +56,14 @@ class AsOf(DelegatingStore):
         return {**hit, "_source": {**source, "expected": known}}
 
     def _find_earlier(self, identity: str, now: datetime) -> dict[str, Any]:
-        """Find the variation that was known: what the learned ones replaced, else the default."""
+        """Return the variation that was known: the one that the learned ones replaced, else the default."""
         (document,) = self._search_profiles({"ids": {"values": [identity]}}, True)
         variation: dict[str, Any] = document["expected"]["variation"]
         for entry in reversed(document.get("learned") or ()):
             if not _is_too_early(variation, now):
                 break
             variation = document["replaced"][entry["id"]]["value"]
-        if _is_too_early(variation, now):  # a file has only what was learned
+        if _is_too_early(variation, now):  # a file has only the learned variation
             from logging_lib.profile.variation import state_default
 
             variation = build_variation(None, state_default())
@@ -76,7 +76,7 @@ class AsOf(DelegatingStore):
 
 
 def _is_too_early(variation: Mapping[str, Any] | None, now: datetime) -> bool:
-    """Whether a variation was learned from events of after a time, as its end says."""
+    """Return whether a variation was learned from events after a time, according to its end."""
     if variation is None or variation.get("source") != "learned":
         return False
     return parse_instant(variation["until"]) > now

@@ -1,4 +1,4 @@
-"""Replays history: what would have fired, had these watches run at each tick of a past time."""
+"""Replay history: find the alerts that watches would have raised if they had run at each tick of a past period."""
 
 from __future__ import annotations
 
@@ -26,21 +26,23 @@ from logging_lib.watch.results import Alert, RunReport
 from logging_lib.watch.runner import Runner
 from logging_lib.watch.slices import name_slices
 
-MANY_RUNS = 5_000  # from here on it pays to share them among processes
-MANY_ALERTS = 100  # where so many come from is asked, at some 0.4 s each
+MANY_RUNS = 5_000  # from this number on, sharing them among processes pays
+MANY_ALERTS = 100  # the origin of up to this number of alerts is asked, at about 0.4 s each
 _REACH = timedelta(hours=25)
 _LOOK_BACK = re.compile(r"-(\d+[smhdw])(?=[\"/|+-])")
 
 
 @dataclass(frozen=True)
 class Backtest:
-    """``watches``: the ids of those that ran. ``alerts``: in the order of time. ``failures``: the runs that failed,
-    by watch and reason.
+    """The result of a backtest.
 
-    ``skipped``: the models that runs could not evaluate, by model, version and reason; ``is_evaluated``: some run
-    evaluated a model.
-    ``slow``: the searches, by watch and name, that were not answered from counts, and why.
-    ``traffic``: begins of the hours with predictions; None where that is not known.
+    ``watches`` are the ids of those that ran, ``alerts`` are in the order of time, and ``failures`` are the failed
+    runs by watch and reason.
+
+    ``skipped`` are the models that runs could not evaluate, by model, version and reason; ``is_evaluated`` says
+    that some run evaluated a model.
+    ``slow`` are the searches, by watch and name, that were not answered from counts, and why.
+    ``traffic`` are the starts of the hours with predictions; None if they are not known.
     """
 
     watches: tuple[str, ...]
@@ -56,7 +58,7 @@ class Backtest:
 
     @property
     def ok(self) -> bool:
-        """No run failed, and a model was evaluated unless there was none to evaluate."""
+        """Return whether no run failed, and a model was evaluated unless there was none."""
         return not self.failures and (self.is_evaluated or not self.skipped)
 
     def days(self) -> list[date]:
@@ -71,9 +73,9 @@ class Backtest:
 
     @property
     def days_with_traffic(self) -> float:
-        """Return how many days of 24 hours from the start had predictions; the last one counts by its length.
+        """Return the number of days of 24 hours from the start that had predictions; the last counts by its length.
 
-        At least one. All days count where traffic is not known.
+        The result is at least one. All days count if the traffic is not known.
         """
         day = timedelta(days=1)
         length = max(self.end - self.start, timedelta(0))
@@ -84,7 +86,7 @@ class Backtest:
         return max(sum(min((length - place * day) / day, 1.0) for place in places), 1.0)
 
     def mean_a_day(self, watch: str | None = None) -> float:
-        """Return a watch's alerts, or those of all, for each day with traffic."""
+        """Return the mean number of alerts per day with traffic, of one watch or of all."""
         count = len(self.alerts) if watch is None else sum(self.alerts_a_day(watch))
         return count / self.days_with_traffic
 
@@ -120,7 +122,7 @@ class Backtest:
 
 
 def ticks(start: datetime, end: datetime, every: timedelta) -> Iterator[datetime]:
-    """Yield the instants that ``every`` divides, from the first at or after ``start`` until ``end`` is covered."""
+    """Yield the multiples of ``every``, from the first at or after ``start`` until ``end`` is covered."""
     now = floor_to_interval(every, start)
     if now < start:
         now += every
@@ -134,10 +136,10 @@ def ticks(start: datetime, end: datetime, every: timedelta) -> Iterator[datetime
 def busy_ticks(
     start: datetime, end: datetime, every: timedelta, arrivals: Iterable[datetime], reach: timedelta
 ) -> Iterator[datetime]:
-    """Yield ``ticks`` without those that are further than ``reach`` after the last arrival before them.
+    """Yield ``ticks`` without those that are more than ``reach`` after the last arrival before them.
 
     Args:
-        arrivals: begins of the hours in which events arrived.
+        arrivals: the starts of the hours in which events arrived.
     """
     last: datetime | None = None
     for hour in sorted(arrivals):
@@ -154,7 +156,7 @@ def busy_ticks(
 
 
 def _reach(watches: Iterable[Watch]) -> timedelta:
-    """How far the watches look back, as far as their files say it."""
+    """Return how far the watches look back, as far as their files say."""
     found = [_REACH]
     for watch in watches:
         text = watch.definition.model_dump_json()
@@ -181,19 +183,20 @@ def backtest(
     traffic: Iterable[datetime] | None = None,
     history: EventHistory | None = None,
 ) -> Backtest:
-    """Run the watches at each tick, each when it is due by its own schedule, with throttling as in life.
+    """Run the watches at each tick at which their own schedules make them due, with throttling as in live runs.
 
-    What another watch's open incident about the same feature said already is no alert: see ``related``.
+    A finding that another watch's open incident about the same feature already reported is not an alert: see
+    ``related``.
 
     No tick sees an event that arrived after it. Nothing is delivered.
 
     Args:
-        store: holds all events, their arrival in ``event.ingested``, and the profiles.
-        start: of the replay; the first tick is the first multiple of ``every`` from here.
+        store: has all events, with their arrival in ``event.ingested``, and the profiles.
+        start: the start of the replay; the first tick is the first multiple of ``every`` from here.
         end: the last tick is the first one at or after it.
-        arrivals: begins of the hours in which events arrived; ticks too long after one are skipped.
-        traffic: begins of the hours in which predictions arrived, for the rates of the result.
-        history: made of the same store, it counts for several backtests what they have in common once.
+        arrivals: the starts of the hours in which events arrived; ticks too long after one are skipped.
+        traffic: the starts of the hours in which predictions arrived, for the rates of the result.
+        history: a history of the same store, in which several backtests share the counts that they have in common.
     """
     watches = list(watches)
     scripts = default_scripts() if scripts is None else scripts
@@ -206,7 +209,7 @@ def backtest(
     runs = find_runs(watches, moments)
     answers = history.searches(runs)
     replays = [_Replay(watch, when, found) for (watch, when), found in zip(runs, answers, strict=True)]
-    replays.sort(key=lambda replay: -len(replay.moments))  # what takes longest is begun first
+    replays.sort(key=lambda replay: -len(replay.moments))  # the longest begins first
     results = map_forked(
         lambda replay: replay.run(store, scripts, summarize),
         replays,
@@ -235,7 +238,7 @@ def backtest(
 
 
 def _name_slices(store: Store, watches: Iterable[Watch], alerts: Iterable[tuple[datetime, Alert]]) -> None:
-    """Name where alerts come from; not in a replay, for the store is of no use to a forked process."""
+    """Name where alerts come from. This is not part of a replay, since a forked process cannot use the store."""
     by_id, past = {watch.id: watch for watch in watches}, AsOf(store)
     for scheduled, alert in alerts:
         ask = store_ask(past, alert.time)
@@ -244,7 +247,7 @@ def _name_slices(store: Store, watches: Iterable[Watch], alerts: Iterable[tuple[
 
 @dataclass
 class _ReplayResult:
-    """What the replay of one watch, or of several, found; ``alerts`` are with the scheduled times of their runs."""
+    """The result of replaying one watch or several; ``alerts`` have the scheduled times of their runs."""
 
     watch: str
     alerts: list[tuple[datetime, Alert]] = field(default_factory=list)
@@ -280,8 +283,8 @@ class _ReplayResult:
 def find_runs(
     watches: Iterable[Watch], moments: Iterable[datetime]
 ) -> list[tuple[Watch, list[ScheduledTick]]]:
-    """Find when a runner that is asked at these moments runs each watch."""
-    due: dict[str, list[ScheduledTick]] = {}  # by trigger: many watches have the same
+    """Find the times at which a runner that ticks at these moments runs each watch."""
+    due: dict[str, list[ScheduledTick]] = {}  # by trigger, which many watches share
     runs, moments = [], list(moments)
     for watch in watches:
         trigger = watch.definition.trigger.model_dump_json()
@@ -292,7 +295,7 @@ def find_runs(
 
 
 def _due(watch: Watch, moments: Iterable[datetime]) -> list[ScheduledTick]:
-    """When a runner that is asked at these moments runs a watch."""
+    """Return the times at which a runner that ticks at these moments runs a watch."""
     last: datetime | None = None
     due = []
     for now in moments:
@@ -305,7 +308,7 @@ def _due(watch: Watch, moments: Iterable[datetime]) -> list[ScheduledTick]:
 
 @dataclass(frozen=True)
 class _Replay:
-    """One watch, when it runs, and what its searches answer then."""
+    """The replay of one watch: the times of its runs, and the answers to its searches then."""
 
     watch: Watch
     moments: list[ScheduledTick]
@@ -333,7 +336,7 @@ class _Replay:
             for incident in runner.state.load(self.watch.id).incidents:
                 course = found.courses.setdefault((self.watch.id, incident.key), {})
                 course[incident.opened_at] = incident.closed_at
-        self.answers.release()  # the next watch's take its memory
+        self.answers.release()  # free the memory for the answers of the next watch
         return found
 
 

@@ -1,4 +1,4 @@
-"""Make up for scheduled runs that were missed: the searches of many of them are answered from counts."""
+"""Catch up missed scheduled runs: if there are many of them, their searches are answered from counts."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from logging_lib.watch.evaluate import (
 from logging_lib.watch.model import Watch
 
 MANY_RUNS: Final = 10
-"""So many runs of one watch cost more as searches than to count what they need once."""
+"""From this number of runs of one watch on, counting what they need once costs less than their searches."""
 
 
 def prepare_missed_runs(store: Store) -> PrepareRuns:
-    """Return what prepares runs over a store as ``prepare_live_runs``, and those of a watch with many of them."""
+    """Return a function that prepares runs like ``prepare_live_runs``, but counts for watches with many runs."""
     prepare_live = prepare_live_runs(store)
 
     def prepare(due: Due, now: datetime) -> DependenciesOf:
@@ -48,7 +48,7 @@ def prepare_missed_runs(store: Store) -> PrepareRuns:
 
 
 class _MissedRuns:
-    """The runs of one watch that are made up for at one time; counts when the first one searches."""
+    """The runs of one watch that are caught up at one time; they are counted when the first one searches."""
 
     def __init__(self, store: Store, watch: Watch, scheduled: Sequence[datetime], now: datetime) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""Replay a store by the events' own time, where they were loaded after they happened."""
+"""Replay a store by the events' own times, for events that were loaded long after they happened."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from logging_lib.store.port import DelegatingStore
 
 ARRIVED, HAPPENED = "event.ingested", "@timestamp"
 PERCENTS: Final = (5, 50, 95)
-"""Of the times that ``were_loaded_later`` compares: single events with a wrong clock do not decide."""
+"""The percentiles of times that ``were_loaded_later`` compares, so that single wrong clocks do not decide."""
 _LATE: Final = timedelta(days=1) / timedelta(milliseconds=1)
 _COMPRESSED: Final = 10
 
@@ -20,8 +20,8 @@ _COMPRESSED: Final = 10
 def were_loaded_later(happened: Sequence[float], arrived: Sequence[float]) -> bool:
     """Return whether the arrival of events says nothing about when the watches would have seen them.
 
-    That is so where they typically arrived more than a day late, or where those of a long time arrived within a
-    tenth of it, as when a command loads them; and where none has an arrival.
+    This is the case if they typically arrived more than a day late, if the events of a long period arrived within a
+    tenth of it, as when a command loads them, or if none has an arrival.
 
     Args:
         happened, arrived: the ``PERCENTS`` percentiles of the events' times, in milliseconds; empty without any.
@@ -33,7 +33,7 @@ def were_loaded_later(happened: Sequence[float], arrived: Sequence[float]) -> bo
 
 
 def read_percentiles(answer: Mapping[str, Any] | None) -> list[float]:
-    """Return the values of a ``percentiles`` aggregation in their order; none where there was nothing."""
+    """Return the values of a ``percentiles`` aggregation in their order; empty if there were no events."""
     if answer is None:
         return []
     values = [value for name, value in answer["values"].items() if not name.endswith("_as_string")]
@@ -41,7 +41,7 @@ def read_percentiles(answer: Mapping[str, Any] | None) -> list[float]:
 
 
 class EventTimeStore(DelegatingStore):
-    """A store as if each event had arrived when it happened."""
+    """A view of a store as if each event had arrived when it happened."""
 
     def search(
         self,

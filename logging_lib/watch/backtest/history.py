@@ -1,4 +1,4 @@
-"""The answers to many watches' searches at all their ticks: what they need of a store is counted once."""
+"""Answer the searches of many watches at all their ticks; what they need of a store is counted once."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ EVENTS = "logs-"
 OTHER_THAN_EVENTS = "the tick's time in a search of other than events"
 _NEVER = 1 << 62
 Answer = Callable[[int, Mapping[str, Any]], Mapping[str, Any]]
-"""A search's response at a tick, in a run's context."""
+"""Return a search's response at a tick, in a run's context."""
 
 
 @dataclass(frozen=True)
 class ScheduledTick:
-    """One run of a watch: the clock, and the schedule's slot."""
+    """One run of a watch: the time of the clock, and the scheduled time."""
 
     now: datetime
     slot: datetime
@@ -48,7 +48,7 @@ class ScheduledTick:
 
 @dataclass(slots=True)
 class _Run:
-    """A search of a watch at all its ticks: its plan, or why it has none."""
+    """A search of a watch at all its ticks, with its plan or the reason why it has none."""
 
     watch: Watch
     search: SearchInput | SearchTransform
@@ -56,7 +56,7 @@ class _Run:
     ticks: Ticks
     plan: Plan | _Changes | None = None
     reason: str = ""
-    is_steady: bool = False  # no tick's time is in it, or no event
+    is_steady: bool = False  # it contains no tick's time, or searches no events
     counted: _Counted | None = None
 
     @property
@@ -66,7 +66,7 @@ class _Run:
 
 @dataclass(slots=True)
 class _Counted:
-    """What was counted of the same documents in the same slots."""
+    """The counts of the same documents in the same slots."""
 
     counts: CountPlan
     grid: Grid
@@ -76,24 +76,24 @@ class _Counted:
     reason: str = ""
 
     def join(self, other: Plan | _Changes | _Counted) -> None:
-        """Add what is needed elsewhere."""
+        """Add the needs of another search."""
         self.counts.tree.join(other.counts.tree)
         self.start = None if self.start is None or other.start is None else min(self.start, other.start)
         self.end = max(self.end, other.end)
 
     def covers(self, other: _Counted) -> bool:
-        """Return whether all that another one needs was counted."""
+        """Return whether everything that another one needs was counted."""
         begins = self.start is None or (other.start is not None and self.start <= other.start)
         return begins and self.end >= other.end and self.counts.tree.covers(other.counts.tree)
 
 
 class EventHistory:
-    """Count what the watches' searches need of a store's events, and answer them.
+    """The counts of a store's events that the watches' searches need, from which they are answered.
 
     Args:
-        store: holds the events, with their arrival in ``event.ingested``, and the profiles.
-        is_past: whether a tick sees what had arrived by then, as in a backtest. Otherwise all ticks are missed
-            ones, made up for now: whatever is not counted is left to the run.
+        store: has the events, with their arrival in ``event.ingested``, and the profiles.
+        is_past: whether a tick sees only what had arrived by then, as in a backtest. Otherwise all ticks are missed
+            ones that are caught up now, and searches that are not counted are left to the run.
     """
 
     def __init__(self, store: Store, *, is_past: bool = True) -> None:
@@ -150,7 +150,7 @@ class EventHistory:
     # -- counts --------------------------------------------------------------------------------------------
 
     def _count(self, runs: Sequence[_Run]) -> None:
-        """Count what some searches need, all that need the same documents at once."""
+        """Count what some searches need; those that need the same documents are counted together."""
         grids: dict[tuple[tuple[str, ...], str], Grid] = {}
         for run in runs:
             assert run.plan is not None
@@ -168,11 +168,11 @@ class EventHistory:
             counted = self._counted(key, needing)
             for run in needing:
                 run.counted = counted
-                if counted.reason and len(needing) > 1:  # perhaps what only another one needs is in the way
+                if counted.reason and len(needing) > 1:  # perhaps a need of only one search prevents counting
                     run.counted = self._counted(key, [run])
 
     def _counted(self, key: tuple[tuple[str, ...], str, Grid], runs: Sequence[_Run]) -> _Counted:
-        """Count, unless all was counted before."""
+        """Count what was not counted before."""
         wanted = _Counted(CountPlan(*key[:2]), key[2])
         for run in runs:
             assert run.plan is not None
@@ -218,7 +218,7 @@ class EventHistory:
         return Answers(made, places, slow, asks)
 
     def _answer(self, run: _Run, ask: Answer) -> Answer:
-        """Raises NotPlannedError."""
+        """Return the answers of a search at its ticks. Raises NotPlannedError."""
         if run.plan is None or run.counted is None:
             raise NotPlannedError(run.reason)
         if run.counted.tables is None:
@@ -242,7 +242,8 @@ class EventHistory:
         return lambda tick, context: require_complete(request, body, planned.answer(tick))
 
     def _find_changes(self, moments: Sequence[ScheduledTick]) -> Sequence[datetime]:
-        """Find when what profiles have learned changes; each tick may where the store does not say."""
+        """Find when the learned parts of profiles change; if the store does not say, they may change at each
+        tick."""
         if not isinstance(self._store, AsOf):
             return []
         try:
@@ -252,11 +253,11 @@ class EventHistory:
 
 
 class _Changes:
-    """When a search that is asked at ticks may answer differently: it is not asked while its windows have the same
+    """The ticks at which a search may answer differently: it is not repeated while its windows have the same
     events.
 
     Raises:
-        NotPlannedError: a window over another time than arrival.
+        NotPlannedError: a window is over a time other than arrival.
     """
 
     def __init__(self, indices: tuple[str, ...], found: WindowSplit, ticks: Ticks) -> None:
@@ -292,8 +293,8 @@ class _Changes:
 class Answers:
     """Answers to one watch's searches.
 
-    ``slow``: those that were not answered from counts, and why. ``asks``: the store is asked while the
-    watch runs, for such a search or by a script of the user's own.
+    ``slow`` are the searches that were not answered from counts, and why. ``asks`` says that the store is asked
+    while the watch runs, for such a search or by a user's own script.
     """
 
     _made: dict[int, Answer]
@@ -306,11 +307,11 @@ class Answers:
         return lambda request, timeout, context: self._made[id(request)](tick, context)
 
     def release(self) -> None:
-        """Drop what was made of the counts for these ticks."""
+        """Drop the data that was built from the counts for these ticks."""
         self._made.clear()
 
     def search_at(self, tick: int, direct: SearchFunction) -> SearchFunction:
-        """Return the search of a run: ``direct`` answers what was not counted."""
+        """Return the search function of a run; ``direct`` answers searches that were not counted."""
 
         def search(
             request: SearchRequest, timeout: timedelta | None, context: Mapping[str, Any]
@@ -322,7 +323,8 @@ class Answers:
 
 
 def explain_direct_searches(watch: Watch) -> Iterator[tuple[str, str]]:
-    """Yield the names of a watch's searches that a backtest asks the store at ticks, and why it does not count."""
+    """Yield the names of the searches that a backtest sends to the store at ticks, and why it does not count
+    them."""
     moment = np.array([0], np.int64)
     for _, name, search in watch.definition.searches():
         request = search.request
@@ -343,12 +345,12 @@ def list_event_indices(watches: Iterable[Watch]) -> list[str]:
 
 
 def _has_source(watch: Watch) -> bool:
-    """Whether a script is the user's own: such are executed by the store."""
+    """Return whether a script is the user's own, which the store executes."""
     return '"source":' in watch.definition.model_dump_json(exclude={"metadata", "trigger"}, exclude_none=True)
 
 
 def reads_all(watch: Watch) -> bool:
-    """Return whether anything but the shipped scripts may look at an answer: then it has to be plain JSON."""
+    """Return whether anything but the shipped scripts may read an answer, which then has to be plain JSON."""
     definition = watch.definition
     text = definition.model_dump_json(exclude={"metadata", "trigger"}, exclude_none=True)
     if '"source":' in text or '"index":{' in text or '"data":' in text or definition.transform is not None:
@@ -361,7 +363,7 @@ _PAYLOAD = re.compile(r"ctx\.payload(?:\.(\w+))?")
 
 
 def of_events(given: SearchRequest) -> bool:
-    """Return whether a search reads events alone."""
+    """Return whether a search reads only events."""
     names = [name.strip() for entry in given.indices for name in entry.split(",")]
     return all(name.startswith(EVENTS) for name in names)
 
@@ -375,15 +377,16 @@ def _plainly(ask: Answer) -> Answer:
 
 
 def _each(store: Store, asked: SearchInput | SearchTransform, moments: Sequence[ScheduledTick]) -> Answer:
-    """Asks the store anew at every tick."""
+    """Return a function that asks the store at every tick."""
     return lambda tick, context: store_search(store, moments[tick].now)(asked.request, asked.timeout, context)
 
 
 def _once(
     ask: Answer, watch: Watch, moments: Sequence[ScheduledTick], changes: Sequence[datetime]
 ) -> tuple[Answer, bool]:
-    """Asks the store now, as nothing in the search depends on the time but what a profile has learned, from these
-    changes on; where that fails, at each tick until it answers: the result says whether it always did."""
+    """Ask the store once for each of these changes, since the search depends on the time only through what profiles
+    have learned. If that fails, the store is asked at each tick until it answers; the result says whether it always
+    did."""
     nows = [moment.now for moment in moments]
     starts = sorted({0, *(bisect_left(nows, change) for change in changes)} - {len(nows)})
     found: dict[int, Mapping[str, Any]] = {}

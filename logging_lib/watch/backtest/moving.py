@@ -1,4 +1,4 @@
-"""Quantiles of windows that move over a column, from what is known of the window before. Pure."""
+"""Compute quantiles of windows that move over a column, each from the window before it. All functions are pure."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 _BLOCK: Final = 512
-_FEW: Final = 8_000  # numbers that are sorted sooner than looked up
+_FEW: Final = 8_000  # up to this number of values, sorting is faster than looking up ranks
 
 
 def quantiles(ranked: NDArray[Any], shares: list[float]) -> list[float] | None:
-    """Compute quantiles of ascending numbers, with linear interpolation between the two nearest, as DuckDB's
-    ``quantile_cont``; None of none."""
+    """Compute quantiles of ascending numbers, with linear interpolation between the two nearest, like
+    DuckDB's ``quantile_cont``; None if there are no numbers."""
     return _interpolated(len(ranked), shares, ranked.item) if len(ranked) else None
 
 
 def _interpolated(count: int, shares: list[float], at: Callable[[int], float]) -> list[float]:
-    """Args: ``at``: the number at a place of the ascending order."""
+    """Interpolate quantiles; ``at`` returns the number at a place of the ascending order."""
     last = count - 1
     found = []
     for share in shares:
@@ -31,9 +31,10 @@ def _interpolated(count: int, shares: list[float], at: Callable[[int], float]) -
 
 
 class Sliding:
-    """Quantiles of a window. From one window to the next only what leaves and what comes is looked at.
+    """Quantiles of a moving window. Each step handles only the numbers that leave the window and those that enter
+    it.
 
-    All numbers of the column are ranked once; which ranks are in the window is kept as marks, with a count for each
+    All numbers of the column are ranked once. Marks record which ranks are in the window, with a count for each
     block of ranks.
     """
 
@@ -78,7 +79,7 @@ class Sliding:
             self._counts += changes if there else -changes
 
     def _at(self, places: list[int]) -> list[float]:
-        """The numbers at these places, ascending, of the window's ascending order."""
+        """Return the numbers at these places, which are ascending, in the window's ascending order."""
         assert self._ranked is not None
         totals = np.cumsum(self._counts)
         blocks = np.searchsorted(totals, places, side="right")

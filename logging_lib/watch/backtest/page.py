@@ -1,4 +1,4 @@
-"""Turn a backtest into an HTML page: a timeline, the alerts per day, the alerts."""
+"""Render a backtest as an HTML page with a timeline, the alerts per day, and the alerts."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def render_page(
     """Render the page.
 
     Args:
-        events: how many were replayed.
-        now: when the page is made; days of other years name theirs.
-        what_if: the watches that ``changes`` alters, as they would have been; by watch and key its two values.
-        notes: what a reader must know of the period.
+        events: the number of replayed events.
+        now: the time at which the page is rendered; days of other years are shown with their year.
+        what_if: the result with the watches as altered by ``changes``, which has the two values by watch and key.
+        notes: what a reader must know about the period.
     """
     return render(
         "backtest",

@@ -1,4 +1,4 @@
-"""How a search is answered from counts: the groups and numbers that it needs, and the windows over them."""
+"""Plan how a search is answered from counts: the groups and numbers that it needs, and the windows over them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _NUMBERS: Final[Mapping[str, tuple[str, ...]]] = {  # in the order of ``MetricAg
 
 @dataclass(frozen=True, slots=True)
 class PlannedMetric:
-    """A metric and what its answer takes: numbers of its bucket, or the step to a finer table."""
+    """A metric and the data for its answer: numbers of its bucket, or the step to a finer table."""
 
     metric: MetricAggregation
     meta: Any
@@ -66,7 +66,7 @@ class PlannedMetric:
 
 @dataclass(slots=True)
 class PlannedBuckets:
-    """A bucket aggregation; ``nodes`` are what is below each of its filters, or below any of its terms."""
+    """A bucket aggregation; ``nodes`` are the nodes below each of its filters, or below any of its terms."""
 
     bucketing: SingleBucket | FilterBuckets | TermsBuckets
     meta: Any
@@ -74,13 +74,14 @@ class PlannedBuckets:
 
     @property
     def is_top(self) -> bool:
-        """Whether only the largest buckets are wanted."""
+        """Return whether only the largest buckets are wanted."""
         return bool((self.meta or {}).get("top"))
 
 
 @dataclass(slots=True)
 class PlannedNode:
-    """What is asked below a bucket. ``path``: of the table that counts it; ``windows``: of its documents."""
+    """The content of a bucket: ``path`` leads to the table that counts it; ``windows`` are those of its
+    documents."""
 
     path: CountPath
     windows: Mapping[str, Window]
@@ -90,11 +91,11 @@ class PlannedNode:
 
 
 class Plan:
-    """A search as counts.
+    """The plan to answer a search from counts.
 
     Attributes:
-        counts: what the store is to count; ``grid``: the slots in which it is enough to do so.
-        start, end: the arrivals that matter, in milliseconds; None where it is open.
+        counts: what the store has to count; ``grid``: the coarsest slots that suffice.
+        start, end: the range of relevant arrivals, in milliseconds; None for an open end.
 
     Raises:
         NotPlannedError: a part of its body cannot be answered from counts.
@@ -152,7 +153,7 @@ class Plan:
         bounds: frozenset[Bound],
         path: CountPath,
     ) -> PlannedNode:
-        """Plan what is below a bucket, and add what it needs to the tree of counts."""
+        """Plan the content of a bucket, and add its needs to the tree of counts."""
         if node.hits:
             raise NotPlannedError(f"{', '.join(node.hits)}: documents are asked for")
         counted = {step.field for step in path if isinstance(step, TimeSlots)}
@@ -199,7 +200,8 @@ def _plan_metric(
 def _branches(
     node: AggregationNode, entry: Mapping[str, Any], place: windows.Path
 ) -> list[tuple[windows.Path, tuple[Step, ...]]]:
-    """Return for each branch of a bucket aggregation where the split has its window, and the steps to it."""
+    """Return, for each branch of a bucket aggregation, the place of its window in the split, and the steps to
+    it."""
     ((kind, options),) = (
         (key, value) for key, value in entry.items() if key not in ("aggs", "aggregations", "meta")
     )
@@ -231,7 +233,8 @@ def _query_text(query: Any) -> str:
 
 
 def _simplify(query: Any) -> Any:
-    """Leave out of a ``bool`` that filters what all documents meet, as where a window was taken out."""
+    """Remove conditions that all documents meet from a filtering ``bool``, such as those left by removed
+    windows."""
     if not isinstance(query, Mapping) or query.keys() != {"bool"} or query["bool"].keys() != {"filter"}:
         return query
     given = query["bool"]["filter"]
@@ -256,7 +259,7 @@ EVERYTHING: Final = _text({"match_all": {}})
 
 
 class _SchemaTable:
-    """The fields of the schema, as ``Scope`` wants a table."""
+    """The fields of the schema as a table for ``Scope``."""
 
     rows = 0
 

@@ -1,8 +1,9 @@
-"""Drop from a backtest's alerts what another watch's incident about the same feature said already.
+"""Drop those alerts of a backtest that another watch's incident about the same feature already reported.
 
-A replay runs each watch by itself, in a process of its own; in life all watches of a runner see each other's
-incidents (``incidents.is_covered``). What is dropped here was notified of in the replay, so its throttle holds:
-where the other incident ends first, life would notify at the next run, and the replay when the throttle has passed.
+A replay runs each watch separately, in its own process; live, all watches of a runner see each other's incidents
+(``incidents.is_covered``). The alerts that are dropped here count as notified in the replay, so they are throttled:
+if the other incident ends first, a live runner would notify at the next run, but the replay only after the throttle
+period.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from logging_lib.watch.notify.base import Notification
 from logging_lib.watch.results import Alert
 
 Courses = dict[tuple[str, Key], dict[datetime, datetime | None]]
-"""By watch and key of an incident when it opened, and when it closed each time."""
+"""The times at which incidents opened and the times at which they closed, by watch and key."""
 
 
 Scheduled = tuple[datetime, Alert]
@@ -24,7 +25,7 @@ Scheduled = tuple[datetime, Alert]
 
 
 def drop_related(alerts: Iterable[Scheduled], courses: Courses) -> list[Scheduled]:
-    """Return the alerts, which are in the order of time, without what is covered."""
+    """Return the alerts, which are in the order of time, without the covered ones."""
     notified = _Notified(courses)
     kept: list[Scheduled] = []
     for scheduled, alert in alerts:
@@ -54,7 +55,7 @@ def drop_related(alerts: Iterable[Scheduled], courses: Courses) -> list[Schedule
 
 @dataclass
 class _Notified:
-    """Which incidents were notified of, by feature and watch."""
+    """The incidents that were notified, by feature and watch."""
 
     courses: Courses
     incidents: dict[Key, dict[str, Incident]] = field(default_factory=dict)
@@ -78,7 +79,7 @@ class _Notified:
         by_watch[watch] = incident.model_copy(update={"notified": latest})
 
     def _is_open(self, watch: str, incident: Incident, now: datetime) -> bool:
-        """Whether the incident that was open at its last alert is open still."""
+        """Return whether the incident that was open at its last alert is still open."""
         course = self.courses.get((watch, incident.key), {})
         began = max((opened for opened in course if opened <= incident.opened_at), default=None)
         closed = course[began] if began is not None else None

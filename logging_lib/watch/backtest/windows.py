@@ -1,4 +1,4 @@
-"""Parts a search's body into what is the same at every tick and the windows of time that move with it. Pure."""
+"""Split a search's body into the part that is the same at every tick and the windows that move with it. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Path = tuple[str | int, ...]
 
 
 class NotPlannedError(Exception):
-    """A search that is not computed for all ticks at once; the message says which part of it is in the way."""
+    """Raised if a search cannot be computed for all ticks at once; the message names the part that prevents it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Bound:
         """Return the bound at each tick, in milliseconds.
 
         Raises:
-            NotPlannedError: it is no date.
+            NotPlannedError: it is not a date.
         """
         steady = _STEADY.fullmatch(self.expression)
         if steady and self.zone is None and self.pattern is None:
@@ -72,12 +72,12 @@ class Bound:
             raise NotPlannedError(str(error)) from error
 
 
-ARRIVED: Final = Bound(ARRIVAL, "lte", _EXECUTED)  # no tick sees an event that came after it
+ARRIVED: Final = Bound(ARRIVAL, "lte", _EXECUTED)  # no tick sees an event that arrived after it
 
 
 @dataclass(frozen=True, slots=True)
 class Ticks:
-    """When a watch runs: ``ctx.execution_time`` and ``ctx.trigger.scheduled_time``, in milliseconds."""
+    """The times of a watch's runs: ``ctx.execution_time`` and ``ctx.trigger.scheduled_time``, in milliseconds."""
 
     executed: NDArray[np.int64]
     scheduled: NDArray[np.int64]
@@ -85,13 +85,13 @@ class Ticks:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """From ``start`` until before ``end`` at each tick, in milliseconds; None where it is open."""
+    """A window from ``start`` until before ``end`` at each tick, in milliseconds; None for an open end."""
 
     start: NDArray[np.int64] | None = None
     end: NDArray[np.int64] | None = None
 
     def narrow(self, bound: Bound, ticks: Ticks) -> Window:
-        """Return what a bound leaves. Times are whole milliseconds, so ``> t`` is from ``t + 1`` on."""
+        """Return the window that a bound leaves. Times are whole milliseconds, so ``> t`` is from ``t + 1`` on."""
         edge = bound.millis(ticks) + (bound.sign in ("gt", "lte"))
         if bound.sign in ("gt", "gte"):
             return Window(edge if self.start is None else np.maximum(self.start, edge), self.end)
@@ -109,10 +109,10 @@ def grid_of(edges: Iterable[NDArray[np.int64]]) -> Grid:
 
 
 def windows_of(bounds: Iterable[Bound], ticks: Ticks) -> dict[str, Window]:
-    """Return the windows that some bounds make, by field.
+    """Return the windows that some bounds form, by field.
 
     Raises:
-        NotPlannedError: a field is no date, or a bound is none.
+        NotPlannedError: a field is not a date, or a bound is not one.
     """
     windows: dict[str, Window] = {}
     for bound in sorted(bounds, key=repr):
@@ -125,14 +125,15 @@ def windows_of(bounds: Iterable[Bound], ticks: Ticks) -> dict[str, Window]:
 
 @dataclass(slots=True)
 class WindowSplit:
-    """``body`` is the same at every tick; ``windows`` holds, by a query's place in it, what was taken out."""
+    """A split body: ``body`` is the same at every tick; ``windows`` are the removed ones by a query's place in
+    it."""
 
     body: dict[str, Any]
     windows: dict[Path, tuple[Bound, ...]] = field(default_factory=dict)
 
     @property
     def has_end(self) -> bool:
-        """Whether no event matters that arrives after some time."""
+        """Return whether events that arrive after some time do not matter."""
         return any(
             bound.field == ARRIVAL and bound.sign in ("lt", "lte")
             for bound in self.windows.get(("query",), ())
@@ -143,7 +144,7 @@ class WindowSplit:
 
 
 def split(watch: Watch, request: SearchRequest) -> WindowSplit:
-    """Render a request's body for no tick in particular and take out its windows.
+    """Render a request's body without a particular tick, and remove its windows.
 
     Raises:
         NotPlannedError: the tick, or an earlier answer, is used in another way.
@@ -177,7 +178,7 @@ def _query(query: Any, root: Path, made: WindowSplit) -> Any:
 
 
 def _taken(query: Any, bounds: list[Bound], where: str) -> Any:
-    """The query with ``match_all`` in place of the windows that all of its documents have to be in."""
+    """Return the query with ``match_all`` in place of the windows that all of its documents have to be in."""
     if not _moves(query):
         return query
     if isinstance(query, Mapping) and len(query) == 1:
@@ -251,7 +252,7 @@ def _steady(value: Any, where: str) -> Any:
 
 
 def _moves(value: Any) -> bool:
-    """Whether anything in it depends on the tick."""
+    """Return whether anything in a value depends on the tick."""
     if isinstance(value, str):
         return _marked(value) or _NOW.match(value) is not None
     if isinstance(value, Mapping):

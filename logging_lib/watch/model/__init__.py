@@ -1,10 +1,9 @@
 """Read a Watcher watch as typed, immutable objects: the subset of Watcher's JSON that the runner executes.
 
-Field names and defaults are Watcher's. What Watcher knows and the runner does not is refused by name, never
+Field names and defaults are Watcher's. Features that Watcher has and the runner lacks are refused by name, never
 ignored.
 """
 
-from logging_lib.watch.model.action import Action, with_types
 from logging_lib.watch.model.base import Duration, Model, OneOf, Strings, fault, lower_case
 from logging_lib.watch.model.requests import HttpRequest, SearchRequest
 from logging_lib.watch.model.schedule import ScheduleModel
@@ -20,7 +19,14 @@ from logging_lib.watch.model.steps import (
     SearchTransform,
     Transform,
 )
-from logging_lib.watch.model.watch import DEFAULT_THROTTLE, Definition, Watch, with_actions
+from logging_lib.watch.model.watch import (
+    DEFAULT_THROTTLE,
+    Action,
+    Definition,
+    Watch,
+    with_actions,
+    with_types,
+)
 
 __all__ = [
     "DEFAULT_THROTTLE",

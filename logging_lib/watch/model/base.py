@@ -1,4 +1,4 @@
-"""Build the parts of a watch from strict, frozen models, and read Watcher's ways to write a value."""
+"""Base classes of the strict, immutable models of a watch, and validators of Watcher's notations for values."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from logging_lib._util.times import parse_duration
 
 
 class Model(BaseModel):
-    """Refuse unknown keys and changes."""
+    """Base class of models that refuse unknown keys and changes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class OneOf(Model):
-    """Require exactly one of the keys, as in Watcher's ``{"search": {...}}``."""
+    """Base class of models that require exactly one of their keys, as in Watcher's ``{"search": {...}}``."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> OneOf:
@@ -35,16 +35,16 @@ class OneOf(Model):
 
 
 class Empty(Model):
-    """Accept only ``{}``."""
+    """A model that accepts only ``{}``."""
 
 
 def fault(kind: str, message: str) -> PydanticCustomError:
-    """Make a validation error whose text is shown as it is."""
+    """Create a validation error whose text is shown unchanged."""
     return PydanticCustomError(kind, "{reason}", {"reason": message})
 
 
 def refuse_null(model: BaseModel, name: str) -> None:
-    """Refuse a null as the value of the one key that says what a part is. Raises PydanticCustomError."""
+    """Refuse null as the value of the one key that gives a part's type. Raises PydanticCustomError."""
     if getattr(model, name) is None:
         raise fault("one_of", f"{name!r} is null: write what it holds")
 
@@ -65,7 +65,8 @@ def _parse_duration(value: Any) -> Any:
 
 
 def in_millis(value: Any) -> Any:
-    """Rewrite ``throttle_period_in_millis``, Watcher's other way to write ``throttle_period``; null is none."""
+    """Rewrite ``throttle_period_in_millis``, Watcher's other form of ``throttle_period``; null counts as
+    missing."""
     if not isinstance(value, dict):
         return value
     value = {k: item for k, item in value.items() if item is not None or not k.startswith("throttle_period")}
@@ -81,7 +82,7 @@ def in_millis(value: Any) -> Any:
 
 
 def lower_case(value: Any) -> Any:
-    """Return a text in lower case, for words that Watcher takes in either."""
+    """Return a text in lower case, for words that Watcher accepts in either case."""
     return value.lower() if isinstance(value, str) else value
 
 

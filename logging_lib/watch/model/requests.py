@@ -1,4 +1,4 @@
-"""Describe what a watch asks for: searches of the store, and requests over HTTP."""
+"""Describe the requests of a watch: searches of the store, and requests over HTTP."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _split_commas(value: Any) -> Any:
 
 
 class IndicesOptions(Model):
-    """Only Watcher's defaults, which are what both stores do."""
+    """Options of indices, which must be Watcher's defaults, because both stores work like that."""
 
     ignore_unavailable: Literal[True] = True
     allow_no_indices: Literal[True] = True
@@ -45,7 +45,8 @@ class IndicesOptions(Model):
 
 
 def _replace_old_bounds(node: Any) -> Any:
-    """Write ``from`` and ``to`` of ranges as ``gt``, ``gte``, ``lt`` and ``lte``, which new servers know alone."""
+    """Rewrite ``from`` and ``to`` of ranges to ``gt``, ``gte``, ``lt`` and ``lte``, the only ones in new
+    servers."""
     if isinstance(node, list):
         return [_replace_old_bounds(item) for item in node]
     if not isinstance(node, dict):
@@ -90,7 +91,7 @@ class SearchRequest(Model):
 
     @property
     def depends_on_run(self) -> bool:
-        """Whether its body may contain what its run read before."""
+        """Return whether its body may contain data that the run has read before."""
         return "payload" in self.text or "ctx.vars" in self.text
 
     @cached_property
@@ -115,7 +116,8 @@ class Auth(Model):
 
 
 class HttpRequest(Model):
-    """``path``, ``params``, ``headers`` and ``body`` are templates; ``url`` is a short way to write the others."""
+    """A request: ``path``, ``params``, ``headers`` and ``body`` are templates; ``url`` is short for the other
+    fields."""
 
     scheme: Literal["http", "https"] = "http"
     host: str
@@ -160,7 +162,7 @@ class HttpRequest(Model):
 
     @property
     def is_json(self) -> bool:
-        """Whether the body is JSON: by the header, or because it begins like an object or a list."""
+        """Return whether the body is JSON: by the header, or because it begins like an object or a list."""
         kind = next((v for k, v in self.headers.items() if k.lower() == "content-type"), None)
         if kind is not None:
             return "json" in kind.lower()
@@ -179,7 +181,7 @@ def _to_parameter(value: Any) -> Any:
 
 
 def _split_url(url: Any) -> dict[str, Any]:
-    """Split a URL into the fields of a request. As in Watcher it is not a template."""
+    """Split a URL into the fields of a request. As in Watcher, it is not a template."""
     if not isinstance(url, str) or "{{" in url:
         raise fault(
             "url", f"{url!r:.200}: 'url' is not a template: write scheme, host, port, path and params"

@@ -1,7 +1,7 @@
-"""Read ``trigger.schedule`` in Watcher's seven ways to write one, and compute when a watch is due.
+"""Parse ``trigger.schedule`` in Watcher's seven forms, and compute when a watch is due.
 
-Pure: the time is an argument. Scheduled times are instants in UTC, whole seconds. Those of an interval are counted
-from 1970, so that all runners agree on them; those of a calendar are read off the clock of its time zone.
+All functions are pure: the time is an argument. Scheduled times are whole seconds in UTC. Those of an interval are
+counted from 1970, so that all runners agree on them; those of a calendar follow the clock of its time zone.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ _MONTHS = (
     "january", "february", "march", "april", "may", "june",
     "july", "august", "september", "october", "november", "december",
 )  # fmt: skip
-_LAST = 32  # as in Watcher: the last day of a month, whichever it is
+_LAST = 32  # as in Watcher, the last day of any month
 _TIME = re.compile(r"(\d{1,2}):(\d{2})")
 _OFFSET = re.compile(r"([+-])(\d{2}):?(\d{2})")
 _KINDS = ("interval", "cron", "hourly", "daily", "weekly", "monthly", "yearly")
 
 
 class Schedule(Protocol):
-    """Say when a watch is due."""
+    """The interface of a schedule, which says when a watch is due."""
 
     def latest(self, now: datetime) -> datetime | None:
-        """Return the last scheduled time at or before ``now``; None when there was none."""
+        """Return the last scheduled time at or before ``now``; None if there was none."""
         ...
 
     def next(self, after: datetime) -> datetime | None:
-        """Return the first scheduled time after an instant; None when there is none."""
+        """Return the first scheduled time after an instant; None if there is none."""
         ...
 
 
 @dataclass(frozen=True)
 class IntervalSchedule:
-    """Run at a fixed interval."""
+    """A schedule with a fixed interval."""
 
     length: timedelta
 
@@ -62,10 +62,10 @@ class IntervalSchedule:
 
 @dataclass(frozen=True)
 class CalendarSchedule:
-    """Run at the times of cron expressions on the clock of a time zone.
+    """A schedule at the times of cron expressions on the clock of a time zone.
 
-    Where a clock is set forward, a time that it skips is moved later by as much. Where it is set back, a time that
-    it shows twice counts once, the first time, unless the expression is due at every hour.
+    If the clock is set forward, a skipped time is moved later by the same amount. If it is set back, a time that it
+    shows twice counts only the first time, unless the expression is due at every hour.
     """
 
     crons: tuple[Cron, ...]
@@ -105,7 +105,7 @@ class CalendarSchedule:
         return instant.astimezone(self.zone).replace(tzinfo=None, fold=0)
 
     def _clock_changes(self, around: datetime) -> bool:
-        """Whether the zone's offset changes within a few hours of an instant."""
+        """Return whether the zone's offset changes within a few hours of an instant."""
         before, after = (
             (around + shift).astimezone(self.zone).utcoffset() for shift in (-2 * _NEAR, 2 * _NEAR)
         )
@@ -117,7 +117,7 @@ class CalendarSchedule:
         for wall in walls:
             for fold in folds:
                 instant = wall.replace(tzinfo=self.zone, fold=fold).astimezone(UTC)
-                # In a gap, fold 1 would be as much earlier; only what the clock does show counts twice.
+                # In a gap, fold 1 would be earlier by the same amount; only times that the clock shows count twice.
                 if not fold or self._wall(instant) == wall:
                     instants.append(instant)
         return instants
@@ -132,7 +132,7 @@ def find_due_time(schedule: Schedule, last: datetime | None, now: datetime) -> d
     """Return the scheduled time to run at ``now``, or None; of several missed ones only the latest.
 
     Args:
-        last: the scheduled time that was run last, None when there was none.
+        last: the last scheduled time that was run, or None if there was none.
     """
     latest = schedule.latest(now)
     return latest if latest is not None and (last is None or latest > last) else None
@@ -236,7 +236,7 @@ class Hourly(Model):
 
 
 class TimeOfDay(Model):
-    """Hold the hours and minutes of a day; all their combinations are meant."""
+    """Hours and minutes of a day, which stand for all their combinations."""
 
     hour: Annotated[tuple[int, ...], BeforeValidator(_parse_hours)] = (0,)
     minute: Annotated[tuple[int, ...], BeforeValidator(_parse_minutes)] = (0,)
@@ -257,7 +257,7 @@ class Daily(Model):
 
 
 class Weekly(Model):
-    """Hold days of the week, numbered from Sunday as 1; Monday at midnight is the default."""
+    """Days of the week, numbered from Sunday as 1; Monday at midnight is the default."""
 
     on: Annotated[
         tuple[int, ...], BeforeValidator(lambda v: _parse_named(v, _WEEKDAYS, "a day of the week"))
@@ -349,7 +349,7 @@ _AsList = BeforeValidator(_as_list)
 
 
 class ScheduleModel(Model):
-    """Hold one kind of schedule; the kinds of a calendar except ``hourly`` and ``daily`` also as a list."""
+    """One kind of schedule; the calendar kinds except ``hourly`` and ``daily`` may also be a list."""
 
     interval: Annotated[timedelta, BeforeValidator(_parse_interval)] | None = None
     cron: Annotated[tuple[str, ...], BeforeValidator(_parse_crons)] | None = None
@@ -379,7 +379,7 @@ class ScheduleModel(Model):
 
     @cached_property
     def schedule(self) -> Schedule:
-        """Return what says when the watch is due."""
+        """Return the schedule, which says when the watch is due."""
         if self.interval is not None:
             return IntervalSchedule(self.interval)
         texts: Iterable[str] = self.cron or ()
@@ -391,7 +391,7 @@ class ScheduleModel(Model):
 
     @cached_property
     def shortest_interval(self) -> timedelta:
-        """Return the interval; for a calendar the shortest time between two of its first 200 scheduled times."""
+        """Return the interval; for a calendar, the shortest time between two of its first 200 scheduled times."""
         if self.interval is not None:
             return self.interval
         begin = datetime(2024, 1, 1, tzinfo=UTC)

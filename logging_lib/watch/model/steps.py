@@ -16,7 +16,7 @@ Path = tuple[str | int, ...]
 
 
 class Script(Model):
-    """Name a shipped script, or hold the user's own.
+    """A shipped script, by name, or a user's own.
 
     ``id`` alone names a shipped script, which runs as its Python twin. A user's script is Painless, executed by
     Elasticsearch: its ``source`` is in the watch, or in ``scripts/<id>.painless`` beside the watch. The file is
@@ -74,7 +74,7 @@ class Transform(OneOf):
     chain: tuple[Transform, ...] | None = Field(None, min_length=1)
 
     def searches(self, path: Path) -> Iterator[tuple[Path, SearchTransform]]:
-        """Yield its searches with their paths in the file; ``path`` is its own."""
+        """Yield its searches with their paths in the file; ``path`` is its own path."""
         if self.search is not None:
             yield (*path, "search"), self.search
         for index, step in enumerate(self.chain or ()):
@@ -169,7 +169,8 @@ class Input(OneOf):
     transform: Transform | None = None
 
     def searches(self, path: Path, name: str) -> Iterator[tuple[Path, str, SearchInput | SearchTransform]]:
-        """Yield its searches with their paths in the file and the names of their inputs; ``path`` is its own."""
+        """Yield its searches with their paths in the file and the names of their inputs; ``path`` is its own
+        path."""
         if self.search is not None:
             yield (*path, "search"), name, self.search
         if self.transform is not None:

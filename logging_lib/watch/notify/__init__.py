@@ -1,2 +1,2 @@
-"""Notifications: one module a channel (``email``, ``slack``, ``teams``, ...), the port they share (``base``), the
-one place that names them all (``registry``), and the queue that delivers them (``queue``)."""
+"""Send notifications: one module per channel (``email``, ``slack``, ``teams``, ...), their common interface
+(``base``), the list of all channels (``registry``), and the queue that delivers notifications (``queue``)."""

@@ -1,4 +1,4 @@
-"""Files of a mail: the run's data, and what a request over HTTP brings. An attachment is never worth an alert."""
+"""Attach files to a mail: the run's data, and responses over HTTP. A failed attachment never stops an alert."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_ATTACHED = 5 * 1024 * 1024
 
 
 class AttachedFile(TypedDict):
-    """A file as a notification's content holds it; ``content`` is base64."""
+    """A file in a notification's content; ``content`` is base64."""
 
     name: str
     content_type: str
@@ -28,7 +28,7 @@ DataFormat = Literal["json", "yaml"]
 
 
 class DataAttachment(Model):
-    """The run's ``ctx``, payload included."""
+    """An attachment with the run's ``ctx``, including the payload."""
 
     format: DataFormat = "yaml"
 
@@ -53,8 +53,8 @@ def attach_files(
     """Yield the files of a mail, in the order of its action.
 
     Args:
-        attach_data: Watcher's short way to attach the run's data.
-        fetch: gets what is elsewhere; without it a note stands in its place.
+        attach_data: Watcher's short form to attach the run's data.
+        fetch: sends the requests for attachments over HTTP; without it, a note takes the place of the file.
     """
     if attach_data is not None:
         yield _data(f"data.{attach_data.format}", attach_data.format, context)
@@ -66,7 +66,7 @@ def attach_files(
 
 
 def _data(name: str, data_format: DataFormat, context: Mapping[str, Any]) -> AttachedFile:
-    """As in Watcher all of ``ctx``, the payload within it."""
+    """Build the file with all of ``ctx``, including the payload, as in Watcher."""
     as_json = json.dumps({"ctx": context["ctx"]}, ensure_ascii=False, indent=2, default=str)
     if data_format == "json":
         return _bounded(name, "application/json", as_json.encode("utf-8", "replace"))
@@ -79,7 +79,8 @@ def _data(name: str, data_format: DataFormat, context: Mapping[str, Any]) -> Att
 def _fetched(
     name: str, attachment: HttpAttachment, context: Mapping[str, Any], fetch: Fetch | None
 ) -> AttachedFile:
-    """What a request brings. An alert is not lost for want of its attachment: a note says what is missing."""
+    """Build the file with a request's response. If it fails, a note says what is missing: the alert must not be
+    lost."""
     if fetch is None:
         return _note(name, "it is not fetched here")
     try:
@@ -103,6 +104,6 @@ def _note(name: str, reason: str) -> AttachedFile:
 
 
 def attached_file(name: str, content_type: str, content: bytes, *, is_inline: bool = False) -> AttachedFile:
-    """Encode a file of a mail, as a notification's content holds it."""
+    """Encode a file of a mail for a notification's content."""
     encoded = base64.b64encode(content).decode()
     return {"name": name, "content_type": content_type, "content": encoded, "inline": is_inline}

@@ -1,8 +1,8 @@
-"""What a channel is, and the one thing that travels through it: a notification.
+"""Define channels, and the notifications that they deliver.
 
-A channel is one module of this package. It says what it parses from a watch's action, what it renders from that,
-how it is configured, and how it delivers. All else (the queue with its retries, digests and fallbacks, the runner,
-the checks of watches, the command line) knows channels by ``Channel`` alone.
+A channel is one module of this package. It defines how it parses a watch's action, what it renders from that, how
+it is configured, and how it delivers. Everything else (the queue with its retries, digests and fallbacks, the
+runner, the checks of watches, the command line) uses channels only through ``Channel``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TIMEOUT = 10.0
 
 Path = tuple[str | int, ...]
 Template = tuple[Path, str, Medium]
-"""Where in an action a template stands, its text, and what it is rendered for."""
+"""A template in an action: its path, its text, and the medium that it is rendered for."""
 Fetch = Callable[[Call], HttpResponse]
 
 Status = Literal[
@@ -43,27 +43,27 @@ Status = Literal[
     "not_configured",
     "would_send",
 ]
-"""What became of a notification, in the words of Watcher's watch record where it has one. ``related``: another
-watch's incident about the same feature is open, and its recipient was notified of that. ``not_configured``: the
-runner has no such channel, and the incident counts as not notified of. ``would_send``: of a dry run. ``given_up``:
-it is too old to be tried again."""
+"""The status of a notification, in the words of Watcher's watch record where it has one. ``related``: another
+watch's incident about the same feature is open, and the recipient was notified of that one. ``not_configured``: the
+runner has no such channel, and the incident counts as not notified. ``would_send``: the run is a dry run.
+``given_up``: the notification is too old to be retried."""
 
 
 class RenderError(ValueError):
-    """An action whose notification cannot be rendered; the message says why."""
+    """Raised if an action's notification cannot be rendered; the message says why."""
 
 
 class SettingsError(LoggingLibError, ValueError):
-    """A channel's setting is wrong or unsafe; the message names it and the remedy."""
+    """Raised if a channel's setting is wrong or unsafe; the message names it and the remedy."""
 
 
 class DeliveryError(Exception):
-    """A notification was not delivered.
+    """Raised if a notification was not delivered.
 
     Attributes:
-        down: the server itself was not usable, so that trying further notifications now is pointless.
-        remaining: what still has to be delivered, where a part was.
-        retry_after: seconds that the server asked to wait.
+        down: the server itself was not usable, so it is pointless to try further notifications now.
+        remaining: the part that still has to be delivered, if another part was delivered.
+        retry_after: the number of seconds that the server asked to wait.
     """
 
     def __init__(
@@ -81,24 +81,25 @@ class DeliveryError(Exception):
 
 
 class Notification(BaseModel):
-    """What one action sends by one channel about one model version, from its decision to its delivery.
+    """A notification of one action by one channel about one model version, from the decision to the delivery.
 
-    It is plain data, so that one that could not be delivered can be kept and sent as it was.
+    It is plain data, so that an undelivered notification can be stored and sent later without a change.
 
     Attributes:
-        id: the same when the same run is repeated, so that a receiver can tell what it already has.
+        id: the same if the same run is repeated, so that a receiver can recognize a repeated notification.
         kind: ``alert``, or ``resolved`` for the notification that incidents are resolved.
-        features: of the incidents that it is about; "" for the model or the watch as a whole.
-        subject, text: for people, unformatted: what lists, digests and other channels say of it.
-        recipients: who still has to get it, as the channel names them; "" is the channel's own default.
-        address: how the channel reaches the recipients, in the channel's own words. The incident keeps it.
-        content: what the channel sends, in its own words.
+        features: the features of its incidents; "" for the model or the watch as a whole.
+        subject, text: unformatted texts for people, which lists, digests and other channels show.
+        recipients: those who still have to get it, as the channel names them; "" is the channel's own default.
+        address: how the channel reaches the recipients, in the channel's own format. The incident keeps it.
+        content: what the channel sends, in its own format.
         created_at: when it was rendered; a repeated delivery does not change it.
-        attempts: deliveries that were tried; ``reason`` says why the last one failed.
-        next_attempt_at: not before then, by our own backoff; ``not_before``: by the server's ``Retry-After``.
-        fallback: the channel and the recipient that get it when its own channel fails.
-        sent_by: the channel that delivered it, where that was its fallback's.
-        digest_of: how many notifications it was delivered together with, itself included.
+        attempts: the number of attempted deliveries; ``reason`` says why the last one failed.
+        next_attempt_at: the earliest time of the next attempt by our own backoff; ``not_before``: the earliest time
+            by the server's ``Retry-After``.
+        fallback: the channel and the recipient that get it if its own channel fails.
+        sent_by: the channel that delivered it, if that was its fallback's.
+        digest_of: the number of notifications that were delivered together, including this one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -132,16 +133,16 @@ class Notification(BaseModel):
 
     @property
     def recipient(self) -> tuple[str, str]:
-        """Whom it reaches: its channel and address, without the key that one incident has there."""
+        """Return whom it reaches: its channel and address, without the key that a single incident has there."""
         address = {name: value for name, value in self.address.items() if name != "dedup_key"}
         return self.channel, str(sorted(address.items()))
 
     def part(self, number: int) -> Notification:
-        """Return the draft of one of several notifications that an action sends, with an id of its own."""
+        """Return the draft of one of several notifications that an action sends, with a separate id."""
         return self.model_copy(update={"id": hash_id(self.id, str(number))})
 
     def with_content_id(self) -> Notification:
-        """Return it with an id that is the same only for the same content."""
+        """Return the notification with an id that is the same only for the same content."""
         content = self.model_dump_json(include={"subject", "address", "content"})
         return self.model_copy(update={"id": hash_id(self.id, content)})
 
@@ -149,7 +150,7 @@ class Notification(BaseModel):
         return self.model_copy(update={"status": status, "reason": reason})
 
     def receipt(self) -> Notification:
-        """Return what an incident remembers of it: who was notified, when, and with what subject."""
+        """Return the part that an incident remembers: who was notified, when, and with what subject."""
         empty: dict[str, Any] = {
             "text": "",
             "content": {},
@@ -161,7 +162,7 @@ class Notification(BaseModel):
 
 
 class Delivers(Protocol):
-    """A configured channel, as far as the queue needs it."""
+    """The part of a configured channel that the queue needs."""
 
     def deliver(self, notification: Notification, /) -> object:
         """Send to the notification's recipients, or raise DeliveryError."""
@@ -173,25 +174,26 @@ Channels = Mapping[str, Delivers]
 
 
 class Channel(ABC):
-    """One way to send notifications. The class parses and renders, an instance also delivers: it has the settings.
+    """One way to send notifications. The class parses and renders; an instance has the settings and also delivers.
 
     Attributes:
-        name: in reports, in ``metadata.fallback`` and on the command line.
-        action_type: the key of its actions in a watch. Where two channels have the same, ``takes`` decides.
-        action_model: what is below that key.
-        setting: the environment variable that configures it; empty where it needs none.
-        needs_store: it is configured by the store alone.
-        takes_text: any text can be sent by it, so it can notify of a resolution and be another one's fallback.
-        takes_digests: several notifications for one recipient may go out as one.
+        name: the name in reports, in ``metadata.fallback`` and on the command line.
+        action_type: the key of its actions in a watch. If two channels have the same, ``takes`` decides.
+        action_model: the model of the settings below that key.
+        setting: the environment variable that configures it; empty if it needs none.
+        needs_store: it needs only the store as its configuration.
+        takes_text: it can send any text, so it can notify of a resolution and be the fallback of another channel.
+        takes_digests: several notifications for one recipient may be sent as one.
         shares_messages: one message can go to several recipients.
-        is_per_incident: each incident has a notification of its own, and those of one address are sent in order.
-        text_limit: characters of a digest; ``digest_has_texts``: with the whole texts below the list.
+        is_per_incident: each incident has a separate notification, and those of one address are sent in order.
+        text_limit: the largest number of characters in a digest. ``digest_has_texts``: a digest has the whole texts
+            below the list.
         metadata_key: the key of a watch's metadata that names its recipients; ``metadata_remedy`` says what to
             write there where ``is_recipient`` is false. ``recipient_setting`` is the environment variable for
             watches that leave it empty.
-        secret_pattern: a regular expression of its secrets, which do not belong into a watch.
-        unsupported: fields of Watcher's that it does not execute, each with the remedy.
-        ignored: fields of Watcher's without an effect here, each with the reason: they are left out with a warning.
+        secret_pattern: a regular expression of its secrets, which do not belong in a watch.
+        unsupported: Watcher's fields that it does not execute, each with the remedy.
+        ignored: Watcher's fields without an effect here, each with the reason; they are omitted with a warning.
     """
 
     name: ClassVar[str]
@@ -216,7 +218,7 @@ class Channel(ABC):
 
     @classmethod
     def takes(cls, settings: Any) -> bool:
-        """Return whether an action of its type is its own."""
+        """Return whether this channel handles an action of its type."""
         return True
 
     @classmethod
@@ -226,17 +228,18 @@ class Channel(ABC):
 
     @classmethod
     def element_templates(cls, settings: Any) -> Iterator[tuple[Path, str, list[Template]]]:
-        """List the templates that are rendered for each element of a list: where it is named, path, templates."""
+        """List the templates that are rendered for each element of a list: where the list is named, path,
+        templates."""
         return iter(())
 
     @classmethod
     def requests(cls, settings: Any) -> Iterator[tuple[Path, HttpRequest]]:
-        """Return the requests over HTTP that an action makes."""
+        """Return the HTTP requests that an action makes."""
         return iter(())
 
     @classmethod
     def recipients(cls, settings: Any) -> Sequence[str]:
-        """Return whom an action notifies, as templates: for lists and overviews."""
+        """Return whom an action notifies, as templates, for lists and overviews."""
         return [cls.name]
 
     @classmethod
@@ -260,12 +263,13 @@ class Channel(ABC):
 
         Args:
             context: ``{"ctx": {...}}``, the root of its templates.
-            draft: has all but what the channel says: its name, recipients, address, subject, text and content.
-            fetch: gets what an action attaches from elsewhere; without it a note stands in its place.
+            draft: a notification without the parts that the channel adds: its name, recipients, address, subject,
+                text and content.
+            fetch: sends the requests for attachments; without it, a note takes the place of the file.
 
         Raises:
-            RenderError: when an address is wrong or there is nothing to send.
-            TemplateError: when a template fails.
+            RenderError: an address is wrong or there is nothing to send.
+            TemplateError: a template fails.
         """
 
     @classmethod
@@ -275,7 +279,7 @@ class Channel(ABC):
         """Compose a notification with a plain text for an address: a digest, a fallback's, a resolution, a test.
 
         Raises:
-            TypeError: for a channel that does not take texts.
+            TypeError: the channel does not take texts.
         """
         raise TypeError(f"{cls.name} takes no texts")
 
@@ -292,57 +296,57 @@ class Channel(ABC):
         """Compose the notification that incidents are resolved.
 
         Args:
-            address: of the notification about them.
-            lines: one an incident.
-            alerts: the subjects that were sent about them.
+            address: the address of the notification about the incidents.
+            lines: one line per incident.
+            alerts: the subjects of the alerts that were sent about the incidents.
         """
         sent = ["Alerts sent:", *(f"  {alert}" for alert in alerts[:20]), ""]
         return cls.compose(draft, address, subject, "\n".join([*lines, "", *sent, footer, ""]))
 
     @classmethod
     def address_of(cls, recipients: Iterable[str], like: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Return the address of these recipients; the sender, where there is one, as in another address."""
+        """Return the address of these recipients, with the sender, if any, of another address."""
         return {}
 
     @classmethod
     def test(cls, draft: Notification, recipient: str, subject: str, text: str) -> Notification:
-        """Compose a notification that tries the channel out.
+        """Compose a notification that tests the channel.
 
         Args:
-            recipient: as the channel names one; empty for its default.
+            recipient: a recipient as the channel names one; empty for its default.
 
         Raises:
-            RenderError: when there is no default.
+            RenderError: there is no default.
         """
         return cls.compose(draft, cls.address_of([recipient] if recipient else []), subject, text)
 
     @classmethod
     @abstractmethod
     def preview(cls, notification: Notification) -> str:
-        """Show what people would read, without what may be secret."""
+        """Return the text that people would read, without possible secrets."""
 
     # --- how it is configured, and delivers
 
     @classmethod
     @abstractmethod
     def configure(cls, environ: Mapping[str, str], store: Store | None = None) -> Channel | None:
-        """Configure the channel as the environment describes it; None where it does not.
+        """Configure the channel from the environment; return None if the environment does not configure it.
 
         Raises:
-            SettingsError: naming the setting that is wrong.
+            SettingsError: a setting is wrong; the message names it.
         """
 
     @property
     def needs_recipient(self) -> bool:
-        """Whether it has no recipients of its own, so that a watch has to name some."""
+        """Return whether the channel has no default recipients, so that a watch has to name some."""
         return False
 
     @abstractmethod
     def deliver(self, notification: Notification) -> str:
-        """Send to the notification's recipients, and give what the server answered.
+        """Send to the notification's recipients, and return the server's answer.
 
         Raises:
-            DeliveryError: when not all of them got it.
+            DeliveryError: not all of them got it.
         """
 
 
@@ -363,8 +367,8 @@ def is_loopback(host: str) -> bool:
 
 
 def require_https(url: str, setting: str) -> None:
-    """Raise SettingsError unless it is an https address, or http on this machine; it may be secret, and is not
-    repeated."""
+    """Raise SettingsError unless the URL is an https address, or http on this machine. The message does not repeat
+    the URL, which may be secret."""
     try:
         parts = urlsplit(url)
         host = parts.hostname
@@ -377,10 +381,10 @@ def require_https(url: str, setting: str) -> None:
 def refusal(
     name: str, answer: HttpResponse, *secrets: str, down: bool = False, hint: str = ""
 ) -> DeliveryError:
-    """Return the error for an answer over HTTP that is no delivery.
+    """Return the error for an HTTP response that is not a delivery.
 
     Args:
-        name: who answered.
+        name: the service that answered.
         secrets: an answer that repeats one of them is not shown.
         down: whether a server that is overloaded or broken makes all further attempts pointless.
     """
@@ -394,12 +398,12 @@ def refusal(
 
 
 def retry_after(answer: HttpResponse) -> float | None:
-    """Parse the seconds of a ``Retry-After``; None when there is none, or when it is a date."""
+    """Parse the seconds of a ``Retry-After``; None if there is none or it is a date."""
     text = next(iter(answer.headers.get("retry-after", ())), "").strip()
     return float(text) if text[:9].isdecimal() and len(text) <= 9 else None
 
 
 def excerpt(text: str, *secrets: str) -> str:
-    """Cut the beginning of what a server said, for an error; nothing when it repeats a secret."""
+    """Return the beginning of a server's answer, for an error; empty if the answer repeats a secret."""
     detail = "".join(c for c in text[:100] if c.isprintable()).strip()
     return f": {detail}" if detail and not any(secret in text for secret in secrets if secret) else ""

@@ -1,9 +1,9 @@
 """Mail over SMTP: Watcher's ``email`` action.
 
 Settings: ``LOGGING_LIB_SMTP_URL`` (``smtp://127.0.0.1:2525``, ``smtp+starttls://host:587`` or
-``smtps://host:465``), ``LOGGING_LIB_SMTP_USER`` with ``LOGGING_LIB_SMTP_PASSWORD`` where the server wants a login,
-``LOGGING_LIB_MAIL_FROM``, the sender where a watch names none; ``LOGGING_LIB_EMAIL_TO``, who gets the mails of
-watches that leave ``metadata.email_to`` empty.
+``smtps://host:465``), ``LOGGING_LIB_SMTP_USER`` with ``LOGGING_LIB_SMTP_PASSWORD`` if the server requires a login,
+``LOGGING_LIB_MAIL_FROM``, the sender if a watch names none, and ``LOGGING_LIB_EMAIL_TO``, the recipients of the
+mails of watches that leave ``metadata.email_to`` empty.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from logging_lib.watch.templating import Medium, render, to_text
 MAX_SUBJECT = 250
 _PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 _PRIORITIES = {"highest": "1", "high": "2", "normal": "3", "low": "4", "lowest": "5"}
-# Neither parts of a mail nor other mails are attached as such: a reader would show them as its own.
+# Parts of a mail and other mails are not attached under their own types: a mail program would show them as its own.
 _CONTENT_TYPE = re.compile(r"(?!message|multipart)([a-z]+)/([A-Za-z0-9.+-]+)")
 _HEADERS = {"To": "to", "Cc": "cc", "Bcc": "bcc", "Reply-To": "reply_to"}
 
@@ -96,13 +96,13 @@ class EmailAction(Model):
 
 @dataclass(frozen=True)
 class EmailChannel(Channel):
-    """One connection a mail. TLS always checks the certificate and the host name.
+    """The channel of mails, with one connection per mail. TLS always checks the certificate and the host name.
 
     A notification's address has ``to``, ``cc``, ``bcc`` and ``sender``, as ``Name <local@domain>``; its content
     ``text``, ``html``, ``reply_to``, ``priority`` and ``attachments`` (their ``content`` is base64).
 
     Raises:
-        SettingsError: when the URL is wrong, holds a password, or would send one unencrypted.
+        SettingsError: the URL is wrong, contains a password, or would send one unencrypted.
     """
 
     name = "email"
@@ -326,7 +326,7 @@ class EmailChannel(Channel):
 
 
 class _KeepsReply:
-    """Keeps the server's answer to a mail, which smtplib does not give."""
+    """A mixin that keeps the server's answer to a mail, which smtplib does not return."""
 
     reply: tuple[int, bytes] = (0, b"")
 
@@ -344,7 +344,7 @@ class _SmtpOverTls(_KeepsReply, smtplib.SMTP_SSL):
 
 
 def _quit(server: smtplib.SMTP) -> None:
-    """End the connection. Whatever comes of that, the mail was taken or refused before: it is not sent again."""
+    """End the connection. Errors are ignored: the mail was already accepted or refused, so it is not sent again."""
     with contextlib.suppress(smtplib.SMTPException, OSError):
         server.quit()
     server.close()
@@ -354,7 +354,7 @@ def build_mail(notification: Notification, sender: str) -> EmailMessage:
     """Build the mail as it is transmitted, without Bcc.
 
     Args:
-        sender: where the notification names none.
+        sender: the sender if the notification names none.
     """
     address, content = notification.address, notification.content
     sender = address.get("sender") or sender
@@ -387,14 +387,14 @@ def build_mail(notification: Notification, sender: str) -> EmailMessage:
             subtype=sub,
             filename=attached["name"],
             disposition="inline" if is_inline else "attachment",
-            # As in Watcher: HTML refers to it by its name, cid:<name>.
+            # As in Watcher, HTML refers to it by its name, cid:<name>.
             cid=f"<{re.sub(r'[^A-Za-z0-9._-]', '_', attached['name'])}>" if is_inline else None,
         )
     return mail
 
 
 def _addresses(rendered: str) -> list[str]:
-    """The addresses of one entry; it may hold several, divided by commas, or render to nothing."""
+    """Return the addresses of one entry; it may have several, separated by commas, or render to nothing."""
     rendered = one_line(rendered).strip()
     addresses = []
     for display, spec in getaddresses([rendered]) if rendered else ():

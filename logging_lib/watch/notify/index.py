@@ -1,4 +1,4 @@
-"""Documents in the store itself: Watcher's ``index`` action. It needs no settings, only a store."""
+"""Index documents in the store itself: Watcher's ``index`` action. It needs no settings, only a store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from logging_lib.watch.notify.base import Channel, DeliveryError, Fetch, Notific
 
 
 class IndexAction(Model):
-    """Stores the payload; ``_doc`` in it is the document, or a list of them."""
+    """An action that stores the payload; its ``_doc`` is the document, or a list of documents."""
 
     index: str | None = None
     doc_id: str | None = None
@@ -38,10 +38,10 @@ class IndexAction(Model):
 
 @dataclass(frozen=True)
 class IndexChannel(Channel):
-    """Stores documents; what is stored again after a crash takes its own place.
+    """The channel that stores documents; a document that is stored again after a crash replaces itself.
 
-    A notification's content has ``documents``, each with ``index``, ``id`` and ``source``, ``create`` (one that is
-    there already stays as it is) and ``refresh``.
+    A notification's content has ``documents``, each with ``index``, ``id`` and ``source``; ``create`` (an existing
+    document stays unchanged); and ``refresh``.
     """
 
     name = "index"
@@ -61,7 +61,8 @@ class IndexChannel(Channel):
     def render(
         cls, settings: IndexAction, context: Mapping[str, Any], draft: Notification, fetch: Fetch | None
     ) -> list[Notification]:
-        """Render as Watcher does: ``_doc`` is one document or a list, each may have its ``_index`` and ``_id``."""
+        """Render as in Watcher: ``_doc`` is one document or a list; each may have its own ``_index`` and
+        ``_id``."""
         payload = context["ctx"]["payload"]
         content = payload.get("_doc", payload)
         is_list = isinstance(content, list | tuple)
@@ -150,7 +151,7 @@ def _document(
     if action.execution_time_field:
         source[action.execution_time_field] = execution_time
     if target.startswith("logs-"):
-        # What every data stream and the store ask for.
+        # Every data stream and the store require these fields.
         source.setdefault("@timestamp", execution_time)
         event = source.get("event")
         if "event.id" not in source and (event is None or isinstance(event, Mapping)):

@@ -1,4 +1,4 @@
-"""Python's logging: Watcher's ``logging`` action. It needs no settings."""
+"""Log by Python's logging: Watcher's ``logging`` action. It needs no settings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ class LoggingAction(Model):
 
 
 class LogChannel(Channel):
-    """The logger ``logging_lib.watch``, or the action's category below it. Content: ``level`` and ``category``."""
+    """The channel to the logger ``logging_lib.watch``, or the action's category below it.
+
+    A notification's content has ``level`` and ``category``.
+    """
 
     name = "logging"
     action_type = "logging"

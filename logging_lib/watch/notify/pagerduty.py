@@ -1,11 +1,11 @@
-"""PagerDuty, by its Events API v2: Watcher's ``pagerduty`` action.
+"""Notify PagerDuty through its Events API v2: Watcher's ``pagerduty`` action.
 
-Each incident is one alert of PagerDuty's: it is triggered and, by the runner alone, resolved under the same key.
-Its severity is ``metadata.severity``, else that of the gravest finding: low is info, medium warning, high error.
+Each incident is one PagerDuty alert: it is triggered and, only by the runner, resolved under the same key. Its
+severity is ``metadata.severity``, else that of the gravest finding: low is info, medium warning, high error.
 
 Settings: ``LOGGING_LIB_PAGERDUTY_KEY``, the integration (routing) key; for an action that names an ``account``,
-``LOGGING_LIB_PAGERDUTY_KEY_<ACCOUNT>``, the account in capitals with ``_`` for what is no letter or digit. Keys are
-secrets and never shown. ``LOGGING_LIB_PAGERDUTY_URL`` is for another region:
+``LOGGING_LIB_PAGERDUTY_KEY_<ACCOUNT>``, the account in capitals with ``_`` for each other character than a letter
+or digit. Keys are secrets and are never shown. ``LOGGING_LIB_PAGERDUTY_URL`` is for another region:
 ``https://events.eu.pagerduty.com/v2/enqueue``.
 """
 
@@ -78,7 +78,7 @@ class PagerDutyAction(Model):
     @model_validator(mode="before")
     @classmethod
     def _context(cls, value: Any) -> Any:
-        if isinstance(value, dict) and "context" in value and "contexts" not in value:  # its older name
+        if isinstance(value, dict) and "context" in value and "contexts" not in value:  # the key's older name
             return {("contexts" if name == "context" else name): item for name, item in value.items()}
         return value
 
@@ -91,14 +91,14 @@ class PagerDutyAction(Model):
 
 @dataclass(frozen=True)
 class PagerDutyChannel(Channel):
-    """Sends events. A notification's address has ``account`` and ``dedup_key``; its content is the event without
-    the routing key.
+    """The channel of PagerDuty events. A notification's address has ``account`` and ``dedup_key``; its content is
+    the event without the routing key.
 
     Args:
-        keys: routing keys by account, as in the variables' names; "" is the default's.
+        keys: routing keys by account, as in the variables' names; "" is the default account.
 
     Raises:
-        SettingsError: when there is no key, or the address is no https (http only on this machine).
+        SettingsError: there is no key, or the address is not https (http only on this machine).
     """
 
     name = "pagerduty"
@@ -260,13 +260,13 @@ class PagerDutyChannel(Channel):
 
 
 def incident_key(draft: Notification) -> str:
-    """Return the key of an incident where the watch names none: watch, model, version and feature."""
+    """Return the key of an incident if the watch names none: watch, model, version and feature."""
     parts = (draft.watch, draft.model, draft.version, *draft.features)
     return "/".join(part.replace("/", "%2F") for part in parts).rstrip("/")
 
 
 def _find_severity(payload: Any) -> str | None:
-    """Return the severity of a payload's gravest finding in PagerDuty's words; None where none has one."""
+    """Return the severity of a payload's gravest finding in PagerDuty's words; None if no finding has one."""
     result = payload.get("result", payload) if isinstance(payload, Mapping) else None
     findings = result.get("findings") if isinstance(result, Mapping) else None
     known = [finding.get("severity") for finding in findings or () if isinstance(finding, Mapping)]
@@ -276,7 +276,7 @@ def _find_severity(payload: Any) -> str | None:
 def _event(
     action: str, summary: str, source: str, severity: Any, details: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """An event of the API. A severity that PagerDuty does not know is critical, as in Watcher."""
+    """Build an event of the API. A severity that PagerDuty does not know becomes critical, as in Watcher."""
     size = len(json.dumps(details, default=str))
     if size > MAX_DETAILS:
         details = {"payload": f"left out: {size} bytes"}

@@ -1,7 +1,8 @@
-"""The queue of notifications: delivers what waits, again after a failure, several together, or by a fallback.
+"""Deliver queued notifications, with retries after failures, digests and fallbacks.
 
-Each notification is written down before it is sent and removed once it was delivered, so a crash repeats what was
-being sent, and loses nothing. The queue knows channels by their port alone.
+Each notification is stored before it is sent and removed once it has been delivered, so after a crash the
+notifications that were being sent are repeated and none is lost. The queue uses channels only through their common
+interface.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ _LISTED = 200
 
 @dataclass(frozen=True)
 class DeliveryPolicy:
-    """How deliveries are repeated.
+    """When deliveries are repeated, combined or given up.
 
     Attributes:
-        first_wait: after the first failure; each further wait is twice as long, up to ``longest_wait``.
-        fallback_after: failed attempts before a notification goes to its fallback.
+        first_wait: the wait after the first failure; each further wait is twice as long, up to ``longest_wait``.
+        fallback_after: the number of failed attempts before a notification goes to its fallback.
         give_up_after: the age at which a notification is given up, which is reported.
-        digest_over: more notifications than this for one recipient go out as one; 0 never.
+        digest_over: more notifications than this for one recipient are sent as one; 0 means never.
     """
 
     first_wait: timedelta = timedelta(seconds=30)
@@ -41,26 +42,27 @@ class DeliveryPolicy:
     digest_over: int = 5
 
     def wait(self, notification_id: str, attempts: int) -> timedelta:
-        """Return the time to the next attempt: exponential, with jitter up to a half that is the same for the same
-        notification ("full jitter", Brooker 2015, but with a floor)."""
+        """Return the time until the next attempt: exponential, with a jitter of up to a half that is the same for
+        the same notification ("full jitter", Brooker 2015, but with a floor)."""
         full = min(self.longest_wait, self.first_wait * (1 << min(attempts - 1, 30)))
         digits = hashlib.sha256(f"{notification_id}\x00{attempts}".encode()).digest()[:4]
         return full * (0.5 + int.from_bytes(digits) / 2**32 / 2)
 
 
 class QueueStorage(Protocol):
-    """Where what waits is kept, by watch. Raises StateError or StoreError."""
+    """Storage of the waiting notifications by watch. Raises StateError or StoreError."""
 
     def watch_ids(self) -> list[str]: ...
 
     def queued(self, watch_id: str) -> tuple[Notification, ...]:
-        """Return what waits of a watch, the oldest first; StateError where its own state cannot be read."""
+        """Return a watch's waiting notifications, the oldest first. Raises StateError if its state cannot be
+        read."""
         ...
 
     def settle(
         self, watch_id: str, *, removed: Collection[str] = (), retried: Iterable[Notification] = ()
     ) -> int:
-        """Remove these, by id, and replace those, in one write; how many still wait."""
+        """Remove and replace notifications by id in one write; return how many still wait."""
         ...
 
 
@@ -68,7 +70,7 @@ class QueueStorage(Protocol):
 class Delivery:
     """One thing to send: a notification as it is, or a digest.
 
-    ``parts``: which notifications it delivers, by id, and to which of their recipients.
+    ``parts`` are the notifications that it delivers, by id, and for each the recipients.
     """
 
     notification: Notification
@@ -76,14 +78,14 @@ class Delivery:
 
 
 def is_due(notification: Notification, now: datetime, *, at_once: bool = False) -> bool:
-    """Return whether to try it now. ``at_once`` skips our own backoff, never what a server asked for."""
+    """Return whether to try it now. ``at_once`` skips our own backoff, but never a wait that a server asked for."""
     if notification.not_before is not None and now < notification.not_before:
         return False
     return at_once or notification.next_attempt_at is None or now >= notification.next_attempt_at
 
 
 def narrow(notification: Notification, recipients: Collection[str]) -> Notification:
-    """Return the same notification for these recipients alone."""
+    """Return the same notification for only these recipients."""
     if set(recipients) == set(notification.recipients):
         return notification
     return notification.model_copy(update={"recipients": tuple(sorted(recipients))})
@@ -115,7 +117,7 @@ def plan_deliveries(notifications: Iterable[Notification], now: datetime, digest
 
 
 def render_digest(notifications: list[Notification], recipients: list[str], now: datetime) -> Notification:
-    """Render one notification that lists several of one channel; its id is the same for the same ones."""
+    """Render one notification that lists several of one channel; its id is the same for the same notifications."""
     first = notifications[0]
     channel = CHANNELS[first.channel]
     models = Counter(notification.model for notification in notifications if notification.model)
@@ -155,7 +157,7 @@ def _texts(notifications: Iterable[Notification], limit: int) -> Iterator[str]:
 
 
 def to_fallback(notification: Notification) -> Notification | None:
-    """Return the same notification as its fallback takes it; None where it has none."""
+    """Return the notification in the form for its fallback; None if it has no fallback."""
     if notification.fallback is None:
         return None
     name, recipient = notification.fallback
@@ -180,7 +182,7 @@ def after_failure(
     waits = [error.retry_after for error, _ in errors if error.retry_after is not None]
     missing = frozenset(recipient for _, recipients in errors for recipient in recipients)
     remaining = next((error.remaining for error, _ in errors if error.remaining is not None), None)
-    is_own = remaining is not None and remaining.id == notification.id  # and not a digest's
+    is_own = remaining is not None and remaining.id == notification.id  # not the digest's
     content = remaining.content if remaining is not None and is_own else notification.content
     return narrow(notification, missing or notification.recipients).model_copy(
         update={
@@ -194,11 +196,11 @@ def after_failure(
 
 
 class DeliveryQueue:
-    """Delivers what waits, over all watches. One call of ``deliver`` at a time.
+    """The queue of all watches' notifications. Call ``deliver`` from one thread at a time.
 
     Args:
-        channels: the configured ones.
-        check_leader: called before each delivery; raises where this runner must not send any more.
+        channels: the configured channels.
+        check_leader: called before each delivery; raises if this runner must not send any more.
     """
 
     def __init__(
@@ -217,7 +219,8 @@ class DeliveryQueue:
         self._counts: dict[str, int] = {}
         self._knows_all = False
         self._unreadable: set[str] = set()
-        # Of one call of ``deliver``: a server that is down is not waited for again, what is sent in order waits.
+        # These last for one call of ``deliver``: servers that are down are not tried again, and notifications that
+        # are sent in order wait.
         self._down: dict[str, DeliveryError] = {}
         self._held: set[str | None] = set()
 
@@ -225,29 +228,29 @@ class DeliveryQueue:
         return channel in self._channels
 
     def expect(self, watch_id: str, count: int) -> None:
-        """Set how many notifications of a watch wait now."""
+        """Set the number of a watch's notifications that wait now."""
         with self._lock:
             self._counts[watch_id] = count
             if count:
                 self._waiting.add(watch_id)
 
     def forget(self) -> None:
-        """Look up anew what waits: another runner had the state."""
+        """Make the queue look up again what waits, because another runner had the state."""
         with self._lock:
             self._counts.clear()
             self._knows_all = False
 
     @property
     def size(self) -> int:
-        """How many notifications wait."""
+        """Return the number of waiting notifications."""
         with self._lock:
             return sum(self._counts.values())
 
     def deliver(self, now: datetime, *, at_once: bool = False) -> list[Notification]:
-        """Try all that is due, and give each as it then is: executed, failed or given up.
+        """Try all due notifications, and return each with its outcome: executed, failed or given up.
 
         Args:
-            at_once: also what our own backoff would have wait.
+            at_once: also try the notifications that are waiting because of our own backoff.
 
         Raises:
             StateError, StoreError: the state cannot be written, or its server does not answer.
@@ -255,7 +258,7 @@ class DeliveryQueue:
         known = [] if self._knows_all else self._storage.watch_ids()
         with self._lock:
             self._knows_all = True
-            # Whoever adds notifications from here on is in the set again, and seen the next time.
+            # A watch that adds notifications from here on is in the set again, and is seen the next time.
             watches = sorted(self._waiting.union(known))
             self._waiting.clear()
         try:
@@ -295,7 +298,8 @@ class DeliveryQueue:
         return outcomes
 
     def _queued(self, watch_id: str) -> list[Notification]:
-        """What waits of a watch; nothing where its own state cannot be read, which must not stop the others."""
+        """Return a watch's waiting notifications; none if its state cannot be read, which must not stop the
+        others."""
         try:
             queued = self._storage.queued(watch_id)
             for notification in queued:
@@ -311,11 +315,11 @@ class DeliveryQueue:
             self._unreadable.add(watch_id)
             return []
         self._unreadable.discard(watch_id)
-        # A queue does not know for which watch it is.
+        # A stored queue does not contain the name of its watch.
         return [notification.model_copy(update={"watch": watch_id}) for notification in queued]
 
     def _send_all(self, notifications: list[Notification], now: datetime) -> list[Notification]:
-        """Send these and, where that fails, by their fallbacks; give each as it is then."""
+        """Send notifications, by their fallbacks if that fails, and return each with its outcome."""
         outcomes, errors = self._attempt(notifications, now)
         retried = self._record_failures(notifications, errors, now)
         moved = [
@@ -344,7 +348,7 @@ class DeliveryQueue:
     def _record_failures(
         self, notifications: Iterable[Notification], errors: _Errors, now: datetime
     ) -> dict[str, Notification]:
-        """The notifications that failed as they wait for their next attempt: one write a watch."""
+        """Store the failed notifications for their next attempt, with one write per watch; return them by id."""
         retried = {
             notification.id: after_failure(notification, errors[notification.id], now, self.policy)
             for notification in notifications
@@ -357,11 +361,11 @@ class DeliveryQueue:
     def _attempt(
         self, notifications: list[Notification], now: datetime
     ) -> tuple[list[Notification], _Errors]:
-        """Send these once. Each is done once all that it goes out in was tried; what was delivered is removed from
-        the state at once, all of a digest in one write a watch.
+        """Send notifications once. Each is done when every delivery that contains it has been tried. Delivered ones
+        are removed from the state at once, those of a digest in one write per watch.
 
         Returns:
-            those that were delivered, and the errors by id of the others.
+            The delivered notifications, and the errors of the others by id.
         """
         known = {notification.id: notification for notification in notifications}
         deliveries = plan_deliveries(notifications, now, self.policy.digest_over)
@@ -407,7 +411,7 @@ class DeliveryQueue:
 
 
 def _due(queued: Iterable[Notification], now: datetime, *, at_once: bool) -> Iterator[Notification]:
-    """Those to try now. What is sent in order waits for what is before it."""
+    """Yield the notifications to try now. One that is sent in order waits for those before it."""
     held: set[str | None] = set()
     for notification in queued:
         sequence = _sequence(notification)
@@ -420,7 +424,8 @@ def _due(queued: Iterable[Notification], now: datetime, *, at_once: bool) -> Ite
 
 
 def _sequence(notification: Notification) -> str | None:
-    """Notifications with the same one are sent in order, each after the one before it was delivered."""
+    """Return the sequence of a notification: those with the same one are sent in order, each after the one
+    before."""
     if not CHANNELS[notification.channel].is_per_incident:
         return None
     return hash_id(notification.channel, str(sorted(notification.address.items())))
@@ -430,7 +435,7 @@ _Errors = dict[str, list[tuple[DeliveryError, frozenset[str]]]]
 
 
 def _missing(delivery: Delivery, error: DeliveryError) -> frozenset[str]:
-    """The recipients that a delivery did not reach."""
+    """Return the recipients that a delivery did not reach."""
     everyone = frozenset(delivery.notification.recipients)
     return (
         everyone if error.remaining is None else everyone.intersection(error.remaining.recipients) or everyone

@@ -1,4 +1,4 @@
-"""All channels, what watches with them are, and what their actions render. A new channel is named only here."""
+"""List all channels, parse watches with them, and render their actions. A new channel is named only here."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CHANNELS: Mapping[str, type[Channel]] = {
         LogChannel,
     )
 }
-"""By name. Of two with one type of actions the first whose ``takes`` says so gets an action."""
+"""The channels by name. If two have the same type of actions, the first whose ``takes`` agrees gets an action."""
 
 ACTION_TYPES = tuple(dict.fromkeys(channel.action_type for channel in CHANNELS.values()))
 WatchAction = with_types({channel.action_type: channel.action_model for channel in CHANNELS.values()})
@@ -39,7 +39,7 @@ WatchDefinition = with_actions(WatchAction)
 
 
 def parse_action(document: Any) -> Action:
-    """Parse an action as a watch has it. Raises pydantic's ValidationError."""
+    """Parse an action of a watch. Raises pydantic's ValidationError."""
     return WatchAction.model_validate(document)
 
 
@@ -65,14 +65,14 @@ def configure_channels(environ: Mapping[str, str], *, store: Store | None = None
     """Configure the channels that the environment describes, by name.
 
     Raises:
-        SettingsError: naming the setting that is wrong.
+        SettingsError: a setting is wrong; the message names it.
     """
     configured = {name: channel.configure(environ, store) for name, channel in CHANNELS.items()}
     return {name: channel for name, channel in configured.items() if channel is not None}
 
 
 class PreviewChannel:
-    """Shows what would be sent. ``write`` takes one text."""
+    """A channel that only shows what would be sent. ``write`` is called with each text."""
 
     def __init__(self, write: Callable[[str], object]) -> None:
         self._write = write
@@ -82,19 +82,19 @@ class PreviewChannel:
 
 
 def preview_channels(write: Callable[[str], object]) -> Channels:
-    """Return channels in place of all: for a dry run."""
+    """Return preview channels in place of all channels, for a dry run."""
     return dict.fromkeys(CHANNELS, PreviewChannel(write))
 
 
 def preview(notification: Notification) -> str:
-    """Show a notification as people would read it, without what may be secret."""
+    """Return a notification as people would read it, without possible secrets."""
     return CHANNELS[notification.channel].preview(notification)
 
 
 def recipients(watch: Watch) -> list[str]:
-    """Return whom a watch's actions notify, as far as its metadata says it; for lists and overviews.
+    """Return whom a watch's actions notify, as far as its metadata says, for lists and overviews.
 
-    Where the metadata leaves the recipients to the channel's settings it is the channel's name.
+    If the metadata leaves the recipients to the channel's settings, return the channel's name.
     """
     context = {"ctx": {"watch_id": watch.id, "metadata": watch.metadata}}
     channels = [(channel_of(action), action.settings) for action in watch.actions.values()]
@@ -116,8 +116,8 @@ def fallback_of(channel: str, addresses: Mapping[str, str]) -> tuple[str, str] |
 
 
 def fallback_addresses(metadata: Mapping[str, Any], default: Mapping[str, str]) -> dict[str, str]:
-    """Find where a watch's notifications go that their channel does not take, by channel: ``metadata.fallback``,
-    else the default; nowhere where the watch says ``false``."""
+    """Return, by channel, the recipients of a watch's notifications that their own channel fails to deliver:
+    ``metadata.fallback``, else the default; none if the watch says ``false``."""
     value = metadata.get("fallback")
     if value is False:
         return {}
@@ -129,19 +129,20 @@ def fallback_addresses(metadata: Mapping[str, Any], default: Mapping[str, str]) 
 def render_action(
     action: Action, context: Mapping[str, Any], draft: Notification, *, dependencies: RunDependencies
 ) -> list[Notification] | None:
-    """Render what an action sends, or None where its condition is not met. Whom it notifies is the runner's affair.
+    """Render an action's notifications, or return None if its condition is not met. The runner decides whom to
+    notify.
 
-    With ``foreach`` there is a notification for each element. Elements over ``max_iterations``, and those that
-    cannot be rendered while others can, are reported by a line for the log: none is cut off quietly, and none
+    With ``foreach`` there is a notification for each element. Elements over ``max_iterations``, and elements that
+    cannot be rendered while others can, are reported by a line for the log: none is dropped silently, and none
     stops the others.
 
     Args:
-        context: holds the payload after the watch's transform.
-        draft: names the watch and the action, and what the notifications are about.
+        context: a context with the payload after the watch's transform.
+        draft: names the watch, the action, and the subject of the notifications.
 
     Raises:
-        RunError: when its condition or its transform fails.
-        RenderError: when a template fails, an address is wrong, or ``foreach`` has nothing to go over.
+        RunError: the condition or the transform fails.
+        RenderError: a template fails, an address is wrong, or ``foreach`` has nothing to iterate over.
     """
     where = f"actions.{draft.action}"
     if action.condition and not evaluate_condition(
@@ -161,7 +162,7 @@ def render_action(
 def render_settings(
     action: Action, context: Mapping[str, Any], draft: Notification, fetch: Fetch | None = None
 ) -> list[Notification]:
-    """Render what an action sends of a context as it is. Raises RenderError."""
+    """Render an action's notifications from an unchanged context. Raises RenderError."""
     try:
         notifications = channel_of(action).render(action.settings, context, draft, fetch)
     except TemplateError as error:

@@ -1,8 +1,8 @@
-"""Slack, by an incoming webhook or as a bot: Watcher's ``slack`` action.
+"""Post to Slack through an incoming webhook or as a bot: Watcher's ``slack`` action.
 
-Settings: ``LOGGING_LIB_SLACK_WEBHOOK`` (``https://hooks.slack.com/services/...``; a secret and never shown), or
-instead of it ``LOGGING_LIB_SLACK_TOKEN``, a bot's token (``xoxb-...``), which posts by chat.postMessage;
-``LOGGING_LIB_SLACK_CHANNEL``, where a bot posts what names no channel.
+Settings: ``LOGGING_LIB_SLACK_WEBHOOK`` (``https://hooks.slack.com/services/...``; a secret, never shown), or
+instead ``LOGGING_LIB_SLACK_TOKEN``, a bot's token (``xoxb-...``), which posts by chat.postMessage.
+``LOGGING_LIB_SLACK_CHANNEL`` is the channel for a bot's messages that name none.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ MAX_ATTACHMENTS = 100  # Slack's own limit
 MAX_TEXT = 3_000
 _MARKUP_KEYS = frozenset({"fallback", "pretext", "author_name", "title", "text", "value", "footer"})
 _BOLD = re.compile(r"(?<!\w)\*(\S[^*\n]*)\*(?!\w)")
-# Slack's own words for what concerns the service or our token, not this one message.
+# Slack's names of errors that concern the service or our token, not this message alone.
 _DOWN = frozenset(
     {"ratelimited", "rate_limited", "fatal_error", "internal_error", "request_timeout", "service_unavailable"}
     | {"invalid_auth", "not_authed", "account_inactive", "token_expired", "token_revoked", "missing_scope"}
@@ -61,7 +61,7 @@ _REMEDIES = {
 
 
 def _escape(text: str) -> str:
-    """``&``, ``<`` and ``>`` can call people or hide a link, and a backtick ends what is shown as code."""
+    """Escape ``&``, ``<`` and ``>``, which can mention people or hide a link, and the backtick, which ends code."""
     text = Medium.TEXT.escape(text).replace("`", "'")
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
@@ -94,7 +94,8 @@ class SlackAttachment(Model):
 
 
 class DynamicAttachments(Model):
-    """One attachment for each element of the list at ``list_path``; the template's variables are the element's."""
+    """Attachments for each element of the list at ``list_path``; the template's variables are the element's
+    keys."""
 
     list_path: str
     attachment_template: SlackAttachment
@@ -121,17 +122,18 @@ class SlackAction(Model):
 
 @dataclass(frozen=True)
 class SlackChannel(Channel):
-    """Posts to an incoming webhook, or with a token as a bot. Neither is in any error, repr or log.
+    """The channel that posts to an incoming webhook, or with a token as a bot. Neither is in any error, repr or
+    log.
 
     A notification's address has ``channel`` (None leaves the choice to the webhook, or the bot's default),
     ``sender`` and ``icon``; its content has ``text`` and ``attachments`` in Slack's markup.
 
     Args:
-        webhook: its address; or instead of it
-        token: a bot's, and ``default_channel``, where a message goes that names none.
+        webhook: the address of the webhook. Alternatively:
+        token: a bot's token, with ``default_channel`` for messages that name no channel.
 
     Raises:
-        SettingsError: when an address is not https (http only on this machine), or the token is none.
+        SettingsError: an address is not https (http only on this machine), or the token is not a bot's token.
     """
 
     name = "slack"
@@ -296,7 +298,7 @@ class SlackChannel(Channel):
         answer = self._send(self.api, body, {"Authorization": f"Bearer {self.token}"})
         if answer.status != 200:
             raise refusal("Slack", answer, self.token, down=True)
-        # A refusal is an answer of 200, too.
+        # Slack refuses a message with status 200, too.
         said = _json(answer)
         if said.get("ok") is True:
             return f"200: ok, posted to {body['channel']}"
@@ -324,7 +326,7 @@ class SlackChannel(Channel):
 
 
 def post_body(notification: Notification) -> dict[str, Any]:
-    """Build the JSON of a post; links in it are not unfolded, since a log may have brought them."""
+    """Build the JSON of a post. Links in it are not unfurled, since they may come from a log."""
     address, content = notification.address, notification.content
     body: dict[str, Any] = {"unfurl_links": False, "unfurl_media": False}
     icon = address.get("icon") or ""
@@ -339,12 +341,12 @@ def post_body(notification: Notification) -> dict[str, Any]:
 
 
 def _unescape(text: str) -> str:
-    """Slack's text as it reads."""
+    """Return Slack's text as people read it."""
     return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 
 
 def _texts(attachment: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what people read of an attachment, in its order."""
+    """Yield the texts that people read in an attachment, in their order."""
     for key in ("pretext", "author_name", "title", "text"):
         yield attachment.get(key, "")
     for entry in attachment.get("fields", ()):
@@ -357,7 +359,7 @@ def _dynamic(dynamic: DynamicAttachments, context: Mapping[str, Any]) -> Iterato
     if not isinstance(items, list | tuple):
         raise RenderError(f"dynamic_attachments: {dynamic.list_path} is not a list")
     for item in items:
-        # As in Watcher the element's own keys are the variables; ctx is there, too.
+        # As in Watcher, the element's own keys are the variables, and ctx is available, too.
         variables = item if isinstance(item, Mapping) else {"_value": item}
         yield _attachment(dynamic.attachment_template, {**variables, **context})
 

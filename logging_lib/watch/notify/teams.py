@@ -1,11 +1,11 @@
-"""Microsoft Teams, by the webhook of a workflow ("When a Teams webhook request is received").
+"""Post to Microsoft Teams through the webhook of a workflow ("When a Teams webhook request is received").
 
-In a watch it is Watcher's own ``webhook`` action, so that Watcher can send it as well. An action is a Teams message
-by its body: an attachment of the type ``application/vnd.microsoft.card.adaptive``, which Teams itself asks for. A
-second mark beside it could be forgotten, or contradict it.
+In a watch this is Watcher's own ``webhook`` action, so that Watcher can send it as well. An action is recognized as
+a Teams message by its body: an attachment of the type ``application/vnd.microsoft.card.adaptive``, which Teams
+itself requires. A second mark beside it could be forgotten, or contradict it.
 
-Settings: ``LOGGING_LIB_TEAMS_WEBHOOK``, the workflow's address. It is a secret (its ``sig``) and never shown; where
-it is set, all cards go there, and what a watch writes as address is not used.
+Settings: ``LOGGING_LIB_TEAMS_WEBHOOK``, the workflow's address. It is a secret (its ``sig``) and never shown; if it
+is set, all cards go there, and the address in a watch is not used.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _READABLE = ("text", "title", "value")
 
 
 def _escape(text: str) -> str:
-    """A card's text is Markdown: a value from a log must not become a link."""
+    """Escape Markdown, which a card's text is: a value from a log must not become a link."""
     return Medium.TEXT.escape(text).replace("](", "] (")
 
 
@@ -50,15 +50,15 @@ CARD = Medium("card", lambda text: Medium.JSON.escape(_escape(text)), is_json=Tr
 
 @dataclass(frozen=True)
 class TeamsChannel(Channel):
-    """Posts Adaptive Cards. An answer from 200 to 299 is a delivery; a workflow answers 202.
+    """The channel of Adaptive Cards. A status from 200 to 299 is a delivery; a workflow answers 202.
 
-    A notification's address has the ``url`` and ``headers`` of its watch, its content is the message with the card.
+    A notification's address has the ``url`` and ``headers`` of its watch; its content is the message with the card.
 
     Args:
-        webhook: in place of what the watches say.
+        webhook: an address that replaces those in the watches.
 
     Raises:
-        SettingsError: when it is no https address (http only on this machine).
+        SettingsError: it is not an https address (http only on this machine).
     """
 
     name = "teams"
@@ -172,7 +172,7 @@ class TeamsChannel(Channel):
             connect_timeout=TIMEOUT,
             read_timeout=TIMEOUT,
         )
-        # Another watch's workflow may well be there, unless all cards go to one.
+        # The workflow of another watch may be available, unless all cards go to the same one.
         is_only = self.webhook is not None
         try:
             answer = HttpClient.brief()(call)
@@ -185,7 +185,7 @@ class TeamsChannel(Channel):
 
 
 def _texts(node: Any) -> Iterator[str]:
-    """What people read of a card, in its order."""
+    """Yield the texts that people read in a card, in their order."""
     if isinstance(node, list):
         for item in node:
             yield from _texts(item)

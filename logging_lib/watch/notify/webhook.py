@@ -1,7 +1,7 @@
-"""Any service over HTTP: Watcher's ``webhook`` action.
+"""Send requests to any HTTP service: Watcher's ``webhook`` action.
 
-Settings: none is needed. ``LOGGING_LIB_AUTHORIZATION_<HOST>`` is the Authorization header of requests to a host,
-see ``watch.http``; a login may also come from a ``.netrc``.
+No settings are needed. ``LOGGING_LIB_AUTHORIZATION_<HOST>`` is the Authorization header of requests to a host, see
+``watch.http``; a login may also come from a ``.netrc``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from logging_lib.watch.notify.base import (
 
 @dataclass(frozen=True)
 class WebhookChannel(Channel):
-    """Sends a request; an answer from 200 to 299 is a delivery, as in Watcher all below 400 would be.
+    """The channel of HTTP requests. A status from 200 to 299 is a delivery; in Watcher, any below 400 is.
 
     A notification's content is the rendered request, a ``watch.http.Call``. ``Idempotency-Key`` is the
     notification's id: a receiver that knows it acts once when the same alert is sent again.
@@ -92,7 +92,7 @@ class WebhookChannel(Channel):
         try:
             answer = replace(self.caller, max_bytes=BRIEF_BYTES, is_brief=True)(call)
         except CallError as error:
-            # Another webhook's host may well be there: never ``down``.
+            # This is never ``down``, because the host of another webhook may be available.
             raise DeliveryError(str(error)) from None
         headers_sent = [value for name, value in call.headers.items() if name.lower() == "authorization"]
         words = [

@@ -1,6 +1,6 @@
-"""Count what ``ml-distribution`` compares: the rows that each bin is expected to have, and the events it has.
+"""Count what ``ml-distribution`` compares: the expected rows and the observed events of each bin.
 
-A watch with hundreds of bins and a dozen windows asks for the same sums over and over: they are cached.
+A watch with hundreds of bins and a dozen windows needs the same sums repeatedly, so they are cached.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ MAX_PREFIX = 129
 
 
 class Ranks(NamedTuple):
-    """The bins of a feature by rank, and what is expected of ranks.
+    """The bins of a feature by rank, and the expected statistics of the ranks.
 
     Args:
-        bins: each bin's rank (its ridit, less 1/2), ``!below`` and ``!above`` at the ends.
+        bins: each bin's rank (its ridit minus 1/2), with ``!below`` and ``!above`` at the ends.
         outer: the bins outside the middle half.
-        mean: of the squared rank.
+        mean: the mean of the squared rank.
         square_deviation: the standard deviation of the squared rank.
         deviation: the standard deviation of the rank.
         outer_share: the share of the outer bins.
@@ -39,12 +39,12 @@ class Ranks(NamedTuple):
 class ExpectedBins:
     """The rows of each bin, of training or of earlier weeks.
 
-    ``rows`` is their number in the bins that are ``ordinary``, ``ordered`` in those that are in an ``order``.
+    ``rows`` is their number in the ``ordinary`` bins, ``ordered`` their number in the bins that have an ``order``.
 
     Args:
         counts: the rows of each bin.
         order: the bins of a number or a text, from the lowest to the highest.
-        labeled: the rows that have labels, where a row is in the bin of each of its labels; then ``is_multiple``.
+        labeled: the rows that have labels, if a row is in the bin of each of its labels; then ``is_multiple``.
     """
 
     def __init__(self, counts: Mapping[str, float], order: list[str], labeled: float | None = None) -> None:
@@ -70,7 +70,7 @@ class ExpectedBins:
 
     @cached_property
     def ranks(self) -> Ranks | None:
-        """The ranks; None where no rank differs from another."""
+        """Return the ranks; None if all ranks are equal."""
         m = float(self.ordered)
         if m == 0 or len(self.order) < 4:
             return None
@@ -98,11 +98,11 @@ class ExpectedBins:
 
 
 class ObservedBins:
-    """The events of each bin in one window, as many as sampling stored; ``ordinary``: those in ordinary bins.
+    """The events of each bin in one window, as stored after sampling; ``ordinary`` is the number in ordinary bins.
 
     Args:
-        counts: of ordinary bins, of ``!below`` and of ``!above``.
-        labeled: the events that have labels, where an event is in the bin of each of its labels.
+        counts: the counts of ordinary bins, of ``!below`` and of ``!above``.
+        labeled: the events that have labels, if an event is in the bin of each of its labels.
     """
 
     __slots__ = ("counts", "ordinary", "total")
@@ -119,7 +119,7 @@ class ObservedBins:
 
 
 class Features:
-    """What is compared of one model version: the features whose names are not too long for a token, the prediction.
+    """The compared parts of one model version: the features whose names fit into a token, and the prediction.
 
     Args:
         inputs, prediction: whether they are compared; a search asks for one of them or for both.
@@ -180,7 +180,7 @@ class Features:
     def sum_weeks(
         self, weeks: list[JsonObject], window: str, min_events: float
     ) -> dict[str, ExpectedBins] | None:
-        """Sum the same hours of earlier weeks; None where they had too few events."""
+        """Sum the same hours of earlier weeks; None if they had too few events."""
         sums: dict[str, dict[str, float]] = {}
         labeled: dict[str, float] = {}
         events = 0.0
@@ -194,7 +194,7 @@ class Features:
                 rows = self._count_labeled(name, bucket)
                 if rows is not None:
                     labeled[name] = labeled.get(name, 0.0) + rows
-                # In an order of their own, as sums of fractions depend on it.
+                # In a fixed order, because sums of fractions depend on the order.
                 for label in counts if counts.keys() <= bins.keys() else sorted(counts):
                     bins[label] = bins.get(label, 0.0) + counts[label]
         if events <= 0 or events < min_events:
@@ -213,7 +213,7 @@ class Features:
         return place
 
     def _is_counted(self, name: str, label: str) -> bool:
-        # Beyond the ends of the range is a place, too, for the spread; the other measures leave it out.
+        # Values beyond the ends of the range also have a place, for the spread; the other measures skip it.
         expected = self.expected[name]
         if label in expected.counts and is_ordinary(label):
             return True
@@ -225,7 +225,7 @@ _CACHE_SIZE = 32
 
 
 def get_features(profile: JsonObject, *, inputs: bool, prediction: bool) -> Features:
-    """Return the features of a profile; the same ones for the same document, as a replay has it at every tick."""
+    """Return the features of a profile; cached by document, since a replay uses the same one at every tick."""
     key = id(profile), inputs, prediction
     cached = _CACHE.get(key)
     if cached is None or cached[0] is not profile:
@@ -237,5 +237,5 @@ def get_features(profile: JsonObject, *, inputs: bool, prediction: bool) -> Feat
 
 @lru_cache(maxsize=65536)
 def is_ordinary(name: str) -> bool:
-    """Whether a bin is compared: missing and unseen values have watches of their own."""
+    """Return whether a bin is compared: missing and unseen values have their own watches."""
     return not name.startswith("oov:") and (not name.startswith("!") or name == "!other")

@@ -1,4 +1,4 @@
-"""``ml-check-rate``: what happens more often than held-out rows, or earlier traffic, let expect."""
+"""``ml-check-rate``: find failed checks that are more frequent than held-out rows or earlier traffic suggest."""
 
 from __future__ import annotations
 
@@ -59,17 +59,18 @@ def check_rate(ctx: JsonObject, params: JsonObject) -> Document:
     not reported until the longest window has forgotten it (Google, The Site Reliability Workbook, ch. 5,
     "Multiwindow, Multi-Burn-Rate Alerts").
 
-    The check ``new_words`` is none of one event: the most frequent unknown words of a window, as tokens, take the
-    place of features, and each is compared with the most frequent new word of held-out rows. A text has one
-    finding, about the most frequent word that is flagged; the chance is divided by its ``candidates``.
+    The check ``new_words`` is not a check of one event: the most frequent unknown words of a window, as tokens,
+    take the place of features, and each is compared with the most frequent new word of held-out rows. A text has
+    one finding, about the most frequent word that is flagged; the chance is divided by its ``candidates``.
 
-    With ``metadata.checks`` the window's aggregations bear the checks' names, else the only one is ``features``.
-    What is expected comes from the profile, and how far from it is natural, too (``variation.compute_limit``); with
-    ``metadata.usual_rate`` from ``ctx.payload.baseline``, an earlier window, to which that rate counts as 200 more
-    events, so that a version without a past is evaluated, too. Where the natural variation was not measured, all
-    windows but the longest are compared with a baseline, or with what the longest one had before, where that was
-    less: see ``_lower_expectation``; and where ``metadata.references`` have 200 events, with the same hours of
-    earlier weeks. A model with fewer than ``min_hits`` events is not evaluated, and ``notes`` say so.
+    With ``metadata.checks`` the window's aggregations have the checks' names; otherwise the only one is
+    ``features``. The profile gives the expected rates and their natural variation (``variation.compute_limit``).
+    With ``metadata.usual_rate`` the expectation comes from ``ctx.payload.baseline``, an earlier window, to which
+    that rate counts as 200 more events, so that a version without a past is evaluated, too. If the natural
+    variation was not measured, all windows but the longest are compared with a baseline or with the earlier rate of
+    the longest one, if that was lower (see ``_lower_expectation``), and, if ``metadata.references`` have 200
+    events, with the same hours of earlier weeks. A model with fewer than ``min_hits`` events is not evaluated, and
+    ``notes`` say so.
     """
     metadata = ctx["metadata"]
     windows = metadata["windows"]
@@ -141,7 +142,7 @@ def _flag_rates(
             ):
                 continue
             if hits / total >= _get_rate_bound(metadata, "max_rates", check, 2.0):
-                flagged.add(name)  # another watch's concern, in the longer windows, too
+                flagged.add(name)  # in the longer windows, too, this is another watch's concern
                 continue
             if next_shorter is not None and _has_ended(
                 key, next_shorter, aggregation, rate["usual"], is_above=rate["is_above"]
@@ -171,7 +172,7 @@ def _flag_rates(
 
 
 def _find_text(profile: JsonObject | None, token: str) -> str:
-    """Return the text that a word's token is of; empty where the profile has none."""
+    """Return the name of the text that a word's token belongs to; empty if the profile has none."""
     expected = _get_expected_checks(profile, NEW_WORDS) if profile is not None else {}
     for name in expected:
         if token.startswith(encode_prefix(name)):
@@ -182,7 +183,7 @@ def _find_text(profile: JsonObject | None, token: str) -> str:
 def _list_falling(
     metadata: JsonObject, profile: JsonObject | None, check: str, counted: JsonObject
 ) -> list[str]:
-    """List the features that no longer fail a check at all that usually fails: they have no bucket."""
+    """List the features that usually fail a check but no longer fail it at all, and so have no bucket."""
     if not _is_two_sided(metadata, check) or profile is None:
         return []
     expected = _get_expected_checks(profile, check)
@@ -209,10 +210,10 @@ def _measure_rate(
     total: int,
     expectation: JsonObject,
 ) -> Document | None:
-    """Compare a rate with its expectation; None where it differs too little, or no more than is natural.
+    """Compare a rate with its expectation; None if it differs too little, or no more than is natural.
 
-    A check of ``metadata.two_sided`` that at least one row in fifty failed may fall, too: missing values that all
-    arrive were filled in somewhere. Each side then has half the budget.
+    A fall is also found for a check in ``metadata.two_sided`` that at least one row in fifty failed: if no values
+    are missing any more, they were filled in somewhere. Each side then has half the budget.
     """
     min_hits, min_effect = find_setting(ctx, profile, "min_hits"), find_setting(ctx, profile, "min_effect")
     rate = hits / total
@@ -220,7 +221,7 @@ def _measure_rate(
     count, rows = expectation["count"], expectation["rows"]
     is_usual = _is_two_sided(ctx["metadata"], check) and count >= USUALLY * rows
     if profile is not None and is_accepted(profile, name, check):
-        is_usual = False  # before a change was accepted there was less
+        is_usual = False  # before a change was accepted, the rate was lower
     share = (count + 0.5) / (rows + 1.0)
     dispersion = expectation["dispersion"] + share / (1.0 - share) * _get_uncertainty(bucket)
     a, b = predictive(count, rows, dispersion)
@@ -248,7 +249,7 @@ def _measure_rate(
 def _get_uncertainty(bucket: JsonObject) -> float:
     """Return the squared error of the estimated number of events, relative to it: Σ w(w - 1) / (Σ w)².
 
-    Failed events are kept with certainty, so of a sampled stream the number of all events is an estimate
+    Failed events are always kept, so in a sampled stream only the number of all events is an estimate
     (Horvitz and Thompson, JASA 47 (1952)).
     """
     sampling = bucket.get("sampling")
@@ -331,7 +332,7 @@ def _count_tested_features(profile: JsonObject, checks: list[str]) -> int:
 
 
 def _get_expected_checks(profile: JsonObject, check: str) -> JsonObject:
-    """Return what is expected of each feature that can fail the check. A search leaves out what is empty."""
+    """Return the expectation of each feature that can fail the check. A search omits empty ones."""
     checks = profile["expected"].get("checks") or {}
     expected: JsonObject = checks.get(check) or {}
     return expected
@@ -347,7 +348,7 @@ def _expect(
     window: str,
     weeks: list[Any],
 ) -> Document | None:
-    """Return what a feature is expected to have in a window; None where nothing is known of it."""
+    """Return the expectation of a feature in a window; None if nothing is known about it."""
     metadata = ctx["metadata"]
     aggregation = check if "checks" in metadata else "features"
     if profile is None or "usual_rate" in metadata:
@@ -382,10 +383,10 @@ def _new_expectation(count: float, rows: float, dispersion: float, noun: str, so
 def _lower_expectation(
     ctx: JsonObject, model: str, version: JsonObject, aggregation: str, name: str, trained: Document
 ) -> Document:
-    """Lower training's expectation to what a baseline, or the longest window before the next shorter one, had.
+    """Lower training's expectation to the rate of a baseline, or of the longest window before the next shorter one.
 
-    Where that is not less, training's stays: so the expectation is sharper where training's was an estimate from
-    few rows, and a lasting fault never becomes usual.
+    If that is not lower, training's expectation is kept. So the expectation is sharper if training's was estimated
+    from few rows, and a lasting fault never becomes usual.
     """
     windows = ctx["metadata"]["windows"]
     longest, second = windows[-1], windows[-2]
@@ -440,7 +441,7 @@ def _sum_baseline(
 def _expect_from_weeks(
     weeks: list[Any], window: str, aggregation: str, name: str, otherwise: Document
 ) -> Document:
-    """Return what the same hours of earlier weeks had, if they had enough."""
+    """Return the expectation from the same hours of earlier weeks, if these had enough events."""
     count = rows = 0.0
     for version in weeks:
         bucket = version["windows"]["buckets"].get(window)
@@ -461,7 +462,7 @@ def _get_rate_bound(metadata: JsonObject, name: str, check: str, otherwise: floa
 
 
 def _has_ended(name: str, shorter: JsonObject, aggregation: str, expected: float, *, is_above: bool) -> bool:
-    """Whether the next shorter window has no events, or fails no more often (or rarely) than expected."""
+    """Return whether the next shorter window has no events, or fails no more often (or rarely) than expected."""
     total = round_half_up(shorter["weight"]["value"])
     if total == 0:
         return True
@@ -474,7 +475,7 @@ def _format_usual_rate(expectation: JsonObject) -> str:
 
 
 def _describe(metadata: JsonObject, check: str, name: str, key: str, rate: str, usual: str) -> str:
-    """Say the finding in one line, with ``metadata.words`` for the check or for the very value."""
+    """Describe the finding in one line, with ``metadata.words`` for the check or for the specific value."""
     words = metadata.get("words") or {}
     if check == NEW_WORDS:
         word = clip(show_value(decode_value(key[key.find("=") + 1 :])))

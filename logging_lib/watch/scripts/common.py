@@ -1,7 +1,7 @@
-"""What the scripts share: reading a payload, statistics, building findings.
+"""Functions that the scripts share: read a payload, compute statistics, and build findings.
 
-Each function has a namesake in the Painless scripts that need it; ``tests/watch/test_common.py`` checks that
-those copies are the same text everywhere.
+Each function has a namesake in the Painless scripts that need it; ``tests/watch/test_common.py`` checks that those
+copies have the same text everywhere.
 """
 
 from __future__ import annotations
@@ -21,20 +21,21 @@ SEVERAL = 3
 MAX_TERMS = 100_000
 SEVERITIES = ("low", "medium", "high", "critical")
 COLORS = ("#3b6ea5", "#8a5a00", "#c2410c", "#b3001b")
-"""Of the severities, in messages: white text on them is readable."""
+"""The colors of the severities in messages; white text is readable on them."""
 MAX_EFFECT = 1000.0
 
 
 class ScriptError(Exception):
-    """A script got a payload that it must not evaluate; the message says why."""
+    """Raised if a script got a payload that it must not evaluate; the message says why."""
 
 
 def build_result(findings: list[Document], skipped: list[Document] | None = None) -> Document:
     """Build the payload that a script returns.
 
     Returns:
-        ``count``; ``more``, how many there are beside the first; ``together``, how many there are where one cause
-        is likely; the findings, the gravest first; and ``skipped``, the model versions that could not be evaluated.
+        ``count``; ``more``, the number of findings besides the first; ``together``, the number of findings if one
+        cause is likely; the findings, the gravest first; and ``skipped``, the model versions that could not be
+        evaluated.
     """
     return {
         "count": len(findings),
@@ -70,28 +71,30 @@ def index_profiles(payload: JsonObject) -> dict[str, Any]:
 
 
 def find_overrides(ctx: JsonObject, profile: JsonObject | None) -> JsonObject | None:
-    """Return what the profile overrides of this watch: a deployed one has the name that counts in its metadata."""
+    """Return the profile's overrides for this watch, by ``metadata.watch``, which a deployed watch has, or its
+    id."""
     overrides = profile.get("overrides") if profile is not None else None
     return overrides.get(ctx["metadata"].get("watch") or ctx["watch_id"]) if overrides else None
 
 
 def find_setting(ctx: JsonObject, profile: JsonObject | None, name: str) -> Any:
-    """Return a setting: what the profile overrides for this model version, else what the watch's metadata has."""
+    """Return a setting: the profile's override for this model version, else the value in the watch's metadata."""
     of_watch = find_overrides(ctx, profile)
     return of_watch[name] if of_watch and name in of_watch else ctx["metadata"][name]
 
 
 def is_accepted(profile: JsonObject, feature: str, part: str) -> bool:
-    """Whether someone accepted that a feature's part of what is expected changed: a check's rate, or its ``bins``.
+    """Return whether someone accepted a change of a feature's expected part: a check's rate, or its ``bins``.
 
-    Then the profile's document expects what was found, and no traffic of before is compared with.
+    Then the profile's document expects what was found, and no earlier traffic is used for comparison.
     """
     accepted = profile.get("accepted") or []
     return any(entry["feature"] == feature and entry["part"] == part for entry in accepted)
 
 
 def is_before_acceptance(ctx: JsonObject, profile: JsonObject, feature: str, window: str) -> bool:
-    """Whether a window has events of before an accepted change of a feature's bins, no longer expected ones."""
+    """Return whether a window has events from before an accepted change of a feature's bins, which would
+    deviate."""
     begin = parse_millis(ctx["trigger"]["scheduled_time"]) - parse_length(window)
     accepted = profile.get("accepted") or []
     return any(
@@ -101,7 +104,7 @@ def is_before_acceptance(ctx: JsonObject, profile: JsonObject, feature: str, win
 
 
 def find_owners(profile: JsonObject | None) -> Document:
-    """Return the model's owners, as its profile says: further recipients of the messages about it."""
+    """Return the model's owners from its profile, who are further recipients of the messages about it."""
     owners = profile.get("owners") if profile is not None else None
     return {
         "owner_email": owners.get("email") if owners else None,
@@ -121,9 +124,9 @@ def new_finding(
     since: str,
     until: str,
 ) -> Document:
-    """Build a finding, of which every message is made.
+    """Build a finding, from which every message is built.
 
-    ``what`` says in a few words what happened and how much, and with ``about`` before it becomes the subject.
+    ``what`` says in a few words what happened and how much; with ``about`` in front, it becomes the subject.
     ``query`` is in Kibana's query language; ``discover`` is the same as a string of Discover's address (RISON,
     which escapes by an exclamation mark), still to be percent-encoded; ``since`` and ``until`` are its range of
     ``@timestamp``.
@@ -150,9 +153,9 @@ def add_severity(
     """Add how grave a finding is.
 
     Args:
-        effect: how many times the least effect that the watch flags, see ``measure_effect``.
-        share: the share of the window's events that are concerned; None where it cannot be said.
-        leading: the value or the bin that says most; empty where there is none.
+        effect: the ratio to the least effect that the watch flags, see ``measure_effect``.
+        share: the share of the window's events that are affected; None if it is not known.
+        leading: the value or the bin that contributes most; empty if there is none.
     """
     finding["effect"] = effect
     finding["share"] = share
@@ -162,15 +165,15 @@ def add_severity(
 
 
 def measure_effect(value: float, least: float) -> float:
-    """Return how many times ``least`` a value is, from 1 to MAX_EFFECT; 1 where nothing is the least."""
+    """Return the ratio of a value to ``least``, from 1 to MAX_EFFECT; 1 if ``least`` is 0."""
     return min(MAX_EFFECT, max(1.0, value / least)) if least > 0 else 1.0
 
 
 def rate_severity(least: str, effect: float, share: float | None) -> str:
-    """Return a finding's severity: ``least``, which is the watch's, raised by its effect and its share.
+    """Return a finding's severity: ``least``, which the watch sets, raised by the finding's effect and share.
 
-    It rises by one from twice the effect that is flagged, by two from five times, and by one where half of the
-    events are concerned.
+    It rises by one from twice the least flagged effect on, by two from five times on, and by one if half of the
+    events are affected.
     """
     level = SEVERITIES.index(least)
     level += 2 if effect >= 5.0 else 1 if effect >= 2.0 else 0
@@ -184,7 +187,7 @@ def name_version(model: str, version: str) -> str:
 
 
 def name_services(bucket: JsonObject) -> list[Document]:
-    """Build the line that names the busiest services among those events; no line where none is known."""
+    """Build the line that names the busiest services among those events; no line if none is known."""
     names = [service["key"] for service in bucket["services"]["buckets"]] if "services" in bucket else []
     if not names:
         return []
@@ -204,7 +207,7 @@ def find_earlier_weeks(ctx: JsonObject, model: str, version: str) -> list[Any]:
 
 
 def get_buckets(aggregation: JsonObject, name: str) -> list[Any]:
-    """Return the buckets of a terms aggregation. Raises ScriptError when some were cut off."""
+    """Return the buckets of a terms aggregation. Raises ScriptError if some were omitted."""
     cut = aggregation.get("sum_other_doc_count", 0)
     if cut > 0:
         raise ScriptError(
@@ -217,13 +220,13 @@ def get_buckets(aggregation: JsonObject, name: str) -> list[Any]:
 def get_answer_buckets(answer: JsonObject, name: str) -> list[Any]:
     """Return the buckets of a search's outermost terms aggregation, as ``get_buckets`` does.
 
-    Where no index matches, Elasticsearch answers without aggregations: there are no buckets then.
+    If no index matches, Elasticsearch answers without aggregations, and there are no buckets.
     """
     return get_buckets(answer["aggregations"][name], name) if "aggregations" in answer else []
 
 
 def get_sampled_share(bucket: JsonObject) -> float:
-    """Return the share of events that sampling left: a statistic must not count what it has not seen.
+    """Return the share of events that sampling kept, since a statistic must not count events that it has not seen.
 
     Events of different weights count as (Σ w)² / Σ w² of one weight (Kish, Survey Sampling (1965), section 11.7).
     """
@@ -237,7 +240,7 @@ def get_sampled_share(bucket: JsonObject) -> float:
 def parse_millis(instant: str) -> int:
     """Return an ISO instant with its zone in milliseconds since 1970.
 
-    Watcher gives scripts a date, the runner a text.
+    Watcher passes a date to scripts, but the runner passes a text.
     """
     return round(datetime.fromisoformat(instant).timestamp() * 1000)
 
@@ -279,9 +282,9 @@ def decode_value(part: str) -> str:
 def predictive(count: float, rows: float, dispersion: float) -> tuple[float, float]:
     """Return the beta distribution (a, b) of the rate that a window will have, from held-out rows.
 
-    The mean is Jeffreys' estimate, (count + 1/2) / (rows + 1). The width comes from two parts that add up on
-    the scale of the intraclass correlation 1 / (a + b + 1): what ``rows`` rows leave uncertain, 1 / (rows + 2),
-    and how much the rate varies between blocks of time, ``dispersion``.
+    The mean is Jeffreys' estimate, (count + 1/2) / (rows + 1). The width has two parts that add up on the scale of
+    the intraclass correlation 1 / (a + b + 1): the uncertainty from a finite number of rows, 1 / (rows + 2), and
+    the variation of the rate between blocks of time, ``dispersion``.
 
     Source: Gelman et al., Bayesian Data Analysis, 3rd ed., section 2.4 (posterior under Jeffreys' prior);
     Skellam, JRSS B 10 (1948) (beta-binomial as a mixture).
@@ -296,13 +299,13 @@ def beta_binomial_tail(hits: int, trials: int, a: float, b: float) -> float:
     """Compute P(X >= hits) for X ~ beta-binomial(trials, a, b): exact, by summing the terms upwards.
 
     Args:
-        hits: what was observed, 0 to ``trials``.
+        hits: the observed number, 0 to ``trials``.
         trials: the number of events.
         a: first parameter of the beta distribution, > 0.
         b: second parameter, > 0.
 
     Returns:
-        A probability, 0 to 1; ``1`` at or below the mean, where nobody asks for an alarm.
+        A probability, 0 to 1; ``1`` at or below the mean, where no alarm is needed.
     """
     if hits <= 0 or hits <= trials * a / (a + b):
         return 1.0

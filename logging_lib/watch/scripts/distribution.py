@@ -1,4 +1,4 @@
-"""``ml-distribution``: whether the values that arrive are distributed as in training."""
+"""``ml-distribution``: find features whose arriving values are distributed differently than in training."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ from logging_lib.watch.scripts.variation import (
     mix_week,
 )
 
-# From here on another watch reports the cause: out-of-range, na-spike, ...
+# From these values on, another watch reports the cause: out-of-range, na-spike, ...
 ELSEWHERE, ELSEWHERE_HITS = 0.05, 10.0
 _BY_BINS = {"psi": measure_psi, "shift": measure_shift, "spread": measure_spread}
 
@@ -131,7 +131,7 @@ def _flag_distributions(
         mixture = mix_week(profile, bucket, window)
         length = measure_length(bucket, window)
         if parse_length(window) > DAY and length < 0.5 * parse_length(window):
-            continue  # a day and some hours of a week hold more of these hours than any whole days
+            continue  # a day and some hours of a week contain more of these hours than any whole days do
         for name, observed in counted.items():
             if name in flagged or observed.total < thresholds.min_events:
                 continue
@@ -238,7 +238,7 @@ def _new_bins_finding(
 
 
 def _name_unit(profile: JsonObject, name: str) -> str:
-    """Say what the bins of a text are of; empty for any other feature."""
+    """Name the quantity that the bins of a text measure; empty for any other feature."""
     order = (profile["expected"].get("order") or {}).get(name) or []
     return " (number of words)" if order and order[0].startswith(LENGTH) else ""
 
@@ -264,7 +264,7 @@ def _read_thresholds(ctx: JsonObject, profile: JsonObject) -> Thresholds:
 
 
 def _is_out_of_range(expected: ExpectedBins, observed: ObservedBins) -> bool:
-    """Whether so many values left the range to one side that this is another watch's finding."""
+    """Return whether enough values left the range on one side to be another watch's finding."""
     side = observed.counts.get("!above", 0.0) - observed.counts.get("!below", 0.0)
     hits = side if side > 0 else -side
     if hits < ELSEWHERE_HITS:
@@ -278,7 +278,7 @@ def _is_out_of_range(expected: ExpectedBins, observed: ObservedBins) -> bool:
 def _explain_elsewhere(
     profile: JsonObject, bucket: JsonObject, feature: str, expected: ExpectedBins, observed: ObservedBins
 ) -> str:
-    """Say why a change of the prediction needs no message of its own; empty where it needs one.
+    """Say why a change of the prediction needs no separate message; empty if it needs one.
 
     It is explained where the total variation distance of its bins, less what chance makes of it, is no greater than
     the rise of the share of events in which one input is missing, absent, unseen or out of range: changing those

@@ -1,4 +1,4 @@
-"""``ml-estimate``: whether calibrated probabilities let expect more wrong answers than in the evaluation."""
+"""``ml-estimate``: find calibrated probabilities that imply more wrong answers than in the evaluation."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def estimate(ctx: JsonObject, params: JsonObject) -> Document:
 
     The expected error of a prediction is the calibrated probability that its class is wrong. It is compared by a
     gamma distribution with the evaluation's mean and the variance of both means, ``dispersion`` included, and from
-    ``min_drop`` of accuracy on. A profile that was fitted without an evaluation is skipped: calibrated on rows that
-    the model knows, every model looks too good.
+    ``min_drop`` of accuracy on. A profile that was fitted without an evaluation is skipped: every model
+    looks too good if it is calibrated on rows that it knows.
     """
     profiles = index_profiles(ctx["payload"]["profiles"])
     findings: list[Document] = []
@@ -72,7 +72,7 @@ def _flag_estimate(
     for window in metadata["windows"]:
         bucket = version["windows"]["buckets"][window]
         weight = squares = total = 0.0
-        for stratum in get_buckets(bucket["errors"], "errors"):  # one for each sampling weight
+        for stratum in get_buckets(bucket["errors"], "errors"):  # one per sampling weight
             numbers = stratum["error"]
             if numbers["count"] > 0:
                 weight += stratum["key"] * numbers["count"]

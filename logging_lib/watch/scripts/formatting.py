@@ -1,6 +1,6 @@
-"""Format the figures, times and values of findings for people: one form in all messages.
+"""Format the numbers, times and values of findings for people, in the same way in all messages.
 
-Each function has a namesake in the Painless scripts that need it, as those of ``common`` have.
+Each function has a namesake in the Painless scripts that need it, like the functions of ``common``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from math import floor, log10
 from unicodedata import is_normalized
 
 MAX_SHOWN = 40
-"""Characters of a name or a value in the line that becomes a subject."""
+"""The largest number of characters of a name or a value in the line that becomes a subject."""
 NO_BREAK = "\xa0\u2007\u202f"
 
 
@@ -19,7 +19,7 @@ def round_half_up(value: float) -> int:
 
 
 def format_count(number: int) -> str:
-    """Format a whole number with its thousands divided."""
+    """Format a whole number with thousands separators."""
     return f"{number:,}"
 
 
@@ -96,9 +96,9 @@ def clip(text: str) -> str:
 
 
 def show_value(text: str) -> str:
-    """Write what cannot be seen in a value as ``\\u00a0``.
+    """Write the invisible parts of a value as escapes such as ``\\u00a0``.
 
-    That is special blanks, invisible characters and, in a text that is not in Unicode's composed form (NFC),
+    These are special blanks, invisible characters and, in a text that is not in Unicode's composed form (NFC),
     combining marks.
     """
     is_composed = is_normalized("NFC", text)
@@ -111,7 +111,7 @@ def show_value(text: str) -> str:
 
 
 def note_value(text: str) -> str:
-    """Say in what a value that looks like another one may differ; empty where it shows."""
+    """Describe how a value that looks like another one may differ from it; empty if the difference is visible."""
     notes = []
     if text.startswith(" "):
         notes.append("leading blank")
@@ -129,7 +129,7 @@ def note_value(text: str) -> str:
 
 
 def is_invisible(character: str) -> bool:
-    """Whether a character is a control, a blank other than the common one, or has no width."""
+    """Return whether a character is a control, a blank other than the common one, or has no width."""
     return (
         character < " "
         or "\x7f" <= character <= "\xa0"
@@ -141,12 +141,12 @@ def is_invisible(character: str) -> bool:
 
 
 def is_combining(character: str) -> bool:
-    """Whether a character is a mark on the letter before it, as decomposed letters have."""
+    """Return whether a character is a mark on the letter before it, as in decomposed letters."""
     return "\u0300" <= character <= "\u036f" or character in "\u3099\u309a"
 
 
 def format_example(value: str, count: int) -> str:
-    """Format a value and its count, with what cannot be seen in it: ``"RENT " (42, trailing blank)``."""
+    """Format a value and its count, with a note on invisible parts: ``"RENT " (42, trailing blank)``."""
     note = note_value(value)
     text = value if note == "" else '"' + show_value(value) + '"'
     return f"{text} ({format_count(count)}{', ' + note if note != '' else ''})"

@@ -1,4 +1,4 @@
-"""``ml-latency``: whether predictions became slower than they were."""
+"""``ml-latency``: find predictions that became slower than before."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ MILLION = 1000000.0
 def latency(ctx: JsonObject, params: JsonObject) -> Document:
     """Compare the 95th percentile of ``event.duration`` with the model's own past, and with ``max_ms``.
 
-    Of the past's durations one in twenty is above its own p95. The window's percentiles say what share of it is
-    above that; the tail of the beta-binomial distribution says how likely so many are, and ``dispersion`` how
-    much hours differ by themselves. A finding needs a p95 of at least ``min_ratio`` times the past's and
-    ``min_rise_ms`` more, or one above ``max_ms``; and a longer window needs both of the shorter one, too.
+    One in twenty of the past's durations is above the past's p95. The window's percentiles say what share of the
+    window is above it; the tail of the beta-binomial distribution gives the probability of so large a share, and
+    ``dispersion`` how much hours differ naturally. A finding needs a p95 of at least ``min_ratio`` times the past's
+    and ``min_rise_ms`` more, or one above ``max_ms``; and a longer window needs both of the shorter one, too.
     """
     metadata = ctx["metadata"]
     windows = metadata["windows"]
@@ -76,7 +76,7 @@ def _flag_latency(
     """Return the finding of the shortest window that is too slow.
 
     Args:
-        before: the model's own past, where it had enough events.
+        before: the model's own past, if it had enough events.
     """
     metadata = ctx["metadata"]
     windows = metadata["windows"]
@@ -150,7 +150,7 @@ def _get_share_above(bucket: JsonObject, usual: float) -> float:
     """Return the share of the window that is surely above ``usual``: 1 less the lowest percentile that is."""
     share = 0.0
     for percentile, value in bucket["duration"]["values"].items():
-        if value > usual:  # asked first: most are not
+        if value > usual:  # checked first, because most are not
             share = max(share, 1.0 - float(percentile) / 100.0)
     return share
 
@@ -158,7 +158,7 @@ def _get_share_above(bucket: JsonObject, usual: float) -> float:
 def _compute_tail_above(
     bucket: JsonObject, events: int, usual: float, rows: float, dispersion: float
 ) -> float:
-    """Return the probability of so many events above the past's p95, had nothing changed."""
+    """Return the probability of at least this share of events above the past's p95 if nothing had changed."""
     a, b = predictive(0.05 * rows, rows, dispersion)
     return beta_binomial_tail(floor(events * _get_share_above(bucket, usual) + 1e-9), events, a, b)
 

@@ -36,15 +36,15 @@ from logging_lib.watch.scripts.variation import QUARTER, find_hour_of_week
 COMPARED_DAYS = (1, 2, 3, 7)
 GAP_MARGIN = 1.5
 MIN_KEPT = 12.0
-"""So many kept events are expected where by chance none comes once in 160,000 times, e^-12."""
+"""With this expected number of kept events, none arrives by chance only once in 160,000 times, e^-12."""
 
 
 class Traffic(NamedTuple):
-    """The traffic that training lets expect in the window of a watch.
+    """The traffic that is expected from training in the window of a watch.
 
     Args:
-        start: where the first quarter of an hour begins, in milliseconds since 1970.
-        cumulated: the events of training that are expected until each quarter begins, the first one's 0.
+        start: the start of the first quarter of an hour, in milliseconds since 1970.
+        cumulated: the events of training that are expected before each quarter begins; 0 for the first.
         longest_gap: the events that were expected in the longest gap of training.
     """
 
@@ -53,7 +53,7 @@ class Traffic(NamedTuple):
     longest_gap: float
 
     def is_gap(self, since: float, until: float, weight: float) -> bool:
-        """Whether training had a gap in which as many events were expected; of sampled ones fewer are kept."""
+        """Return whether training had a gap with as many expected events; if events are sampled, fewer are kept."""
         return self.expect(since, until) <= GAP_MARGIN * self.longest_gap + MIN_KEPT * (weight - 1.0)
 
     def expect(self, since: float, until: float) -> float:
@@ -69,7 +69,7 @@ class Traffic(NamedTuple):
 
 
 def limits(ctx: JsonObject, params: JsonObject) -> Document:
-    """Find what passes a limit of ``metadata.groups``.
+    """Find the buckets that pass a limit of ``metadata.groups``.
 
     A group names a terms aggregation of the window, ``by``, the ``fields`` whose values its buckets (and those of
     ``members`` below them) are, and ``limits``. A limit has a ``metric``, the dotted path to a number within the
@@ -133,7 +133,7 @@ def _check_limits(
         source = "by training's hours of the week, at the present level of traffic"
         if "spans" in limit and traffic is not None:
             measured = _measure_spans(bucket, limit, traffic, now)
-        if measured is None:  # the model's own weeks may have another rhythm than training
+        if measured is None:  # the model's own weeks may have a different rhythm than training
             measured = _measure_once(ctx, group["by"], keys, bucket, limit, now)
             source = "in the same hours of earlier weeks"
         if measured is None or _is_in_gap(bucket, limit, traffic, now):
@@ -173,7 +173,7 @@ def _check_limits(
 
 
 def _expect_traffic(profile: JsonObject | None, now: int, window: str) -> Traffic | None:
-    """Return the traffic that training lets expect in the window; None where no rhythm is known."""
+    """Return the traffic that is expected from training in the window; None if no rhythm is known."""
     expected = profile.get("expected") if profile is not None else None
     variation = expected.get("variation") if expected is not None else None
     rhythm = variation.get("rhythm") if variation is not None else None
@@ -194,7 +194,7 @@ def _expect_traffic(profile: JsonObject | None, now: int, window: str) -> Traffi
 def _measure_once(
     ctx: JsonObject, by: str, keys: list[str], bucket: JsonObject, limit: JsonObject, now: int
 ) -> Document | None:
-    """Return the number and the usual one where they pass the limit."""
+    """Return the number and the usual one if they pass the limit."""
     value = _measure_value(bucket, limit, now)
     if value is None:
         return None
@@ -207,7 +207,7 @@ def _measure_once(
 def _measure_spans(bucket: JsonObject, limit: JsonObject, traffic: Traffic, now: int) -> Document | None:
     """Return the events of the shortest span in which they pass the limit, and the usual ones.
 
-    A span in which training expects few more events than in its longest gap says nothing.
+    A span in which training expects only a few more events than in its longest gap is not evaluated.
     """
     weight = _measure_weight(bucket, limit)
     for span in limit["spans"]:
@@ -221,7 +221,7 @@ def _measure_spans(bucket: JsonObject, limit: JsonObject, traffic: Traffic, now:
 
 
 def _count_span(bucket: JsonObject, span: str, days: int) -> float | None:
-    """Return the events of the same span so many days ago."""
+    """Return the number of events in the same span the given number of days ago."""
     spans = bucket["spans"]["buckets"]
     name = f"{span}-{days}"
     return float(spans[name]["weight"]["value"]) if name in spans else None
@@ -258,7 +258,7 @@ def _expect_from_training(bucket: JsonObject, span: str, traffic: Traffic, now: 
 
 
 def _is_in_gap(bucket: JsonObject, limit: JsonObject, traffic: Traffic | None, now: int) -> bool:
-    """Whether a limit need not be passed, as training had gaps in which as many events were expected."""
+    """Return whether a limit does not apply because training had gaps with as many expected events."""
     if traffic is None or "beyond_gap" not in limit:
         return False
     last = bucket["last"].get("value")
@@ -266,7 +266,7 @@ def _is_in_gap(bucket: JsonObject, limit: JsonObject, traffic: Traffic | None, n
 
 
 def _find_deployed_profiles(payload: JsonObject) -> Document:
-    """Return the profile of each model's deployed version, or of its last one where none is marked."""
+    """Return the profile of each model's deployed version, or of its last one if none is marked."""
     deployed: Document = {}
     if "profiles" not in payload:
         return deployed
@@ -279,13 +279,13 @@ def _find_deployed_profiles(payload: JsonObject) -> Document:
 
 
 def _override_limit(ctx: JsonObject, profile: JsonObject | None, limit: JsonObject) -> JsonObject:
-    """Return the limit with what the profile overrides of it."""
+    """Return the limit with the profile's overrides."""
     of_watch = find_overrides(ctx, profile)
     return {**limit, **of_watch[limit["name"]]} if of_watch and limit["name"] in of_watch else limit
 
 
 def _read_number(bucket: JsonObject, path: str) -> float | None:
-    """Return the number at a dotted path; None where there is none."""
+    """Return the number at a dotted path; None if there is none."""
     value: Any = bucket
     for part in path.split("."):
         value = value.get(part) if value is not None else None
@@ -295,7 +295,7 @@ def _read_number(bucket: JsonObject, path: str) -> float | None:
 
 
 def _measure_value(bucket: JsonObject, limit: JsonObject, now: int) -> float | None:
-    """Return the number that the limit is about; None where it cannot be known."""
+    """Return the number that the limit is about; None if it cannot be known."""
     value = float(now) if limit["metric"] == "now" else _read_number(bucket, limit["metric"])
     if value is None:
         return None
@@ -313,7 +313,7 @@ def _measure_value(bucket: JsonObject, limit: JsonObject, now: int) -> float | N
 
 
 def _find_usual(ctx: JsonObject, by: str, keys: list[str], limit: JsonObject) -> float | None:
-    """Return the least of the earlier weeks, so that a holiday last week makes no alarm today."""
+    """Return the least of the earlier weeks, so that a holiday last week causes no alarm today."""
     least: float | None = None
     for name in ctx["metadata"].get("references") or []:
         for bucket in get_answer_buckets(ctx["payload"][name], by):
@@ -329,7 +329,7 @@ def _find_usual(ctx: JsonObject, by: str, keys: list[str], limit: JsonObject) ->
 
 
 def _measure_weight(bucket: JsonObject, limit: JsonObject) -> float:
-    """Return for how many events a kept one stands on average, in a limit about traffic; else 1."""
+    """Return how many events a kept one represents on average, for a limit about traffic; else 1."""
     if "spans" not in limit and "beyond_gap" not in limit:
         return 1.0
     total, count = _read_number(bucket, "total.value"), bucket.get("doc_count", 0)
@@ -349,7 +349,7 @@ def _is_passed(limit: JsonObject, value: float, usual: float | None, weight: flo
 
 
 def _measure_passing(limit: JsonObject, value: float, usual: float | None) -> float:
-    """Return by how many times the bounds are passed, the least of them; 1 for a time that only goes by."""
+    """Return the smallest factor by which a bound is passed; 1 for a time that merely elapses."""
     if limit["metric"] == "now":
         return 1.0
     effect = MAX_EFFECT
@@ -365,7 +365,7 @@ def _measure_passing(limit: JsonObject, value: float, usual: float | None) -> fl
 
 
 def _describe_limit(limit: JsonObject) -> str:
-    """Say the bounds of a limit in words."""
+    """Describe the bounds of a limit in words."""
     parts = []
     if "above" in limit:
         parts.append(_format_value(limit["above"], limit["unit"]))

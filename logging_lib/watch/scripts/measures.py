@@ -1,6 +1,6 @@
-"""The measures of ``ml-distribution``: how far a feature's bins are from what is expected, and by what chance.
+"""The measures of ``ml-distribution``: how far a feature's bins are from the expected ones, and with what chance.
 
-Each takes ``shorter``, the same feature in the next shorter window: it must deviate in the same direction there.
+Each takes ``shorter``, the same feature in the next shorter window, which must deviate in the same direction.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ FEW_BINS = 5
 
 
 class Deviation(NamedTuple):
-    """What a measure found.
+    """The result of a measure.
 
     Args:
-        chance: the probability of such a window, were its events drawn as training's were.
-        distance: how far it is from what is expected; its mean square is ``noise`` where only chance differs.
-        noise: 1/n + 1/m, of n events and m rows.
+        chance: the probability of such a window if its events were drawn like training's.
+        distance: the distance from what is expected; its mean square is ``noise`` if only chance differs.
+        noise: 1/n + 1/m, for n events and m rows.
         what: the line about it.
         lines: further lines.
-        bin: the bin that says most.
-        effect, share: as a finding has them, see ``add_severity``.
+        bin: the bin that contributes most.
+        effect, share: the values of the finding, see ``add_severity``.
     """
 
     chance: float
@@ -77,7 +77,8 @@ def measure_rare(
 ) -> Deviation | None:
     """Find the category or length of texts, rare in training, with the least likely rise.
 
-    The chance is the beta-binomial tail times the number of bins. A number's bins have their shift and spread.
+    The chance is the beta-binomial tail times the number of bins. The bins of numbers are measured by shift and
+    spread.
     """
     rows = expected.rows
     total = round_half_up(observed.ordinary)
@@ -134,7 +135,7 @@ def _measure_labels(
 ) -> Deviation | None:
     """Find the label whose share of the predictions is least likely; its chance is times the number of labels.
 
-    Labels are not parts of one whole: each is compared by itself, the events with it and those without it.
+    Labels are not parts of one whole, so each is compared separately: the events with it and those without it.
     """
     rows, total = float(expected.rows), observed.ordinary
     best: Deviation | None = None
@@ -214,7 +215,7 @@ def _name_cell(name: str) -> str:
 
 
 def compute_chance(cells: list[tuple[str, float, float]], rows: float, total: float) -> float:
-    """Compute the chance of counts at least as unlikely, were both samples of one distribution.
+    """Compute the chance of counts at least as unlikely if both were samples of one distribution.
 
     The chi-squared tail of the deviance; of two cells, where few counts are possible and that tail can be five
     times too small, twice the exact beta-binomial tail.
@@ -251,7 +252,8 @@ def compute_deviance(cells: list[tuple[str, float, float]], rows: float, total: 
 def _group_cells(
     expected: ExpectedBins, observed: ObservedBins, rows: float, total: float
 ) -> list[tuple[str, float, float]]:
-    """Return name, expected and observed of each bin of five expected events or more, and of all others as one."""
+    """Return (name, expected, observed) of each bin with at least five expected events, and of all others as
+    one."""
     counts = observed.counts
     ordinary = expected.ordinary
     cells = [(name, count, counts.get(name, 0.0)) for name, count in ordinary if total * count / rows >= 5]
@@ -416,10 +418,10 @@ def measure_mean(
 
 
 def _compute_average(buckets: list[JsonObject]) -> tuple[float, float]:
-    """Return how many predictions were seen, and their mean by weight."""
+    """Return the number of predictions seen, and their weighted mean."""
     seen = n = total = 0.0
     for bucket in buckets:
-        for stratum in bucket["values"]["buckets"]:  # one for each sampling weight
+        for stratum in bucket["values"]["buckets"]:  # one per sampling weight
             if stratum["value"]["count"] > 0:
                 weight = stratum["key"] * stratum["value"]["count"]
                 seen += weight * get_sampled_share(bucket)

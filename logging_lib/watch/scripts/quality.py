@@ -1,4 +1,4 @@
-"""``ml-quality``: whether the labels that have arrived show larger errors than in training."""
+"""``ml-quality``: find labels that show larger errors than in training."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def quality(ctx: JsonObject, params: JsonObject) -> Document:
     for model in get_answer_buckets(ctx["payload"]["window"], "models"):
         for version in get_buckets(model["versions"], "versions"):
             profile = profiles.get(model["key"] + ":" + version["key"])
-            # A profile without quality has, of all that is expected, nothing that the search asks for.
+            # A profile without quality has nothing in ``expected`` that the search asks for.
             expected = (profile.get("expected") or {}).get("quality") if profile is not None else None
             if profile is None or expected is None:
                 reason = "no profile" if profile is None else "the profile does not know the model's quality"
@@ -91,7 +91,7 @@ def _flag_quality(
     version: JsonObject,
     served: JsonObject,
 ) -> list[Document]:
-    """Find what became worse, each in the shortest window that flags it."""
+    """Find the measures that became worse, each in the shortest window that flags it."""
     metadata = ctx["metadata"]
     windows = metadata["windows"]
     measures = 1.0 + 2.0 * len(expected["confusion"]) + (0.0 if expected.get("brier") is None else 1.0)
@@ -143,7 +143,7 @@ def _describe_arrived(bucket: JsonObject, total: float) -> str:
 
 
 _Regression = tuple[str, float, str, list[Document], float, float | None]
-"""What became worse, its chance, the line about it, further lines, its effect and its share."""
+"""A measure that became worse: its name, its chance, the line about it, further lines, its effect and its share."""
 
 
 def _find_regressions(
@@ -216,7 +216,7 @@ def _find_regressions(
 def _find_strange_classes(
     ctx: JsonObject, profile: JsonObject, confusion: JsonObject, observed: JsonObject
 ) -> _Regression | None:
-    """Find labels none of which is a class that training had; None where some are."""
+    """Find labels none of which is a class that training had; None if some are."""
     known = set(confusion)
     for actual in sorted(confusion):
         known.update(confusion[actual])
@@ -260,7 +260,7 @@ def _count_wrong(confusion: JsonObject, kind: str, name: str) -> tuple[float, fl
 def _compare_rate(
     ctx: JsonObject, profile: JsonObject, name: str, observed: tuple[float, float], usual: tuple[float, float]
 ) -> _Regression | None:
-    """Compare a rate of wrong answers, given as (wrong, all), with training's; None where it is not worse."""
+    """Compare a rate of wrong answers, given as (wrong, all), with training's; None if it is not worse."""
     hits, total = round_half_up(observed[0]), round_half_up(observed[1])
     if total < find_setting(ctx, profile, "min_events") or usual[1] == 0:
         return None

@@ -1,6 +1,6 @@
-"""What is natural: how far windows may be from training, and what training looked like at their hours.
+"""Compute natural variation: how far windows may be from training, and what training looked like at their hours.
 
-The numbers are those of ``logging_lib.profile.variation``, which says where the formulas come from.
+The numbers are those of ``logging_lib.profile.variation``, which names the sources of the formulas.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ QUARTER = 900000
 
 
 def is_measured(profile: JsonObject | None) -> bool:
-    """Whether the natural variation was measured on traffic, so that training needs no help of earlier weeks."""
+    """Return whether the natural variation was measured on traffic, so that earlier weeks are not needed."""
     variation = profile["expected"].get("variation") if profile is not None else None
     return variation is not None and variation["source"] != "default"
 
@@ -26,12 +26,12 @@ def is_measured(profile: JsonObject | None) -> bool:
 def compute_limit(
     ctx: JsonObject, profile: JsonObject, measure: str, feature: str, length: int, noise: float, by_part: bool
 ) -> float:
-    """Compute the distance from which on a window is beyond natural variation; 0 where nothing is known of it.
+    """Compute the distance beyond which a window exceeds natural variation; 0 if nothing is known about it.
 
     Args:
         measure: a measure of distributions or a check of inputs.
-        length: of the window, in milliseconds.
-        noise: the mean square of the distance that chance makes.
+        length: the length of the window, in milliseconds.
+        noise: the mean square of the distance that is due to chance.
         by_part: whether the window is compared with its own parts of the week.
     """
     variation = profile["expected"].get("variation")
@@ -85,8 +85,8 @@ def compute_rise(rate: float, usual: float) -> float:
 def mix_week(profile: JsonObject, bucket: JsonObject, window: str) -> list[float]:
     """Return the share of each part of the week between a window's first and last event, by training's traffic.
 
-    Empty where no rhythm is known, training had no traffic at those hours, or the events are of more hours than
-    the window: a backlog.
+    The result is empty if no rhythm is known, if training had no traffic at those hours, or if the events span more
+    hours than the window, as in a backlog.
     """
     variation = profile["expected"].get("variation")
     rhythm = variation.get("rhythm") if variation is not None else None
@@ -117,9 +117,9 @@ def find_hour_of_week(millis: int, timezone: str) -> int:
 
 
 def mix_bins(profile: JsonObject, feature: str, mixture: list[float]) -> dict[str, float] | None:
-    """Return a feature's expected rows by bin at a window's parts of the week; None where it does not follow them.
+    """Return a feature's expected rows by bin at a window's parts of the week; None if it does not follow them.
 
-    The rows are as many as leave the mixture's shares as uncertain: 1 / Σ w² / m.
+    The number of rows is the one that gives the uncertainty of the mixture's shares: 1 / Σ w² / m.
     """
     if not mixture:
         return None

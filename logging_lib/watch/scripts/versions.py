@@ -1,4 +1,4 @@
-"""``ml-versions``: which versions are live, how old they are, and what changed at a service's last start."""
+"""``ml-versions``: check which versions are live, how old they are, and what changed at a service's last start."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from logging_lib.watch.scripts.formatting import (
 
 
 def versions(ctx: JsonObject, params: JsonObject) -> Document:
-    """Find what ``metadata.rule`` says.
+    """Find the faults that ``metadata.rule`` names.
 
     - ``live``: a live version without a published profile, one that is not the deployed one while that is known,
       events checked against another version's profile (``min_hits``), and two versions live both now and an hour
-      ago, which is no roll-out any more.
+      ago, which is no longer a roll-out.
     - ``age``: a live version whose ``trained_at`` is more than ``max_days`` ago.
     - ``changes``: libraries or the code's version at the newest start in the window, against the newest before it;
       and libraries that are not those of training.
@@ -179,7 +179,7 @@ def _find_changes(ctx: JsonObject) -> list[Document]:
 
 
 def _compare_starts(service: str, start: JsonObject, before: JsonObject | None) -> list[list[str]]:
-    """List what differs between two starts, and from training, each as a feature and a line about it."""
+    """List the differences between two starts, and from training, each as a feature and a line about it."""
     changes: list[list[str]] = []
     recorded = _read_start(start)
     if before is not None:
@@ -196,7 +196,7 @@ def _compare_starts(service: str, start: JsonObject, before: JsonObject | None) 
 
 
 def _read_start(source: JsonObject) -> JsonObject:
-    """Return what a start event recorded; nothing where it comes from elsewhere and has no ``ml.start``."""
+    """Return the record of a start event; empty if it comes from elsewhere and has no ``ml.start``."""
     recorded: JsonObject = source["ml"].get("start") or {}
     return recorded
 

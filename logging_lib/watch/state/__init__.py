@@ -1,2 +1,2 @@
-"""What the runner remembers between runs: the port (``base``), in files (``file``), in Elasticsearch
+"""Store what the runner remembers between runs: the interface (``base``), in files (``file``), and in Elasticsearch
 (``elasticsearch``)."""

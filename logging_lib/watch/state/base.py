@@ -1,8 +1,8 @@
-"""What the runner remembers between runs, and where: by watch its incidents and its queue of notifications; mutes;
-who leads; and the history of what was done.
+"""Define what the runner remembers between runs, and where it is stored: the incidents and the queue of
+notifications of each watch, the mutes, the leader, and the history of the work.
 
-Every change is a pure function of what is stored, applied as one step, so that a runner, ``ack`` and ``mute`` can
-work side by side.
+Every change is a pure function of the stored value and is applied in one step, so that a runner, ``ack`` and
+``mute`` can work at the same time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from logging_lib.watch.notify.base import Notification
 
 HISTORY_LIMIT = 1000
 KINDS = ("run", "quiet", "alert", "delivery", "ack", "mute", "unmute", "accept", "undo")
-"""Of the history's records; ``quiet`` are runs that found nothing."""
+"""The kinds of the history's records; ``quiet`` are runs that found nothing."""
 
 
 RETENTION: Mapping[str, timedelta] = {"quiet": timedelta(days=7), "*": timedelta(days=90)}
@@ -38,9 +38,10 @@ class WatchState(_Stored):
     """The state of one watch.
 
     Attributes:
-        queue: notifications that nobody took yet: written down before they are sent, so that no crash loses them.
-        last_scheduled: the scheduled time that was run last.
-        generation: of the lease of the leader that wrote last.
+        queue: notifications that are not delivered yet; they are stored before they are sent, so no crash loses
+            them.
+        last_scheduled: the last scheduled time that was run.
+        generation: the generation of the lease of the leader that wrote last.
     """
 
     incidents: tuple[Incident, ...] = ()
@@ -52,12 +53,12 @@ class WatchState(_Stored):
         return {incident.key: incident for incident in self.incidents}
 
     def with_incidents(self, incidents: Incidents, **changes: Any) -> WatchState:
-        """Return the state with these in place of its own; ``changes`` are those of further attributes."""
+        """Return the state with these incidents in place of its own; ``changes`` are for further attributes."""
         ordered = tuple(incidents[key] for key in sorted(incidents))
         return self.model_copy(update={"incidents": ordered, **changes})
 
     def with_queued(self, notifications: Iterable[Notification]) -> WatchState:
-        """Return the state with these at the end of its queue; one that is there already is replaced."""
+        """Return the state with these at the end of its queue; those already in it are replaced."""
         new = {notification.id: notification for notification in notifications}
         if not new:
             return self
@@ -65,7 +66,8 @@ class WatchState(_Stored):
         return self.model_copy(update={"queue": tuple(queue.values())})
 
     def settled(self, removed: Collection[str], retried: Iterable[Notification]) -> WatchState:
-        """Return the state without those notifications, and with these in place of the ones of the same id."""
+        """Return the state without the removed notifications, and with the retried ones in place of those with
+        their ids."""
         new = {notification.id: notification for notification in retried}
         rest = (notification for notification in self.queue if notification.id not in removed)
         queue = tuple(new.get(notification.id, notification) for notification in rest)
@@ -73,7 +75,7 @@ class WatchState(_Stored):
 
 
 class Lease(_Stored):
-    """Who leads until when. ``generation`` grows with each change of the holder."""
+    """The lease of the leader and its end. ``generation`` grows with each change of the holder."""
 
     holder: str
     generation: NonNegativeInt
@@ -86,7 +88,7 @@ class Mutes(_Stored):
 
 @dataclass(frozen=True)
 class HistoryQuery:
-    """Which records of the history; None is any. The latest ``limit`` of them are given."""
+    """A query for records of the history; None matches any. The latest ``limit`` of them are returned."""
 
     watch: str | None = None
     model: str | None = None
@@ -95,7 +97,7 @@ class HistoryQuery:
     limit: int = HISTORY_LIMIT
 
     def choose(self, records: Iterable[Record]) -> list[Record]:
-        """Choose the records that are wanted."""
+        """Return the records that match."""
         chosen = [
             record
             for record in records
@@ -110,26 +112,26 @@ class HistoryQuery:
 ANY = HistoryQuery()
 
 Record = dict[str, Any]
-"""A line of the history: ``time`` (ISO 8601), ``kind`` (of ``KINDS``), ``watch``, and what its kind has."""
+"""A line of the history: ``time`` (ISO 8601), ``kind`` (one of ``KINDS``), ``watch``, and the keys of its kind."""
 
 Change = Callable[[WatchState], WatchState]
 T = TypeVar("T", bound=_Stored)
 
 
 class StateStore(ABC):
-    """Where states are stored. Safe to share between threads. Raises StateError or StoreError."""
+    """Storage of states. Safe to share between threads. Its methods raise StateError or StoreError."""
 
     @abstractmethod
     def watch_ids(self) -> list[str]:
-        """List the watches of which something is remembered."""
+        """List the watches that have a state."""
 
     @abstractmethod
     def load(self, watch_id: str) -> WatchState: ...
 
     @abstractmethod
     def update(self, watch_id: str, change: Change) -> WatchState:
-        """Apply a change in one step and return what is now stored, durably where the store is durable at all.
-        ``change`` may be called several times, when others write at the same time."""
+        """Apply a change in one step and return the state that is now stored, durably if the storage is durable at
+        all. ``change`` may be called several times if others write at the same time."""
 
     @abstractmethod
     def mutes(self) -> tuple[Mute, ...]: ...
@@ -142,7 +144,7 @@ class StateStore(ABC):
 
     @abstractmethod
     def update_lease(self, change: Callable[[Lease | None], Lease]) -> Lease:
-        """Do as ``update`` does. What ``change`` raises ends it, and nothing is written."""
+        """Apply a change to the lease, as ``update`` does. If ``change`` raises, nothing is written."""
 
     @abstractmethod
     def record(self, records: Iterable[Record]) -> None:
@@ -154,22 +156,22 @@ class StateStore(ABC):
 
     @abstractmethod
     def forget(self, before: Mapping[str, datetime]) -> None:
-        """Drop the records older than their kind's time; ``*`` is for kinds that are not named."""
+        """Drop the records that are older than the time for their kind; ``*`` is for kinds that are not named."""
 
     def queued(self, watch_id: str) -> tuple[Notification, ...]:
-        """Return the notifications of a watch that wait, the oldest first."""
+        """Return the waiting notifications of a watch, the oldest first."""
         return self.load(watch_id).queue
 
     def settle(
         self, watch_id: str, *, removed: Collection[str] = (), retried: Iterable[Notification] = ()
     ) -> int:
-        """Remove these notifications, by id, and replace those, in one write; how many still wait."""
+        """Remove and replace notifications by id in one write; return how many still wait."""
         retried = list(retried)
         return len(self.update(watch_id, lambda state: state.settled(removed, retried)).queue)
 
 
 class MemoryState(StateStore):
-    """Forgets at the end of the process: for backtests, tests and dry runs."""
+    """A state that lasts until the end of the process, for backtests, tests and dry runs."""
 
     def __init__(
         self,
@@ -224,19 +226,19 @@ class MemoryState(StateStore):
 
 
 class DocumentState(StateStore):
-    """States as JSON documents by name; what stores them is a subclass's."""
+    """Base class of states that are JSON documents by name; a subclass stores the documents."""
 
     @abstractmethod
     def _read(self, name: str) -> bytes | None:
-        """The JSON under a name, or None."""
+        """Return the JSON under a name, or None."""
 
     @abstractmethod
     def _change(self, name: str, change: Callable[[bytes | None], bytes | None]) -> None:
-        """Put what ``change`` makes of the JSON in its place, in one step; None leaves it as it is."""
+        """Replace the JSON by the result of ``change`` in one step; None leaves it unchanged."""
 
     @abstractmethod
     def _place(self, name: str) -> str:
-        """Where that is, for people."""
+        """Describe where the document is stored, for people."""
 
     def load(self, watch_id: str) -> WatchState:
         return self._parse(WatchState, f"watch:{watch_id}", self._read(f"watch:{watch_id}")) or WatchState()
@@ -288,6 +290,6 @@ def is_old(record: Record, before: Mapping[str, datetime]) -> bool:
 
 
 def manual_record(kind: str, now: datetime, watch: str | None, model: str | None, **more: Any) -> Record:
-    """Return the history's record of what a person did: ``ack``, ``mute``, ``unmute``, ``accept`` or ``undo``."""
+    """Return the history's record of a person's action: ``ack``, ``mute``, ``unmute``, ``accept`` or ``undo``."""
     where = {name: value for name, value in (("watch", watch), ("model", model)) if value}
     return {"time": format_instant(now), "kind": kind, **where, **{k: v for k, v in more.items() if v}}

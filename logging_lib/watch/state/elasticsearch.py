@@ -1,4 +1,5 @@
-"""The runner's state in the index ``ml-watch-state``: one document a watch, changed only as it was read."""
+"""Store the runner's state in the index ``ml-watch-state``: one document per watch, changed only if still as
+read."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ _ATTEMPTS = 50
 
 
 class Documents(Protocol):
-    """What a store must be able to do beyond the port, so that runners can share a state in it."""
+    """What a store must support beyond the common interface, so that runners can share a state in it."""
 
     def get(self, target: str, identity: str) -> VersionedDocument | None: ...
 
@@ -35,11 +36,12 @@ class Documents(Protocol):
 
 
 class ElasticsearchState(DocumentState):
-    """States by optimistic concurrency: who writes after another has written reads again and changes that.
+    """States with optimistic concurrency: if another runner has written meanwhile, the change is applied to that
+    again.
 
     Args:
-        store: such as ``ElasticsearchStore``.
-        index: another one is for tests.
+        store: a store such as ``ElasticsearchStore``.
+        index: the name of the index; tests use another one.
     """
 
     def __init__(self, store: Documents, index: str = INDEX) -> None:
@@ -137,5 +139,5 @@ def _content(stored: VersionedDocument | None) -> bytes | None:
 
 
 def _literal(pattern: str) -> str:
-    """As our own patterns are: only ``*`` is a wildcard."""
+    """Escape a pattern as for our own patterns, in which only ``*`` is a wildcard."""
     return pattern.replace("\\", "\\\\").replace("?", "\\?")

@@ -1,4 +1,4 @@
-"""The runner's state in a folder: one file a watch, so that a change rewrites little and holds the lock briefly."""
+"""Store the runner's state in a folder: one file per watch, so that a change rewrites little and locks briefly."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ HISTORY_BYTES = 32 << 20
 
 
 class FileState(DocumentState):
-    """``watches/<id>.json``, ``mutes.json``, ``lease.json`` and ``history.jsonl``, each replaced as a whole but
-    for the last, which grows. Made at the first change.
+    """States in the files ``watches/<id>.json``, ``mutes.json``, ``lease.json`` and ``history.jsonl``.
+
+    Each is replaced as a whole except for the last, which grows. They are created at the first change.
 
     Raises:
-        StateError: when the path is no folder, or a file in it no state.
+        StateError: the path is not a folder, or a file in it is not a state.
     """
 
     def __init__(self, path: str | Path, *, history_bytes: int = HISTORY_BYTES) -> None:
@@ -103,7 +104,7 @@ class FileState(DocumentState):
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Held for one change, against threads and other processes on this machine."""
+        """Hold the lock for one change, against threads and other processes on this machine."""
         try:
             (self._path / "watches").mkdir(parents=True, exist_ok=True)
             with (self._path / ".lock").open("w") as lock:
@@ -113,7 +114,7 @@ class FileState(DocumentState):
             raise StateError(f"{self._path}: cannot be written: {error.strerror or error}") from error
 
     def _replace(self, file: Path, content: bytes) -> None:
-        # One name, under the lock: what a killed runner left is written over by the next.
+        # One name is enough under the lock: the next runner overwrites a file that a killed runner left.
         scratch = self._path / f".{file.name}.new"
         descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
@@ -129,8 +130,8 @@ class FileState(DocumentState):
 
 @contextlib.contextmanager
 def hold_lock(file: Path) -> Iterator[bool]:
-    """Hold the lock of a state whose file is changed by other ways: no runner writes meanwhile. Yield whether
-    it is a file of a state."""
+    """Hold the lock of a state while its file is changed in another way, so that no runner writes meanwhile. Yield
+    whether it is a file of a state."""
     locks = [folder / ".lock" for folder in file.parents[:2] if (folder / "watches").is_dir()]
     if not locks or not locks[0].exists():
         yield False
@@ -143,6 +144,6 @@ def hold_lock(file: Path) -> Iterator[bool]:
 def _lock(file: IO[str]) -> None:
     try:
         import fcntl
-    except ImportError:  # Windows: two processes on one folder are not kept apart
+    except ImportError:  # on Windows, two processes that use one folder are not kept apart
         return
     fcntl.flock(file, fcntl.LOCK_EX)

@@ -1,1 +1,1 @@
-"""Run unit tests of watches: described streams of events, and what a watch must find in them."""
+"""Run unit tests of watches: descriptions of event streams, and the findings that a watch must have in them."""

@@ -1,4 +1,4 @@
-"""Read the YAML of watch tests: a profile, streams of events, and what a watch finds at which time.
+"""Read the YAML of watch tests: a profile, streams of events, and the expected findings at given times.
 
 All times are relative to the start of a case, a Monday at midnight UTC: ``90m``, ``1h 30m``.
 """
@@ -26,7 +26,7 @@ _CHANGE = re.compile(r"(?P<share>[\d.]+)(\s+from\s+(?P<start>[\w ]+?))?(\s+until
 
 
 class CaseError(LoggingLibError, ValueError):
-    """Refuse a file of cases; the message names the file, the line, the path and the remedy."""
+    """Raised if a file of cases is refused; the message names the file, the line, the path and the remedy."""
 
 
 def parse_case_duration(value: Any) -> timedelta:
@@ -46,7 +46,7 @@ def _validate_duration(value: Any) -> timedelta:
 
 
 class TimedShare(BaseModel):
-    """Hold a share of the events that applies from one time until another."""
+    """A share of the events that applies from one time until another."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -55,7 +55,7 @@ class TimedShare(BaseModel):
     end: timedelta = timedelta.max
 
     def at(self, moment: timedelta) -> float:
-        """Return the share at a time after the start, 0 where it does not apply."""
+        """Return the share at a time after the start; 0 if it does not apply."""
         return self.share if self.start <= moment < self.end else 0.0
 
 
@@ -122,7 +122,7 @@ class ProfileDescription(CaseModel):
 
     They are spread evenly over the ``days`` before the cases begin; with 0 days they have no times. With
     ``classifier`` the prediction is the probability of the class 1, and the target is drawn with it; ``evaluation``
-    says whether as many other rows are those of an evaluation.
+    says whether the same number of further rows belong to an evaluation.
     """
 
     rows: int = Field(2000, ge=10, le=200_000)
@@ -162,8 +162,8 @@ class EventStream(CaseModel):
 class PredictionStream(EventStream):
     """Describe predictions of the logger's own code; inputs are drawn like the training data by default.
 
-    ``missing``, ``absent``, ``failing``: shares of the events. ``not_before``: nothing arrives earlier, as after an
-    outage of the shipping.
+    ``missing``, ``absent`` and ``failing`` are shares of the events. ``not_before``: nothing arrives earlier, as
+    after an outage of the shipper.
     """
 
     version: str | None = None
@@ -192,7 +192,7 @@ class LabelStream(EventStream):
 
 
 class HealthStream(EventStream):
-    """Describe counters and gauges below ``ml.health``, dotted; of one model where ``of_model`` is set."""
+    """Describe counters and gauges below ``ml.health``, dotted; for one model if ``of_model`` is set."""
 
     of_model: bool = False
     pid: int = 1
@@ -200,7 +200,7 @@ class HealthStream(EventStream):
 
 
 class StartStream(EventStream):
-    """Describe starts of a service, each in a process of its own."""
+    """Describe starts of a service, each in its own process."""
 
     version: str | None = None
     code: str | None = None
@@ -302,7 +302,7 @@ def load_description(file: Path) -> ProfileDescription:
 
 
 def find_case_files(paths: list[Path]) -> list[Path]:
-    """List the files of cases at these paths and in these folders. Raises CaseError where there is none."""
+    """List the files of cases at these paths and in these folders. Raises CaseError if there are none."""
     files: list[Path] = []
     for path in paths:
         folder_files = sorted(path.glob("*.yml")) if path.is_dir() else [path]

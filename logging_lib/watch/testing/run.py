@@ -1,4 +1,4 @@
-"""Run unit tests of watches: what a watch finds at given times of described streams."""
+"""Run unit tests of watches: compare a watch's findings in described streams with the expected ones."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _BATCH = 10_000
 
 @dataclass(frozen=True)
 class CaseFailure:
-    """Hold a time of a case at which a watch found something else. ``diff``: lines with ``-`` or ``+`` in front."""
+    """A time of a case at which a watch found something else. ``diff`` has lines with ``-`` or ``+`` in front."""
 
     file: Path
     line: int
@@ -56,11 +56,11 @@ def run_file(
     *,
     scripts: Scripts | None = None,
 ) -> Iterator[tuple[Case, list[CaseFailure]]]:
-    """Run each case of a file in a store of its own; yield the case and its failures.
+    """Run each case of a file in a separate store; yield the case and its failures.
 
     Args:
-        watches: by id.
-        new_store: makes an empty store; the events are loaded into it once a case, and it is closed after it.
+        watches: the watches by id.
+        new_store: creates an empty store, into which a case's events are loaded once; it is closed afterwards.
 
     Raises:
         CaseError: the file names a watch that does not exist, or data that cannot be generated.
@@ -171,7 +171,7 @@ def _expected_key(alert: ExpectedAlert, loaded: LoadedCaseFile) -> incidents.Key
 
 
 def _matches(finding_key: incidents.Key, alert: ExpectedAlert, key: incidents.Key) -> bool:
-    """Compare model and version where the case names them, or the finding has them."""
+    """Return whether a finding is the expected one; model and version count if the case or the finding has them."""
     if finding_key.feature != key.feature:
         return False
     return (finding_key.model == key.model or (alert.model is None and not finding_key.model)) and (
@@ -186,7 +186,7 @@ def _format_key(key: incidents.Key) -> str:
 def _render_texts(
     watch: Watch, context: Mapping[str, Any], findings: list[dict[str, Any]], now: datetime
 ) -> str:
-    """Render subject and texts of all notifications about these findings: the templates are tested, too."""
+    """Render the subjects and texts of all notifications about these findings, to test the templates, too."""
     payload = incidents.with_findings(context["ctx"]["payload"], findings, build_result)
     alert_context = {"ctx": {**context["ctx"], "payload": payload}}
     parts = []

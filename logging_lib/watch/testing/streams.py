@@ -1,4 +1,4 @@
-"""Generate the documents of described streams, as a store would hold them; seeded, so the same each time."""
+"""Generate the documents of described streams as a store would hold them, from a seed, so always the same."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TIME = "(time)"
 
 
 def fit_description(description: cases.ProfileDescription, model: str, version: str) -> Profile:
-    """Fit the profile of described data as any other."""
+    """Fit the profile of described data like any other profile."""
     return _fit_description(description.model_dump_json(), model, version)
 
 

@@ -20,14 +20,14 @@ Problems = Iterator[tuple[tuple[str | int, ...], str]]
 
 
 def needs_profiles(definition: Definition) -> bool:
-    """Return whether a watch compares with what profiles expect, so that without one it can find nothing."""
+    """Return whether a watch compares with what profiles expect, so that it can find nothing without one."""
     scripts = _collect_script_ids(definition)
     by_history = "usual_rate" in definition.metadata
     return "ml-distribution" in scripts or (CHECK_RATE in scripts and not by_history)
 
 
 def find_problems(definition: Definition) -> Problems:
-    """Yield what is wrong with the metadata: (path within the file, message with the remedy)."""
+    """Yield the problems of the metadata: (path within the file, message with the remedy)."""
     metadata = definition.metadata
     scripts = [script for script in sorted(_collect_script_ids(definition)) if script in _SETTINGS]
     for script in scripts:

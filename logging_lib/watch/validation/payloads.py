@@ -1,7 +1,7 @@
-"""Infer what a payload can look like, as a sample of it: what a template names beyond it can never have a value.
+"""Infer the shape of a payload as a sample of it; a name in a template that is not in the sample never has a value.
 
-A search's response follows from its body, a shipped script's result from the keys that its source writes. What only
-a run knows is a ``Placeholder``, which has every key.
+A search's response follows from its body, and a shipped script's result from the keys that its source writes. A
+value that is known only in a run is a ``Placeholder``, which has every key.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Payload = Mapping[str, Any]
 
 
 class PayloadInference(Protocol):
-    """Infer the payload after an input or a transform; the context holds the payload before it."""
+    """The inference of the payload after an input or a transform; the context holds the payload before it."""
 
     def after_input(self, watch_input: Input, context: Context) -> Payload: ...
 
@@ -30,7 +30,7 @@ class PayloadInference(Protocol):
 
 
 class OpaquePayload:
-    """Infer only what the watch itself says: a chain's names, all of a simple input, nothing of a response."""
+    """Infers only what the watch itself says: a chain's names, all of a simple input, nothing of a response."""
 
     def after_input(self, watch_input: Input, context: Context) -> Payload:
         if watch_input.chain:
@@ -44,7 +44,7 @@ class OpaquePayload:
 
 
 class StaticPayload:
-    """Infer all that follows from the bodies of searches and the sources of scripts."""
+    """Infers everything that follows from the bodies of searches and the sources of scripts."""
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
@@ -220,7 +220,7 @@ _STATS = ("count", "min", "max", "avg", "sum")
 
 
 class KeyedPlaceholder(Placeholder):
-    """Have only some keys, at whatever depth: those that a script's source writes."""
+    """A placeholder that has only the keys that a script's source writes, at any depth."""
 
     def __init__(self, keys: frozenset[str], *, deep: bool) -> None:
         super().__init__()
@@ -244,7 +244,7 @@ _RETURNS = re.compile(r"\breturn\s+(.)")
 
 
 def find_written_keys(source: str) -> frozenset[str]:
-    """Return all keys that a Painless source writes into objects, wherever."""
+    """Return all keys that a Painless source writes into objects, anywhere."""
     return frozenset(match[match.lastgroup or 0] for match in _WRITTEN.finditer(source))
 
 
@@ -252,7 +252,7 @@ def _infer_script_payload(script: Script) -> Payload:
     if script.source is None:
         keys = _find_shipped_keys(script.id or "")
         return KeyedPlaceholder(keys, deep=True) if keys else Placeholder()
-    # Of a user's only the first level is known, and that only where each result is written out in place.
+    # Of a user's script only the first level is known, and only if each result is written out in place.
     results = set(_RETURNS.findall(script.source))
     if results == {"["}:
         return KeyedPlaceholder(find_written_keys(script.source) | {"_value"}, deep=False)

@@ -53,8 +53,8 @@ def find_problems(
 
     Args:
         scripts: the ids of the scripts that exist.
-        payloads: infers payloads, and then a path without a value is a problem, too. Default: what the watch
-            itself says, and such a path is none, since Watcher prints nothing for it.
+        payloads: infers payloads; then a path without a value is a problem, too. By default only the watch itself
+            is used, and such a path is not a problem, since Watcher prints nothing for it.
     """
     validator = _DefinitionValidator(
         definition, scripts, schema, payloads or OpaquePayload(), requires_values=payloads is not None
@@ -63,7 +63,7 @@ def find_problems(
 
 
 def placeholder_context(definition: Definition, payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Make ``ctx`` as a run may see it, with the watch's own metadata."""
+    """Build ``ctx`` as a run may see it, with the watch's own metadata."""
     ctx: dict[str, Any] = dict.fromkeys(KEYS, "sample")
     ctx["execution_time"] = _INSTANT
     ctx["trigger"] = dict.fromkeys(TRIGGER_KEYS, _INSTANT)
@@ -254,7 +254,7 @@ class _DefinitionValidator:
 
 
 class _ElementOrContext(dict[str, Any]):
-    """Look keys up in the context, then in an element."""
+    """A mapping that looks keys up in the context, then in an element."""
 
     def __init__(self, element: Mapping[str, Any], context: Mapping[str, Any]) -> None:
         super().__init__(context)
@@ -268,7 +268,7 @@ class _ElementOrContext(dict[str, Any]):
 
 
 def first_element(path: str, context: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the payload of a list's first element, as ``foreach`` makes it."""
+    """Return the payload that ``foreach`` builds for a list's first element."""
     elements = find_value(path, context)
     first = elements[0] if isinstance(elements, list | tuple) and elements else elements
     if isinstance(first, Mapping):
@@ -277,7 +277,7 @@ def first_element(path: str, context: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _describe_missing_part(name: str, payload: Mapping[str, Any]) -> str:
-    """Say which part of a path does not exist, and what does."""
+    """Describe which part of a path does not exist, and what exists there."""
     node: Any = payload
     node_name = "the payload"
     for part in name.split(".")[2:]:

@@ -33,14 +33,14 @@ _RANGE_OPTIONS = _BOUNDS | {"format", "time_zone", "boost", "relation", "_name"}
 _TEXT_TYPES = frozenset({"text", "match_only_text"})
 _NOT_SORTED_BY_FIELD = frozenset({"_score", "_doc", "_shard_doc", "_script", "_geo_distance"})
 _SAMPLE_DATE = "2018-02-01T00:00:00.000Z"
-_NOW = datetime(2018, 2, 1, tzinfo=UTC)  # any instant: dates are resolved only to see that they can be
+_NOW = datetime(2018, 2, 1, tzinfo=UTC)  # any time: dates are resolved only to check that they can be
 
 
 class SearchValidator:
-    """Walk one search body.
+    """The validator of one search body.
 
     Args:
-        indices: what the request searches; fields are checked when all of them are ``logs-ml.*``.
+        indices: the indices that the request searches; fields are checked if all of them are ``logs-ml.*``.
     """
 
     def __init__(self, indices: tuple[str, ...], schema: Schema) -> None:
@@ -57,7 +57,7 @@ class SearchValidator:
         )
 
     def find_problems(self, body: Mapping[str, Any]) -> Problems:
-        """Yield what is wrong with a rendered body."""
+        """Yield the problems of a rendered body."""
         if self._schema is not None and not self._datasets:
             patterns = ", ".join(f"logs-{name}-*" for name in self._schema.datasets)
             yield (), f"{self._indices} matches no dataset; there are {patterns}"
