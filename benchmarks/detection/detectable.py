@@ -176,7 +176,10 @@ class Days:
         return float((~present.isin(self.training[name].unique())).mean())
 
     def largest(self, kind: str, name: str) -> float:
-        """Return the largest difference of a training day; for unseen values, by the days of the later half."""
+        """Return the largest difference of any day of training.
+
+        A value is unseen if no earlier day had it; this is measured over the later half of training.
+        """
         if (kind, name) not in self._largest:
             if kind == "unseen":
                 first = self.training.groupby(name)["time"].transform("min").dt.floor("D")

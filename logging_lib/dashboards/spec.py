@@ -200,7 +200,7 @@ class Panel(_Strict):
         metric, field, percentile, formula, format: the number, if there is only one; otherwise use ``metrics``.
         where: the filters that formulas name.
         filter: which events count at all.
-        needs: the preview shows the panel only where an event matches this filter, such as one of a shadow model.
+        needs: the preview shows the panel only if an event matches this filter, such as one of a shadow model.
         band: a band of the mean's standard error, for ``metric: average`` alone.
         stack: ``no``, ``yes``, or ``share`` (stacked to 100 %).
         expected: the values in training, from the published profile: of a check (``rates``), or of all bins.

@@ -31,7 +31,7 @@ class SmtpServer(Controller):
 
 
 class Receivers:
-    """Receivers that save mails to ``<folder>/mail/*.eml`` and Slack messages to ``<folder>/slack.jsonl``."""
+    """A context manager that saves mails to ``<folder>/mail/*.eml``, Slack posts to ``<folder>/slack.jsonl``."""
 
     def __init__(self, folder: Path) -> None:
         self.subjects: list[str] = []

@@ -31,7 +31,7 @@ class Drawing:
     """A chart for a page without a script.
 
     Attributes:
-        specs: the chart for a wide column and, where it needs another shape, the same for a narrow one.
+        specs: the chart for a wide column and, if it needs another shape, the same for a narrow one.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""``logging-lib watch backtest``."""
+"""``logging-lib watch backtest``: replay watches over past events."""
 
 from __future__ import annotations
 

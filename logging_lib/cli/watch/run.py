@@ -1,4 +1,4 @@
-"""``logging-lib watch run``."""
+"""``logging-lib watch run``: run the watches once, or as a daemon."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from logging_lib.watch.runner import Runner
 from logging_lib.watch.slices import name_slices
 
 MANY_RUNS = 5_000  # from this number on, sharing them among processes pays
-MANY_ALERTS = 100  # the origin of up to this number of alerts is asked, at about 0.4 s each
+MANY_ALERTS = 100  # the origin is asked only for this number of alerts, the first, at about 0.4 s each
 _REACH = timedelta(hours=25)
 _LOOK_BACK = re.compile(r"-(\d+[smhdw])(?=[\"/|+-])")
 

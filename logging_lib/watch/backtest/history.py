@@ -218,7 +218,7 @@ class EventHistory:
         return Answers(made, places, slow, asks)
 
     def _answer(self, run: _Run, ask: Answer) -> Answer:
-        """Return the answers of a search at its ticks. Raises NotPlannedError."""
+        """Return the function that answers a search at a tick. Raises NotPlannedError."""
         if run.plan is None or run.counted is None:
             raise NotPlannedError(run.reason)
         if run.counted.tables is None:

@@ -61,23 +61,23 @@ _BY_BINS = {"psi": measure_psi, "shift": measure_shift, "spread": measure_spread
 def distribution(ctx: JsonObject, params: JsonObject) -> Document:
     """Compare how values are distributed, by ``metadata.measures``, of each feature and of the prediction.
 
-    - ``psi``: the population stability index, with ``min_psi`` as the least one left after what chance alone
-      would make of it (see ``measure_psi``); of several labels that of each label's share of the predictions;
+    - ``psi``: the population stability index, which must be at least ``min_psi`` after subtracting the part due to
+      chance (see ``measure_psi``); for several labels, that of each label's share of the predictions;
     - ``rare``: a bin that was rare in training (``rare_share``) and became common;
     - ``shift``: whether the values of a number moved up or down (see ``measure_shift``);
     - ``spread``: whether the values are further from the middle of training, or nearer (see ``measure_spread``);
     - ``mean``: whether the prediction's mean left its standard error (see ``measure_mean``).
 
-    Only ordinary bins count: a missing or an unseen value has a watch of its own, and one cause should not be
+    Only ordinary bins count: missing and unseen values have their own watches, and one cause should not be
     reported twice. For the same reason a number is skipped while many of its values left the range to one side,
     and a prediction while its change is no greater than the share of events in which an input is missing, absent,
     unseen or out of range: ``notes`` say so.
 
     The aggregations ``inputs`` (of ``ml.input.bins``) and ``prediction`` (of ``ml.prediction.bin``) say what is
-    compared. Where ``metadata.references``, the same hours of earlier weeks, have ``min_events`` events, all
-    windows but the longest are compared with those; the longest is always compared with training, so that neither a
-    slow leak nor a lasting shift becomes usual. A window with fewer events than ``min_events`` is not evaluated;
-    where that holds of the longest one, ``notes`` say so. A longer window flags a feature only while the next
+    compared. If ``metadata.references``, the same hours of earlier weeks, have ``min_events`` events, all
+    windows but the longest are compared with those; the longest is always compared with training, so that neither
+    slow drift nor a lasting shift becomes usual. A window with fewer events than ``min_events`` is not evaluated;
+    if this is the longest one, ``notes`` say so. A longer window flags a feature only while the next
     shorter one deviates in the same direction; one of more than a day, while the next but one does, if that has
     ``min_events`` events: so a fixed fault is not reported for another day.
     """
@@ -280,7 +280,7 @@ def _explain_elsewhere(
 ) -> str:
     """Say why a change of the prediction needs no separate message; empty if it needs one.
 
-    It is explained where the total variation distance of its bins, less what chance makes of it, is no greater than
+    It is explained if the total variation distance of its bins, minus the part due to chance, is no greater than
     the rise of the share of events in which one input is missing, absent, unseen or out of range: changing those
     events alone can have moved no more. By chance each bin's share is off by sqrt(2 q (1 - q) / (pi n)) on average.
     Of several labels, which are not parts of one whole, the share that is furthest off counts.

@@ -73,16 +73,16 @@ def limits(ctx: JsonObject, params: JsonObject) -> Document:
 
     A group names a terms aggregation of the window, ``by``, the ``fields`` whose values its buckets (and those of
     ``members`` below them) are, and ``limits``. A limit has a ``metric``, the dotted path to a number within the
-    bucket (``now``: the time of the check); what is taken from it (``minus``) and what it is divided by (``of``,
-    at least 1); and one or more bounds, all of which must be passed: ``above`` or ``below``; ``at_least`` for the
-    number before the division; and ``times_usual`` or ``below_usual``, factors of the usual number, with
-    ``usual_at_least`` for that number itself, in kept events where traffic is sampled. Usual is the least of the
-    same number in ``metadata.references``, the names of earlier windows in the payload; a reference that has no
-    such bucket says nothing, and without any there is no finding.
+    bucket (``now``: the time of the check); a number to subtract from it (``minus``) and one to divide it by
+    (``of``, at least 1); and one or more bounds, all of which must be passed: ``above`` or ``below``; ``at_least``
+    for the number before the division; and ``times_usual`` or ``below_usual``, factors of the usual number, with
+    ``usual_at_least`` for that number itself, in kept events where traffic is sampled. The usual number is the
+    least of the same number in ``metadata.references``, the names of earlier windows in the payload; a reference
+    that has no such bucket says nothing, and without any there is no finding.
 
-    A limit with ``spans`` is about the traffic of models. Where the profile knows training's hours of the week, it
+    A limit with ``spans`` is about the traffic of models. If the profile has training's hours of the week, it
     is evaluated in each span, the shortest first, before ``metric``; the longer ones serve models with few
-    events. Usual is then what training had in these hours of the week, at the level that is served: see
+    events. The usual number is then training's in these hours of the week, at the level that is served: see
     ``_expect_from_training``. A limit with ``beyond_gap`` is not passed while no more events were expected since
     the last one than in the longest gap of training.
 
@@ -228,12 +228,12 @@ def _count_span(bucket: JsonObject, span: str, days: int) -> float | None:
 
 
 def _expect_from_training(bucket: JsonObject, span: str, traffic: Traffic, now: int) -> float | None:
-    """Return what training had in a span's hours of the week, at the level of what is served.
+    """Return training's events in a span's hours of the week, at the level of the served traffic.
 
-    The level is how many events arrived before the span, for each that training lets expect since the first one in
-    the window; but no more than in the best of the same hours one, two, three and seven days ago in which training
-    had half as many or more. So hours at which this model never has traffic, although training had, are no silence,
-    and a silence that lasts is found for a week. None where no such day was served.
+    The level is the number of events that arrived before the span, for each event that training suggests since the
+    first one in the window; but no more than in the best of the same hours one, two, three and seven days ago in
+    which training had half as many or more. So hours at which this model never has traffic, although training had,
+    are not a silence, and a silence that lasts is found for a week. Return None if no such day was served.
     """
     length = parse_length(span)
     first = bucket["first"].get("value")

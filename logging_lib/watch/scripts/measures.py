@@ -119,8 +119,9 @@ def measure_psi(
     The index Σ (p - q) ln(p / q) says how large the change is (Yurdakul and Naranjo, "Statistical properties of the
     population stability index", Journal of Risk Model Validation 14 (2020)): from ``min_psi`` on, above its mean
     under no change, (bins - 1)(1/n + 1/m). Of up to five bins, a share that moved by ``min_points`` is enough, as
-    their index is small. Bins in which fewer than five events are expected count as one; to the window's counts so
-    many events are added as half the number of bins, distributed as in training, to training's half a row a bin.
+    their index is small. Bins in which fewer than five events are expected count as one; half the
+    number of bins is added to the window's counts as events distributed as in training, and half a row per bin to
+    training's counts.
     """
     rows, total = float(expected.rows), observed.ordinary
     if rows == 0 or total == 0:
@@ -276,10 +277,10 @@ def measure_shift(
 ) -> Deviation | None:
     """Test whether values moved up or down: the Wilcoxon rank test on the bins, mean ridit less 1/2.
 
-    One degree of freedom, where the PSI has one less than there are bins: so it needs fewer events for the same
-    shift. It flags from ``min_shift`` standard deviations of the ridits on; with a normal distribution that is
-    about as many standard deviations of the values. Source: Bross, Biometrics 14 (1958); Wilcoxon with ties:
-    Lehmann, Nonparametrics (1975), section 1.4.
+    The test has one degree of freedom, while the PSI has one fewer than there are bins, so it needs fewer events
+    for the same shift. It flags from ``min_shift`` standard deviations of the ridits on; with a normal distribution
+    that is about as many standard deviations of the values. Source: Bross, Biometrics 14 (1958); Wilcoxon with
+    ties: Lehmann, Nonparametrics (1975), section 1.4.
     """
     score = _compute_mood(expected, observed)
     if score is None:
@@ -323,8 +324,9 @@ def measure_spread(
 
     The rank of a bin is the middle of its cumulated share in training (its ridit); beyond the range are ranks 0
     and 1. The variance is that of training's bins, so ties are exact. It flags from ``min_effect`` standard
-    deviations of the squared distance, and only where the values are not rather moved to one side: that is the
-    drift's concern. Source: Mood, Annals of Mathematical Statistics 25 (1954); Bross, Biometrics 14 (1958).
+    deviations of the squared distance, and only if the values have not mainly moved to one side, which is the
+    concern of ``measure_shift``. Source: Mood, Annals of Mathematical Statistics 25 (1954); Bross, Biometrics 14
+    (1958).
     """
     score = _compute_mood(expected, observed)
     if score is None:
@@ -384,8 +386,8 @@ def measure_mean(
 ) -> Deviation | None:
     """Compare the prediction's mean with the expected one, by both means' errors, from ``min_sd`` deviations on.
 
-    The mean of a heavy-tailed prediction is that of its few largest values, of which no normal distribution says
-    how likely they are. So the chance is no less than that of the bins' shares: a mean flags only with moved bins.
+    The mean of a heavy-tailed prediction depends on its few largest values, whose probability no normal
+    distribution gives. So the chance is no less than that of the bins' shares: a mean flags only with moved bins.
     """
     moments = profile["expected"]["prediction"]["moments"]
     if "mean" not in moments or moments["std"] <= 0:

@@ -43,10 +43,10 @@ def quality(ctx: JsonObject, params: JsonObject) -> Document:
     Numbers: the mean absolute error, with the error of both means, at least ``min_ratio`` times training's.
     Probabilities of classes: Brier's score in the same way, by a gamma distribution with its mean and variance.
     Classes: the share of wrong answers, of all labels, of each actual class (1 - recall) and of each predicted
-    class (1 - precision), by the beta-binomial tail and at least ``min_drop`` above training's. Where no label is a
-    class that training had, only that is found: it is another spelling, and no accuracy of 0. Findings name the
-    share of labels that have arrived, for what arrives first is seldom typical. A window with fewer labels than
-    ``min_events`` is not evaluated.
+    class (1 - precision), by the beta-binomial tail and at least ``min_drop`` above training's. If no label is a
+    class that training had, only that is reported: it is a different spelling, not an accuracy of 0. Findings name
+    the share of labels that have arrived, because the first ones are seldom typical. A window with fewer labels
+    than ``min_events`` is not evaluated.
     """
     windows = ctx["metadata"]["windows"]
     profiles = index_profiles(ctx["payload"]["profiles"])
