@@ -76,7 +76,7 @@ def plain(text: object) -> str:
 def console() -> Console:
     """Return the console of standard output. A pipe gets 200 columns, since truncated text cannot be searched."""
     terminal = Console()
-    return terminal if terminal.is_terminal or "COLUMNS" in os.environ else Console(width=200)
+    return terminal if terminal.is_terminal else Console(width=max(200, terminal.width))
 
 
 def note(text: object) -> None:

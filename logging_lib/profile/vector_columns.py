@@ -53,7 +53,9 @@ class Vectors:
                 others, as a new vector would be: in 768 dimensions the mean of 600 vectors is close to each of them
                 by chance.
         """
-        middle, count = np.array(centroid), len(self.matrix)
+        # Where no vector has all its numbers, there is no centroid either.
+        middle = np.array(centroid) if centroid else np.full(self.matrix.shape[1], np.nan)
+        count = len(self.matrix)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             squares = (self.matrix * self.matrix).sum(axis=1)
             products, square = self.matrix @ middle, middle @ middle

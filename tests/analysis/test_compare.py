@@ -265,6 +265,9 @@ def test_power_at_a_known_effect(test: str, shift: float, least: float) -> None:
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(frames(), frames())
+@example(  # a vector without a number
+    a=pd.DataFrame({"a": [None], "b": [[None, None]]}), b=pd.DataFrame({"b": []})
+)
 def test_any_frames_can_be_compared(a: pd.DataFrame, b: pd.DataFrame) -> None:
     """Whatever is in them: every figure is within its bounds, and the result is JSON."""
     if not set(a.columns) & set(b.columns):

@@ -266,7 +266,7 @@ def test_wrong_input_is_said_with_its_remedy(run: Run) -> None:
     assert "say where to erase" in run("erase", "--subject", PERSON, code=2).output
     assert "no such file" in run("erase", "nowhere", "--subject", PERSON, code=2).output
     Path("x.json").write_text("{}")
-    assert "no record" in run("erase", ".", "--subject", PERSON, "--record", "x.json", code=2).output
+    assert "is not a record" in run("erase", ".", "--subject", PERSON, "--record", "x.json", code=2).output
 
 
 def test_the_state_of_a_watch_runner_is_masked_while_it_may_run(run: Run) -> None:

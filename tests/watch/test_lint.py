@@ -113,7 +113,12 @@ FOUND = [
         "never-runs",
         "no iteration",
     ),
-    ("actions.log", {"foreach": "ctx.payload.hits.total", "logging": {"text": "x"}}, "never-runs", "no list"),
+    (
+        "actions.log",
+        {"foreach": "ctx.payload.hits.total", "logging": {"text": "x"}},
+        "never-runs",
+        "is not a list",
+    ),
     ("actions", {}, "never-runs", "has no action"),
     ("trigger.schedule", {"cron": "0 0 0 30 2 ?"}, "never-runs", "no time left"),
     ("trigger.schedule", {"cron": "0 0 0 1 1 ? 2020"}, "never-runs", "no time left"),

@@ -146,7 +146,7 @@ def test_a_start_after_the_end_is_refused(call: Call, spool: Path) -> None:
 
 def test_what_overflows_is_no_time() -> None:
     """ValueError, as for any other text."""
-    with pytest.raises(ValueError, match="no time between"):
+    with pytest.raises(ValueError, match="is not a time between"):
         parse_instant("9999-12-31T23:59:59-05:00")
     for text in ("9" * 30 + "w", "9" * 400 + "w"):
         with pytest.raises(ValueError, match="too long"):
