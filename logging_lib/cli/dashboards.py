@@ -321,11 +321,10 @@ def preview(
             for model in models or ():
                 options.choose_model(model, samples.models(opened))
             now = datetime.now(UTC)
-            available = previewing.choices(opened, now=now)
+            cached = previewing.CachingStore(opened)
+            available = previewing.choices(cached, now=now)
             selections = list(previewing.combinations(available, models or ()))
-            views = previewing.static_views(
-                previewing.CachingStore(opened), dashboards, available, selections, now=now
-            )
+            views = previewing.static_views(cached, dashboards, available, selections, now=now)
             periods = list(dict.fromkeys(dashboard["period"] for dashboard in selections))
             out.mkdir(parents=True, exist_ok=True)
             (out / "index.html").write_text(
@@ -334,7 +333,7 @@ def preview(
                     available,
                     views=views,
                     periods=periods,
-                    attention=list_attention(opened, models or available["models"]),
+                    attention=list_attention(cached, models or available["models"]),
                 ),
                 "utf-8",
             )

@@ -11,7 +11,7 @@ from logging_lib._util.formatting import CHECK_LABELS, format_count, format_perc
 from logging_lib._util.text import shorten
 from logging_lib.dashboards.spec import ALERT, indices
 from logging_lib.report import collect, drift, queries, responses
-from logging_lib.report.model import HEADLINES, FeatureReport, Level, Subject
+from logging_lib.report.model import HEADLINES, FeatureReport, Level, Subject, find_variant
 from logging_lib.store.port import Store, StoreError
 
 PERIOD: Final = timedelta(days=7)
@@ -64,7 +64,7 @@ def _describe(store: Store, subject: Subject) -> tuple[Level, str]:
             "No profile of this version is published, so its inputs are not compared with training.",
         )
     variants = responses.variants(store.search(queries.PREDICTIONS, queries.variants(subject)))
-    main = next((v for v in variants if (v.version, v.role) == (subject.version, subject.role)), None)
+    main = find_variant(variants, subject)
     if main is None or not main.checked:
         return "unknown", "Its events carry no checks, so they are not compared with training."
     features, _ = collect.read_features(store, subject, profile, main)

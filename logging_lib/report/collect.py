@@ -25,6 +25,7 @@ from logging_lib.report.model import (
     Subject,
     Training,
     Variant,
+    find_variant,
 )
 from logging_lib.report.verdict import verdict
 from logging_lib.schema import tokens
@@ -155,7 +156,7 @@ def collect(
         responses.variants(store.search(queries.PREDICTIONS, queries.variants(subject))),
         key=lambda v: ((v.version, v.role) != (subject.version, subject.role), -v.predictions),
     )
-    main = next((v for v in variants if (v.version, v.role) == (subject.version, subject.role)), None)
+    main = find_variant(variants, subject)
     watch_by_id = {watch.id: watch for watch in watches}
     interval = _choose_interval(store, subject) if variants else INTERVALS[0]
     training = _read_training(profile)

@@ -5,7 +5,7 @@ Every count is a sum of sampling weights, unless it says "documents".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
@@ -81,6 +81,11 @@ class Variant:
     latency: Mapping[str, float]
     mean: float | None
     std: float | None
+
+
+def find_variant(variants: Iterable[Variant], subject: Subject) -> Variant | None:
+    """Return the variant that is the subject's version and role; None if it has no predictions."""
+    return next((v for v in variants if (v.version, v.role) == (subject.version, subject.role)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,8 +361,7 @@ class ModelReport:
     @property
     def main(self) -> Variant | None:
         """Return the version and role that the report is about, if it has predictions."""
-        identity = (self.subject.version, self.subject.role)
-        return next((v for v in self.variants if (v.version, v.role) == identity), None)
+        return find_variant(self.variants, self.subject)
 
     def feature(self, name: str) -> FeatureReport | None:
         return next((feature for feature in self.features if feature.name == name), None)
