@@ -76,14 +76,13 @@ def test_ruby_and_python_make_the_same_of_hostile_lines(ruby: Ruby, number: int)
     assert len(lines) >= number
     results = [normalize(line, now=NOW) for line in lines]
     reasons = Counter(result.reason if isinstance(result, DeadLetter) else "event" for result in results)
-    assert reasons["event"] > number / 8, reasons
-    assert reasons["not_json"] > number / 20, reasons
+    assert min(reasons["event"], reasons["not_json"]) > number // 100, reasons
     for line, of_python, of_ruby in zip(lines, results, ruby(lines), strict=True):
         assert canonical(of_ruby) == canonical(of_python.document), line
 
 
 def hostile_lines(number: int) -> list[bytes]:
-    """Always the same ones, for one version of Hypothesis."""
+    """Draw lines, which depend on Hypothesis's version and, as it collects constants, on the modules loaded."""
     lines: list[bytes] = []
 
     @settings(
