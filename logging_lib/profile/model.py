@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -150,10 +149,6 @@ class Feature:
     def oov_labels(self) -> tuple[str, ...]:
         """Format the bins of ``oov_counts``."""
         return tuple("oov:" + label for label in _format_intervals(OOV_EDGES, number_text))
-
-    def bin_of(self, number: float) -> int:
-        """Find the index in ``bin_labels`` of a number within the range."""
-        return bisect_right(self.edges, number, 1, max(len(self.edges) - 1, 1)) - 1
 
     def expected_bins(self) -> dict[str, int]:
         """Count the training rows per bin; the keys are the bins as in ``ml.input.bins`` after the ``=``."""

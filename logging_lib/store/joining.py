@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from threading import Lock
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ _PREFIX: Final = "~"  # of the names in a joined search
 _MOST_SECONDS: Final = 10.0  # seconds for which a search waits for the answer that another one asked for
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Search:
     """A search that will be asked soon."""
 
@@ -36,11 +37,11 @@ class Search:
             [self.indices, body, self.rest_total_hits_as_int], default=str, option=orjson.OPT_SORT_KEYS
         )
 
-    @property
+    @cached_property
     def key(self) -> bytes:
         return self._text(self.body)
 
-    @property
+    @cached_property
     def group(self) -> bytes:
         """Return the part that joinable searches have in common: everything but the aggregations."""
         aggs = _aggs(self.body)

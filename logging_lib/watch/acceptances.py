@@ -19,7 +19,7 @@ from typing import Any
 from logging_lib._util.errors import LoggingLibError
 from logging_lib._util.times import format_instant, parse_duration
 from logging_lib.profile.model import NEW_WORDS, PREDICTION
-from logging_lib.watch.incidents import Finding, Key, key_of
+from logging_lib.watch.findings import Finding, Key, key_of
 from logging_lib.watch.scripts.bins import Features, is_ordinary
 from logging_lib.watch.scripts.common import (
     encode_prefix,

@@ -12,23 +12,20 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, NonNegativeInt
 
-from logging_lib._util.times import parse_duration, parse_instant
+from logging_lib._util.times import parse_duration
+from logging_lib.watch.findings import DOUBLED, Finding, Key, effect_of
 from logging_lib.watch.notify.base import Notification
 from logging_lib.watch.scripts.common import SEVERITIES
 
-Finding = dict[str, Any]
-Summarize = Callable[[list[Finding]], dict[str, Any]]
-"""Build the payload of a script as if it had found only these findings."""
 KEPT_AFTER_CLOSING = timedelta(days=30)
 MIN_QUIET, MAX_QUIET = timedelta(hours=6), timedelta(hours=24)
-DOUBLED, GREATER = 2.0, 1.5
-"""The factors by which an effect has to exceed the notified one within the throttle period, while the incident is
-open and after it has returned. An effect is measured on a sample, so without a margin every second return would
-count as greater."""
+GREATER = 1.5
+"""The factor by which an effect has to exceed the notified one within the throttle period, after its incident has
+returned. An effect is measured on a sample, so without a margin every second return would count as greater."""
 CALM = timedelta(days=7)
 """An incident that returns after this time without a finding is throttled like a new one."""
 SETTLING = timedelta(hours=1)
@@ -39,15 +36,6 @@ GRAVER = 2
 LEADING_RUNS, MAX_LEADING = 3, 3
 """The number of consecutive findings in which a value has to lead before it counts, and the largest number of such
 values that are notified."""
-
-
-class Key(NamedTuple):
-    """The key of an incident within its watch. ``feature`` is empty for the whole model; all are empty for the
-    watch."""
-
-    model: str = ""
-    version: str = ""
-    feature: str = ""
 
 
 def _check_window(window: str) -> str:
@@ -101,90 +89,6 @@ class Incident(BaseModel):
 
 
 Incidents = Mapping[Key, Incident]
-
-
-# --- findings of a payload
-
-
-def key_of(finding: Mapping[str, Any]) -> Key:
-    """Return the key of a finding's incident within its watch. Lone surrogates, which no store accepts, are
-    replaced."""
-    parts = ("" if finding.get(part) is None else str(finding[part]) for part in Key._fields)
-    return Key(*(part.encode("utf-8", "replace").decode() for part in parts))
-
-
-def name_incident(watch: str, key: Key) -> str:
-    """Name an incident in one word, for command lines: ``na-spike/loans/1/income``."""
-    return "/".join(part.replace("/", "%2F") for part in (watch, *key))
-
-
-def find(payload: Mapping[str, Any]) -> list[Finding] | None:
-    """Find the findings of a payload, at ``findings`` or ``result.findings``; None if it has neither."""
-    for place in (payload, payload.get("result")):
-        if isinstance(place, Mapping) and isinstance(place.get("findings"), list):
-            findings: list[Finding] = place["findings"]
-            return findings
-    return None
-
-
-def skipped_models(payload: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
-    """Return the model versions that the script could not evaluate, each with the reason."""
-    result = payload.get("result")
-    return tuple(result.get("skipped") or ()) if isinstance(result, Mapping) else ()
-
-
-def has_evaluated(payload: Mapping[str, Any]) -> bool:
-    """Return whether anything was evaluated: a finding, or more model versions than were skipped."""
-    window = payload.get("window")
-    models = window.get("aggregations", {}).get("models", {}) if isinstance(window, Mapping) else {}
-    buckets = models.get("buckets") if isinstance(models, Mapping) else None
-    skipped = sum(["model" in reason for reason in skipped_models(payload)])
-    if find(payload):
-        return True
-    if not isinstance(buckets, list):
-        return not skipped
-    return sum([len(model.get("versions", {}).get("buckets", ())) for model in buckets]) > skipped
-
-
-def with_findings(
-    payload: Mapping[str, Any], findings: Iterable[Finding], summarize: Summarize
-) -> dict[str, Any]:
-    """Build the payload as if the script had found only these findings; the list of skipped models is kept."""
-    is_at_top = isinstance(payload.get("findings"), list)
-    old: Mapping[str, Any] = payload if is_at_top else payload["result"]
-    new = {**old, **summarize(list(findings))}
-    if "skipped" in old:
-        new["skipped"] = old["skipped"]
-    return new if is_at_top else {**payload, "result": new}
-
-
-def by_model_version(findings: Iterable[Finding] | None) -> dict[tuple[str, str], list[Finding]]:
-    """Group the findings by (model, version), in their order; without findings, the watch itself is one group."""
-    groups: dict[tuple[str, str], list[Finding]] = {}
-    for finding in findings or ():
-        key = key_of(finding)
-        groups.setdefault((key.model, key.version), []).append(finding)
-    return groups or {("", ""): []}
-
-
-def keys_of(findings: Iterable[Finding]) -> list[Key]:
-    """Return the keys of one group's incidents; without findings, the key of the watch."""
-    return [key_of(finding) for finding in findings] or [Key()]
-
-
-def gravest_by_key(findings: Iterable[Finding]) -> dict[Key, Finding]:
-    """Return, by incident, the finding with the largest effect; without findings, an empty one for the watch."""
-    gravest: dict[Key, Finding] = {}
-    for finding in findings:
-        key = key_of(finding)
-        if key not in gravest or (_effect_of(finding) or 0.0) > (_effect_of(gravest[key]) or 0.0):
-            gravest[key] = finding
-    return gravest or {Key(): {}}
-
-
-def _effect_of(finding: Finding) -> float | None:
-    effect = finding.get("effect")
-    return float(effect) if isinstance(effect, int | float) and not isinstance(effect, bool) else None
 
 
 # --- mutes
@@ -323,7 +227,7 @@ def _mark_present(incident: Incident, finding: Finding, now: datetime) -> Incide
         "closed_at": None,
         "window": _window_of(finding),
         "severity": str(finding.get("severity") or ""),
-        "effect": _effect_of(finding),
+        "effect": effect_of(finding),
         "leading": leading,
         "leading_runs": incident.leading_runs + 1 if leading == incident.leading else 1,
         "related": "",
@@ -528,19 +432,6 @@ def close(incidents: Incidents, key: Key, now: datetime) -> dict[Key, Incident]:
     }
     closed = {"closed_at": now, **_NOT_ACKED, "notified": notified}
     return {**incidents, key: incident.model_copy(update=closed)}
-
-
-def is_accepted(finding: Finding, watch: str, accepted: Iterable[Mapping[str, Any]], now: datetime) -> bool:
-    """Return whether someone accepted a finding that a profile cannot expect. A doubled effect is new."""
-    effect = _effect_of(finding) or 1.0
-    return any(
-        entry["watch"] == watch
-        and entry["feature"] == finding.get("feature")
-        and not entry["part"]
-        and parse_instant(entry["at"]) <= now
-        and effect < DOUBLED * entry["effect"]
-        for entry in accepted
-    )
 
 
 def acknowledge(

@@ -10,7 +10,8 @@ from typing import Any
 from logging_lib._util.formatting import join_names
 from logging_lib._util.times import format_duration, format_instant
 from logging_lib.profile.model import PREDICTION
-from logging_lib.watch.incidents import Decision, Finding, Incident, Incidents, Key, Mute, is_muted, key_of
+from logging_lib.watch.findings import Finding, Key, key_of
+from logging_lib.watch.incidents import Decision, Incident, Incidents, Mute, is_muted
 from logging_lib.watch.notify.base import Notification, Status
 from logging_lib.watch.scripts.common import name_version
 from logging_lib.watch.scripts.formatting import format_span, format_time

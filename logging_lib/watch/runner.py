@@ -35,7 +35,21 @@ from logging_lib.watch.evaluate import (
     run_transform,
     with_payload,
 )
-from logging_lib.watch.incidents import Finding, Incident, Key, Mute, ResolvePolicy, Summarize
+from logging_lib.watch.findings import (
+    Finding,
+    Key,
+    Summarize,
+    by_model_version,
+    findings_of,
+    gravest_by_key,
+    has_evaluated,
+    key_of,
+    keys_of,
+    leave_out_accepted,
+    skipped_models,
+    with_findings,
+)
+from logging_lib.watch.incidents import Incident, Mute, ResolvePolicy
 from logging_lib.watch.lease import LeaseLost
 from logging_lib.watch.model import Action, Watch
 from logging_lib.watch.model.schedule import find_due_time, iter_scheduled_times
@@ -241,10 +255,10 @@ class Runner:
         payload = evaluation.payload
         run.warnings = tuple(dict.fromkeys(dependencies.warnings))
         run.met = evaluation.met
-        run.skipped, run.evaluated = inc.skipped_models(payload), inc.has_evaluated(payload)
+        run.skipped, run.evaluated = skipped_models(payload), has_evaluated(payload)
         findings, context_of = _collect_findings(watch, evaluation, dependencies, self._summarize)
         if findings:
-            findings = _leave_out_accepted(findings, watch.id, payload, run.scheduled)
+            findings = leave_out_accepted(findings, watch.id, payload, run.scheduled)
             run.met = run.met and bool(findings)
         with self._deciding if run.met else nullcontext():
             self._decide(watch, run, findings, context_of, dependencies)
@@ -259,10 +273,8 @@ class Runner:
     ) -> None:
         """Decide for each incident whom to notify of the findings, and record it."""
         scheduled, now = run.scheduled, run.time
-        groups = inc.by_model_version(findings) if run.met else {}
-        seen = {
-            key: finding for group in groups.values() for key, finding in inc.gravest_by_key(group).items()
-        }
+        groups = by_model_version(findings) if run.met else {}
+        seen = {key: finding for group in groups.values() for key, finding in gravest_by_key(group).items()}
         unknown = {
             (str(skipped.get("model", "")), str(skipped.get("version", ""))) for skipped in run.skipped
         }
@@ -279,7 +291,7 @@ class Runner:
                 finding
                 for group in groups.values()
                 for finding in group
-                if _is_due(watch, inc.key_of(finding), incidents, mutes, now)
+                if _is_due(watch, key_of(finding), incidents, mutes, now)
             ]
             name_slices(watch, due, dependencies.ask, now=now, scheduled=scheduled)
         related: dict[tuple[str, Key], str] = {}
@@ -335,7 +347,7 @@ class Runner:
             key: "related"
             if (name, key) in related
             else _decide(watch, name, key, incidents, mutes, run.time)
-            for key in inc.keys_of(findings)
+            for key in keys_of(findings)
         }
         chosen = [key for key, decision in decisions.items() if decision == "notify"]
         if not chosen:
@@ -343,9 +355,7 @@ class Runner:
         channel = channel_of(action).name
         draft = self._draft(watch, run, name, chosen, channel)
         try:
-            context = context_of(
-                [finding for finding in findings if decisions[inc.key_of(finding)] == "notify"]
-            )
+            context = context_of([finding for finding in findings if decisions[key_of(finding)] == "notify"])
             notifications = render_action(action, context, draft, dependencies=dependencies) or []
             covering = self._find_covering(watch, incidents, chosen, notifications)
         except (RunError, RenderError) as error:
@@ -485,7 +495,7 @@ def _split_into_batches(action: Action, findings: list[Finding]) -> list[list[Fi
         return [findings]
     batches: dict[Key, list[Finding]] = {}
     for finding in findings:
-        batches.setdefault(inc.key_of(finding), []).append(finding)
+        batches.setdefault(key_of(finding), []).append(finding)
     return list(batches.values())
 
 
@@ -502,41 +512,23 @@ def _collect_findings(
         return with_payload(context, payload)
 
     def before_transform(findings: list[Finding]) -> dict[str, Any]:
-        payload = inc.with_findings(evaluation.payload, findings, summarize)
+        payload = with_findings(evaluation.payload, findings, summarize)
         return apply_transform(with_payload(evaluation.context, payload))
 
-    if not evaluation.met or inc.find(evaluation.payload):
-        return inc.find(evaluation.payload), before_transform
+    if not evaluation.met or findings_of(evaluation.payload):
+        return findings_of(evaluation.payload), before_transform
     # The findings may be the result of the watch's transform.
     transformed_context = apply_transform(evaluation.context)
     payload = transformed_context["ctx"]["payload"]
 
     def after_transform(findings: list[Finding]) -> dict[str, Any]:
         return (
-            with_payload(transformed_context, inc.with_findings(payload, findings, summarize))
+            with_payload(transformed_context, with_findings(payload, findings, summarize))
             if findings
             else transformed_context
         )
 
-    return inc.find(payload), after_transform
-
-
-def _leave_out_accepted(
-    findings: list[Finding], watch_id: str, payload: Mapping[str, Any], now: datetime
-) -> list[Finding]:
-    """Return the findings without the accepted ones, which the profiles in the searches' responses list."""
-    answer = payload.get("profiles")
-    hits = answer["hits"]["hits"] if isinstance(answer, Mapping) and "hits" in answer else []
-    accepted = {
-        hit["_id"]: hit["_source"]["accepted"] for hit in hits if hit.get("_source", {}).get("accepted")
-    }
-    return [
-        finding
-        for finding in findings
-        if not inc.is_accepted(
-            finding, watch_id, accepted.get(f"{finding.get('model')}:{finding.get('version')}", ()), now
-        )
-    ]
+    return findings_of(payload), after_transform
 
 
 def _read_resolve_policy(watch: Watch, default: ResolvePolicy) -> ResolvePolicy:

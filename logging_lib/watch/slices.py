@@ -20,7 +20,7 @@ from logging_lib._util.text import shorten
 from logging_lib._util.times import format_instant
 from logging_lib.profile.model import PREDICTION
 from logging_lib.watch.evaluate import AskStore, new_context
-from logging_lib.watch.incidents import Finding, by_model_version, key_of
+from logging_lib.watch.findings import Finding, by_model_version, key_of
 from logging_lib.watch.model import SearchRequest, Watch
 from logging_lib.watch.scripts.common import decode_value, encode_prefix, new_line
 from logging_lib.watch.scripts.formatting import format_percent

@@ -187,6 +187,7 @@ class Limit(Strict):
     usual_at_least: Number | None = None
     spans: list[Duration] | None = None
     beyond_gap: Literal[True] | None = None
+    unless: str | None = None
 
 
 class Group(Strict):
@@ -196,6 +197,14 @@ class Group(Strict):
     fields: list[str] = Field(min_length=1, max_length=2)
     labels: list[str]
     limits: list[Limit] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _with_named_limits(self) -> Group:
+        for place, limit in enumerate(self.limits):
+            names = [other.name for other in self.limits[:place]]
+            if limit.unless is not None and limit.unless not in names:
+                raise ValueError(f"'unless' of {limit.name} names no limit before it: {limit.unless}")
+        return self
 
 
 class CounterSettings(Strict):

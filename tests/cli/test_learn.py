@@ -23,7 +23,8 @@ from logging_lib.store.profiles import find_document, publish
 from logging_lib.watch.backtest.asof import AsOf
 from logging_lib.watch.backtest.history import EventHistory, ScheduledTick
 from logging_lib.watch.evaluate import new_context
-from logging_lib.watch.incidents import Incident, Key
+from logging_lib.watch.findings import Key
+from logging_lib.watch.incidents import Incident
 from logging_lib.watch.state.file import FOLDER, FileState
 from tests.store import elastic
 from tests.store.events import STREAM

@@ -29,7 +29,8 @@ from logging_lib.privacy.erase import ErasureRecord, erase, find_matches
 from logging_lib.privacy.subject_search import SubjectTraces, TermFinder
 from logging_lib.ship.spool_reader import SpoolReader
 from logging_lib.store.duckdb.store import EmbeddedStore
-from logging_lib.watch.incidents import Incident, Key
+from logging_lib.watch.findings import Key
+from logging_lib.watch.incidents import Incident
 from logging_lib.watch.notify.base import Notification
 from logging_lib.watch.notify.email import build_mail
 from logging_lib.watch.state.base import WatchState

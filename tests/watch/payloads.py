@@ -279,7 +279,9 @@ def limited(draw: st.DrawFn) -> Document:
             limit["spans"] = ["1h", "6h"]
         if draw(st.booleans()):
             limit["beyond_gap"] = True
-        limits.append({"name": "memory", "metric": metric, **limit})
+        if draw(st.booleans()):
+            limit["unless"] = draw(st.sampled_from(["memory 0", "memory 1"]))
+        limits.append({"name": f"memory {len(limits)}", "metric": metric, **limit})
     nested = draw(st.booleans())
 
     def answer() -> Document:
@@ -330,7 +332,7 @@ def limited(draw: st.DrawFn) -> Document:
                     "ml": {"model": {"name": name, "version": version}},
                     "deployed": draw(st.booleans()),
                     "owners": {"email": "a@b.c"},
-                    "overrides": {"watch": draw(st.sampled_from([{}, {"memory": {"above": 7}}]))},
+                    "overrides": {"watch": draw(st.sampled_from([{}, {"memory 0": {"above": 7}}]))},
                     **draw(st.sampled_from([{}, {"expected": {}}, {"expected": {"variation": {}}}, rhythm])),
                 }
             }

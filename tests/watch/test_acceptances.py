@@ -12,8 +12,7 @@ import pytest
 from logging_lib._util.times import parse_instant
 from logging_lib.watch import acceptances
 from logging_lib.watch.acceptances import AcceptanceError, accept, find_finding, undo
-from logging_lib.watch.incidents import key_of
-from logging_lib.watch.runner import _leave_out_accepted
+from logging_lib.watch.findings import key_of, leave_out_accepted
 from logging_lib.watch.scripts import SCRIPTS
 from tests.watch import payloads
 
@@ -158,13 +157,13 @@ def test_what_no_profile_can_expect_is_left_out_by_the_runner() -> None:
     assert entry["part"] == ""
 
     def left(watch: str = "latency-regression", now: datetime = NOW, **more: Any) -> int:
-        return len(_leave_out_accepted([{**finding, **more}], watch, ctx["payload"], now))
+        return len(leave_out_accepted([{**finding, **more}], watch, ctx["payload"], now))
 
     assert left() == 0
     assert left(effect=2 * finding["effect"]) == 1
     assert left(feature="other") == left(version="2") == left("quality-regression") == 1
     assert left(now=NOW - timedelta(minutes=1)) == 1
-    assert len(_leave_out_accepted([finding], "latency-regression", {"window": {}}, NOW)) == 1
+    assert len(leave_out_accepted([finding], "latency-regression", {"window": {}}, NOW)) == 1
 
 
 @pytest.mark.parametrize("watch_id", ["resources", "prediction-failures", "no-traffic"])

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from logging_lib.watch.errors import WatchError
-from logging_lib.watch.incidents import Key, Mute, ResolvePolicy, acknowledge
+from logging_lib.watch.findings import Key
+from logging_lib.watch.incidents import Mute, ResolvePolicy, acknowledge
 from logging_lib.watch.loading import parse_watch
 from logging_lib.watch.model import Watch
 from logging_lib.watch.notify.base import Delivers, Notification

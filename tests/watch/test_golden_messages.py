@@ -13,9 +13,9 @@ import pytest
 
 from logging_lib._util import content
 from logging_lib.store.duckdb.store import EmbeddedStore
-from logging_lib.watch import incidents
 from logging_lib.watch.backtest.asof import AsOf
 from logging_lib.watch.evaluate import evaluate, run_dependencies
+from logging_lib.watch.findings import by_model_version, findings_of, with_findings
 from logging_lib.watch.loading import load_watches, with_sample_recipients
 from logging_lib.watch.notify.registry import render_settings
 from logging_lib.watch.scripts import build_result
@@ -41,9 +41,9 @@ def write_first_mail(file: Path) -> str:
                 now = cases.START + expected.at
                 dependencies = run_dependencies(AsOf(store), now=now)
                 evaluation = evaluate(watch, dependencies=dependencies, now=now, scheduled=now)
-            findings = incidents.find(evaluation.payload) or []
-            (group, *_) = incidents.by_model_version(findings).values()
-            payload = incidents.with_findings(evaluation.payload, group, build_result)
+            findings = findings_of(evaluation.payload) or []
+            (group, *_) = by_model_version(findings).values()
+            payload = with_findings(evaluation.payload, group, build_result)
             context = {"ctx": {**evaluation.context["ctx"], "payload": payload}}
             (mail,) = render_settings(watch.actions["email"], context, draft("email"))
             return f"Subject: {mail.subject}\n\n{mail.text}"

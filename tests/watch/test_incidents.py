@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from logging_lib.watch import incidents as inc
-from logging_lib.watch.incidents import Incident, Key, Mute, ResolvePolicy
+from logging_lib.watch.findings import (
+    Key,
+    by_model_version,
+    findings_of,
+    gravest_by_key,
+    key_of,
+    keys_of,
+    with_findings,
+)
+from logging_lib.watch.incidents import Incident, Mute, ResolvePolicy
 from logging_lib.watch.notify.base import Notification
 from logging_lib.watch.results import awaiting_resolution
 from logging_lib.watch.state.base import WatchState
@@ -198,8 +207,8 @@ def test_a_throttle_outlives_a_recovery() -> None:
 def test_several_findings_of_an_incident_are_the_gravest_one() -> None:
     """As of a feature that fails several checks of one watch."""
     small, large, other = finding("a", effect=2), finding("a", effect=3), finding("b")
-    assert list(inc.gravest_by_key([small, other, large]).values()) == [large, other]
-    assert inc.gravest_by_key([]) == {Key(): {}}
+    assert list(gravest_by_key([small, other, large]).values()) == [large, other]
+    assert gravest_by_key([]) == {Key(): {}}
 
 
 def test_only_what_is_open_can_be_acknowledged() -> None:
@@ -239,26 +248,26 @@ def test_one_action_can_be_acknowledged_while_the_others_go_on() -> None:
 def test_findings_are_grouped_by_model_version() -> None:
     """In their order; without findings the watch itself is the incident."""
     findings = [finding("a"), finding("b", version="2"), finding("c")]
-    groups = inc.by_model_version(findings)
-    assert [(version, [k.feature for k in inc.keys_of(group)]) for (_, version), group in groups.items()] == [
+    groups = by_model_version(findings)
+    assert [(version, [k.feature for k in keys_of(group)]) for (_, version), group in groups.items()] == [
         ("1", ["a", "c"]),
         ("2", ["b"]),
     ]
-    assert [inc.keys_of(group) for group in inc.by_model_version([]).values()] == [[Key()]]
-    assert inc.key_of({"model": "m", "version": 2, "feature": None}) == Key("m", "2", "")
+    assert [keys_of(group) for group in by_model_version([]).values()] == [[Key()]]
+    assert key_of({"model": "m", "version": 2, "feature": None}) == Key("m", "2", "")
 
 
 def test_a_payload_with_fewer_findings_is_as_if_evaluated_so() -> None:
     """Counts follow, what was skipped stays said."""
     payload = {"window": {}, "result": {**build_result([finding("a"), finding("b")]), "skipped": [1]}}
-    assert inc.find(payload) == [finding("a"), finding("b")]
-    assert inc.with_findings(payload, [finding("b")], build_result) == {
+    assert findings_of(payload) == [finding("a"), finding("b")]
+    assert with_findings(payload, [finding("b")], build_result) == {
         "window": {},
         "result": {"count": 1, "more": None, "findings": [finding("b")], "skipped": [1]},
     }
     top = build_result([finding("a"), finding("b")])
-    assert inc.with_findings(top, [finding("b")], build_result) == build_result([finding("b")])
-    assert inc.find({"hits": {}}) is None
+    assert with_findings(top, [finding("b")], build_result) == build_result([finding("b")])
+    assert findings_of({"hits": {}}) is None
 
 
 names = st.sampled_from(["a", "b", "*", "a[1]"])
@@ -284,7 +293,7 @@ def test_any_names_make_different_incidents(found: list[Key]) -> None:
 
 def test_a_name_with_a_lone_surrogate_can_be_kept() -> None:
     """Logs may hold what no store takes."""
-    key = inc.key_of(finding("a\ud800"))
+    key = key_of(finding("a\ud800"))
     assert WatchState().with_incidents(observe({}, [key], NOW)).model_dump_json()
 
 

@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from logging_lib.watch.errors import StateError
-from logging_lib.watch.incidents import Incident, Key, Mute
+from logging_lib.watch.findings import Key
+from logging_lib.watch.incidents import Incident, Mute
 from logging_lib.watch.lease import LeaderElector, LeaderState, LeaseLost
 from logging_lib.watch.notify.log import LogChannel
 from logging_lib.watch.state.base import ANY, DocumentState, HistoryQuery, Lease, Mutes, Record, WatchState

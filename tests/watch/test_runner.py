@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from logging_lib.watch.backtest.backtest import backtest, ticks
-from logging_lib.watch.incidents import Key
+from logging_lib.watch.findings import Key
 from logging_lib.watch.loading import parse_watch
 from logging_lib.watch.model import Watch
 from logging_lib.watch.notify.base import Delivers, DeliveryError, Notification

@@ -15,7 +15,8 @@ import pytest
 from logging_lib.store.connection import Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.watch.errors import StateError
-from logging_lib.watch.incidents import Incident, Key, Mute
+from logging_lib.watch.findings import Key
+from logging_lib.watch.incidents import Incident, Mute
 from logging_lib.watch.lease import LeaderElector, LeaderState, LeaseLost
 from logging_lib.watch.state.base import (
     HistoryQuery,

@@ -20,7 +20,7 @@ from logging_lib.store.profiles import find_document, list_accepted, write_docum
 from logging_lib.watch import acceptances
 from logging_lib.watch import incidents as inc
 from logging_lib.watch.evaluate import evaluate, run_dependencies
-from logging_lib.watch.incidents import Key
+from logging_lib.watch.findings import Key, findings_of, name_incident
 from logging_lib.watch.state.base import WatchState, manual_record
 
 
@@ -40,7 +40,7 @@ def list_incidents(
         states = watch_options.open_state(store, elasticsearch, state)
         rows = [
             {
-                "incident": inc.name_incident(watch_id, incident.key),
+                "incident": name_incident(watch_id, incident.key),
                 "severity": incident.severity,
                 "opened_at": format_instant(incident.opened_at),
                 "is_found": incident.absent_since is None,
@@ -113,7 +113,7 @@ def accept(
             opened_at = known.opened_at if known is not None and known.closed_at is None else moment
             dependencies = run_dependencies(opened, now=moment)
             payload = evaluate(watch, dependencies=dependencies, now=moment, scheduled=moment).payload
-            finding = acceptances.find_finding(inc.find(payload) or [], key)
+            finding = acceptances.find_finding(findings_of(payload) or [], key)
             document = find_document(opened, key.model, key.version) or {}
             changed, entry = acceptances.accept(
                 document,

@@ -18,7 +18,8 @@ from logging_lib.cli.output import console, safe
 from logging_lib.cli.watch import watch_options
 from logging_lib.cli.watch.watch_options import JsonOption, lines_safe, print_json
 from logging_lib.watch import incidents as inc
-from logging_lib.watch.incidents import Key, Mute, active_mutes, matches
+from logging_lib.watch.findings import Key
+from logging_lib.watch.incidents import Mute, active_mutes, matches
 from logging_lib.watch.state.base import HISTORY_LIMIT, KINDS, HistoryQuery, Record, WatchState, manual_record
 
 ModelOption = Annotated[

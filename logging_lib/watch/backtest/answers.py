@@ -76,16 +76,16 @@ class CountedSearch:
 
     def span(self, window: Window) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the first slot of a window, and the first one after it, at each tick."""
-        found = self._spans.get(id(window))
-        if found is None:
+        slots = self._spans.get(id(window))
+        if slots is None:
             first = (
                 np.full(self.ticks, np.iinfo(np.int64).min)
                 if window.start is None
                 else self._grid.place(window.start)
             )
             assert window.end is not None
-            found = self._spans[id(window)] = first, np.maximum(first, self._grid.place(window.end))
-        return found
+            slots = self._spans[id(window)] = first, np.maximum(first, self._grid.place(window.end))
+        return slots
 
     def answer(self, tick: int) -> dict[str, Any]:
         """Answer as ``Store.search`` does at a tick; the content of its aggregations is built when it is read."""
@@ -163,15 +163,15 @@ class Cell:
 
     def below(self, name: str) -> Answer:
         """Return the function that gives a sub-aggregation's answer at a tick."""
-        made = self._below.get(name)
-        if made is None:
+        answer = self._below.get(name)
+        if answer is None:
             metric = self.node.metrics.get(name)
             if metric is not None:
-                made, meta = self._metric(metric), metric.meta
+                answer, meta = self._metric(metric), metric.meta
             else:
-                made, meta = self._buckets(self.node.buckets[name]), self.node.buckets[name].meta
-            made = self._below[name] = _remembered(made if meta is None else _with_meta(meta, made))
-        return made
+                answer, meta = self._buckets(self.node.buckets[name]), self.node.buckets[name].meta
+            answer = self._below[name] = _remembered(answer if meta is None else _with_meta(meta, answer))
+        return answer
 
     def _buckets(self, buckets: PlannedBuckets) -> Answer:
         bucketing = buckets.bucketing
@@ -203,10 +203,10 @@ class Cell:
         def answer(tick: int) -> Any:
             places, counts, sums, others = block.at(tick)
             if leaf is not None:  # there may be hundreds of such buckets at each tick
-                found = zip(places, counts, sums, strict=True)
+                chosen = zip(places, counts, sums, strict=True)
                 buckets: list[Any] = [
                     {**labels[place], "doc_count": count, leaf[0]: {"value": total}}
-                    for place, count, total in found
+                    for place, count, total in chosen
                 ]
             else:
                 for place in places:

@@ -81,13 +81,13 @@ def _search_times(store: Store, indices: list[str], field: str) -> _Times:
         "hours": {"date_histogram": {"field": field, "fixed_interval": "1h", "min_doc_count": 1}},
         "times": {"percentiles": {"field": field, "percents": list(PERCENTS)}},
     }
-    found = store.search(indices, {"size": 0, "aggs": aggs}).get("aggregations")
-    if not found or not found["events"]["value"]:
+    answer = store.search(indices, {"size": 0, "aggs": aggs}).get("aggregations")
+    if not answer or not answer["events"]["value"]:
         return _Times()
     return _Times(
-        found["events"]["value"],
-        from_millis(int(found["first"]["value"]), UTC),
-        from_millis(int(found["last"]["value"]), UTC),
-        frozenset(from_millis(bucket["key"], UTC) for bucket in found["hours"]["buckets"]),
-        read_percentiles(found["times"]),
+        answer["events"]["value"],
+        from_millis(int(answer["first"]["value"]), UTC),
+        from_millis(int(answer["last"]["value"]), UTC),
+        frozenset(from_millis(bucket["key"], UTC) for bucket in answer["hours"]["buckets"]),
+        read_percentiles(answer["times"]),
     )

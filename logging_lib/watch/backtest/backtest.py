@@ -16,7 +16,7 @@ from logging_lib.watch.backtest.asof import AsOf
 from logging_lib.watch.backtest.history import Answers, EventHistory, ScheduledTick
 from logging_lib.watch.backtest.related import Courses, drop_related
 from logging_lib.watch.evaluate import Scripts, default_scripts, run_dependencies, store_ask
-from logging_lib.watch.incidents import Summarize
+from logging_lib.watch.findings import Summarize
 from logging_lib.watch.loading import with_sample_recipients
 from logging_lib.watch.model import Watch
 from logging_lib.watch.model.schedule import find_due_time, floor_to_interval
@@ -157,17 +157,17 @@ def busy_ticks(
 
 def _reach(watches: Iterable[Watch]) -> timedelta:
     """Return how far the watches look back, as far as their files say."""
-    found = [_REACH]
+    reaches = [_REACH]
     for watch in watches:
         text = watch.definition.model_dump_json()
         windows = watch.metadata.get("windows")
         texts = [*_LOOK_BACK.findall(text), *(windows if isinstance(windows, list) else [windows])]
         for each in texts:
             try:
-                found.append(parse_duration(str(each)) + timedelta(hours=1))
+                reaches.append(parse_duration(str(each)) + timedelta(hours=1))
             except (ValueError, OverflowError):
                 continue
-    return max(found)
+    return max(reaches)
 
 
 def backtest(
@@ -216,12 +216,12 @@ def backtest(
         here=lambda replay: replay.answers.asks,
         processes=available_processes() if sum(len(when) for _, when in runs) >= MANY_RUNS else 1,
     )
-    made = {result.watch: result for result in results}
-    found = _ReplayResult("")
+    by_watch = {result.watch: result for result in results}
+    total = _ReplayResult("")
     for watch in watches:
-        found.join(made[watch.id])
-    found.alerts.sort(key=lambda pair: pair[1].time)
-    alerts = drop_related(found.alerts, found.courses)
+        total.join(by_watch[watch.id])
+    total.alerts.sort(key=lambda pair: pair[1].time)
+    alerts = drop_related(total.alerts, total.courses)
     _name_slices(store, watches, alerts[:MANY_ALERTS])
     return Backtest(
         tuple(watch.id for watch in watches),
@@ -229,10 +229,10 @@ def backtest(
         end,
         len(moments),
         tuple(alert for _, alert in alerts),
-        dict(found.failures),
-        dict(found.skipped),
-        found.is_evaluated,
-        found.slow,
+        dict(total.failures),
+        dict(total.skipped),
+        total.is_evaluated,
+        total.slow,
         None if traffic is None else frozenset(traffic),
     )
 

@@ -37,10 +37,12 @@ def prepare_missed_runs(store: Store) -> PrepareRuns:
         }
 
         def dependencies(watch: Watch, scheduled: datetime) -> RunDependencies:
-            found = live(watch, scheduled)
+            run_dependencies = live(watch, scheduled)
             if watch.id in missed:
-                found = replace(found, search=missed[watch.id].search(scheduled, found.search))
-            return found
+                run_dependencies = replace(
+                    run_dependencies, search=missed[watch.id].search(scheduled, run_dependencies.search)
+                )
+            return run_dependencies
 
         return dependencies
 

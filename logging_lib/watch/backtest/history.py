@@ -126,9 +126,9 @@ class EventHistory:
         return planned
 
     def _plan_run(self, run: _Run) -> None:
-        found = split(run.watch, run.request)
+        parts = split(run.watch, run.request)
         if not of_events(run.request):
-            if found.windows:
+            if parts.windows:
                 raise NotPlannedError(OTHER_THAN_EVENTS)
             run.is_steady = True
             return
@@ -139,13 +139,13 @@ class EventHistory:
             run.is_steady = True
             return
         try:
-            if not self._is_past and not found.has_end:
+            if not self._is_past and not parts.has_end:
                 raise NotPlannedError("its window has no end")
-            run.plan = Plan(indices, found, run.ticks)
+            run.plan = Plan(indices, parts, run.ticks)
         except (NotPlannedError, SearchError) as error:
             run.reason = str(error)
             if self._is_past:
-                run.plan = _Changes(indices, found, run.ticks)
+                run.plan = _Changes(indices, parts, run.ticks)
 
     # -- counts --------------------------------------------------------------------------------------------
 
@@ -194,7 +194,7 @@ class EventHistory:
     def _answers(
         self, watch: Watch, runs: Sequence[tuple[str, _Run]], moments: Sequence[ScheduledTick]
     ) -> Answers:
-        made: dict[int, Answer] = {}
+        answers: dict[int, Answer] = {}
         slow: dict[str, str] = {}
         asks = _has_source(watch)
         for name, run in runs:
@@ -213,9 +213,9 @@ class EventHistory:
                 asks = True
                 if not self._is_past:
                     continue
-            made[id(run.request)] = _plainly(answer) if reads_all(watch) else answer
+            answers[id(run.request)] = _plainly(answer) if reads_all(watch) else answer
         places = {to_millis(moment.now): place for place, moment in enumerate(moments)}
-        return Answers(made, places, slow, asks)
+        return Answers(answers, places, slow, asks)
 
     def _answer(self, run: _Run, ask: Answer) -> Answer:
         """Return the function that answers a search at a tick. Raises NotPlannedError."""
@@ -329,10 +329,10 @@ def explain_direct_searches(watch: Watch) -> Iterator[tuple[str, str]]:
     for _, name, search in watch.definition.searches():
         request = search.request
         try:
-            found = split(watch, request)
+            parts = split(watch, request)
             if of_events(request):
-                Plan(request.indices, found, Ticks(moment, moment))
-            elif found.windows:
+                Plan(request.indices, parts, Ticks(moment, moment))
+            elif parts.windows:
                 raise NotPlannedError(OTHER_THAN_EVENTS)
         except (NotPlannedError, SearchError) as error:
             yield name, str(error)
@@ -362,16 +362,16 @@ def reads_all(watch: Watch) -> bool:
 _PAYLOAD = re.compile(r"ctx\.payload(?:\.(\w+))?")
 
 
-def of_events(given: SearchRequest) -> bool:
+def of_events(request: SearchRequest) -> bool:
     """Return whether a search reads only events."""
-    names = [name.strip() for entry in given.indices for name in entry.split(",")]
+    names = [name.strip() for entry in request.indices for name in entry.split(",")]
     return all(name.startswith(EVENTS) for name in names)
 
 
 def _plainly(ask: Answer) -> Answer:
     def answer(tick: int, context: Mapping[str, Any]) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = to_builtins(ask(tick, context))
-        return found
+        answered: Mapping[str, Any] = to_builtins(ask(tick, context))
+        return answered
 
     return answer
 
@@ -389,16 +389,16 @@ def _once(
     did."""
     nows = [moment.now for moment in moments]
     starts = sorted({0, *(bisect_left(nows, change) for change in changes)} - {len(nows)})
-    found: dict[int, Mapping[str, Any]] = {}
+    answers: dict[int, Mapping[str, Any]] = {}
     for start in starts:
         with suppress(StoreError, TemplateError):
             context = new_context(watch, now=moments[start].now, scheduled=moments[start].slot)
-            found[start] = ask(start, context)
+            answers[start] = ask(start, context)
 
     def answer(tick: int, context: Mapping[str, Any]) -> Mapping[str, Any]:
         start = starts[bisect_right(starts, tick) - 1]
-        if start not in found:
-            found[start] = ask(tick, context)
-        return found[start]
+        if start not in answers:
+            answers[start] = ask(tick, context)
+        return answers[start]
 
-    return answer, len(found) == len(starts) > 0
+    return answer, len(answers) == len(starts) > 0

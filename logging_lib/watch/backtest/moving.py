@@ -21,13 +21,13 @@ def quantiles(ranked: NDArray[Any], shares: list[float]) -> list[float] | None:
 def _interpolated(count: int, shares: list[float], at: Callable[[int], float]) -> list[float]:
     """Interpolate quantiles; ``at`` returns the number at a place of the ascending order."""
     last = count - 1
-    found = []
+    numbers = []
     for share in shares:
         place = last * share
         below = int(place)
         first = at(below)
-        found.append(first + (at(min(below + 1, last)) - first) * (place - below))
-    return found
+        numbers.append(first + (at(min(below + 1, last)) - first) * (place - below))
+    return numbers
 
 
 class Sliding:
@@ -83,11 +83,12 @@ class Sliding:
         assert self._ranked is not None
         totals = np.cumsum(self._counts)
         blocks = np.searchsorted(totals, places, side="right")
-        found = []
+        numbers = []
         last, first, there = -1, 0, np.zeros(0, np.int64)
         for block, place in zip(blocks.tolist(), (np.array(places) - totals[blocks]).tolist(), strict=True):
             if block != last:
                 last, first = block, block * _BLOCK
                 there = self._marks[first : first + _BLOCK].nonzero()[0]
-            found.append(self._ranked.item(first + there.item(place)))  # `place` counts from the block's end
-        return found
+            rank = first + there.item(place)  # `place` counts from the block's end
+            numbers.append(self._ranked.item(rank))
+        return numbers

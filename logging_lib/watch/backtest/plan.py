@@ -163,10 +163,10 @@ class Plan:
         planned = PlannedNode(path, self._windows[bounds], node.order)
         for name, (metric, meta) in node.metrics.items():
             ((_, options),) = ((key, value) for key, value in aggs[name].items() if key != "meta")
-            found = planned.metrics[name] = _plan_metric(name, metric, meta, options)
-            counts.numbers |= set(found.numbers)
-            if found.step is not None:
-                counts.at([found.step])
+            planned_metric = planned.metrics[name] = _plan_metric(name, metric, meta, options)
+            counts.numbers |= set(planned_metric.numbers)
+            if planned_metric.step is not None:
+                counts.at([planned_metric.step])
         for child in node.children:
             here, entry, bucketing = (*place, child.name), aggs[child.name], child.bucketing
             if not isinstance(bucketing, SingleBucket | FilterBuckets | TermsBuckets):
@@ -237,8 +237,8 @@ def _simplify(query: Any) -> Any:
     windows."""
     if not isinstance(query, Mapping) or query.keys() != {"bool"} or query["bool"].keys() != {"filter"}:
         return query
-    given = query["bool"]["filter"]
-    filters = [_simplify(part) for part in (given if isinstance(given, list) else [given])]
+    conditions = query["bool"]["filter"]
+    filters = [_simplify(part) for part in (conditions if isinstance(conditions, list) else [conditions])]
     filters = [part for part in filters if part != {"match_all": {}}]
     if not filters:
         return {"match_all": {}}
@@ -264,8 +264,8 @@ class _SchemaTable:
     rows = 0
 
     def field_type(self, name: str) -> tuple[str, bool] | None:
-        found = mapping.locate_field(load(), name)
-        return None if found is None else (found[0].type, found[0].array)
+        located = mapping.locate_field(load(), name)
+        return None if located is None else (located[0].type, located[0].array)
 
     def fields_below(self, prefix: str) -> set[str]:
         return {

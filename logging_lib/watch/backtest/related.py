@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from logging_lib.watch.incidents import Incident, Key, gravest_by_key, is_covered
+from logging_lib.watch.findings import Key, gravest_by_key
+from logging_lib.watch.incidents import Incident, is_covered
 from logging_lib.watch.notify.base import Notification
 from logging_lib.watch.results import Alert
 
@@ -30,7 +31,7 @@ def drop_related(alerts: Iterable[Scheduled], courses: Courses) -> list[Schedule
     kept: list[Scheduled] = []
     for scheduled, alert in alerts:
         findings = gravest_by_key(alert.findings)
-        rest = []
+        uncovered = []
         for notification in alert.notifications:
             keys = [Key(alert.model, alert.version, feature) for feature in notification.features]
             incidents = {
@@ -45,11 +46,13 @@ def drop_related(alerts: Iterable[Scheduled], courses: Courses) -> list[Schedule
                 if not notified.covers(alert.watch, incidents[key], notification, alert.time)
             ]
             if left or not keys:
-                rest.append(notification.model_copy(update={"features": tuple(key.feature for key in left)}))
+                uncovered.append(
+                    notification.model_copy(update={"features": tuple(key.feature for key in left)})
+                )
             for key in left:
                 notified.add(alert.watch, incidents[key], notification)
-        if rest:
-            kept.append((scheduled, replace(alert, notifications=tuple(rest))))
+        if uncovered:
+            kept.append((scheduled, replace(alert, notifications=tuple(uncovered))))
     return kept
 
 

@@ -158,22 +158,22 @@ def split(watch: Watch, request: SearchRequest) -> WindowSplit:
         body = render_json(request.text, {**context, **request.params})
     except TemplateError as error:
         raise NotPlannedError(str(error)) from error
-    made = WindowSplit({})
+    parts = WindowSplit({})
     for key, value in body.items():
         if key == "query":
-            made.body[key] = _query(value, ("query",), made)
+            parts.body[key] = _query(value, ("query",), parts)
         elif key in ("aggs", "aggregations"):
-            made.body[key] = _aggs(value, (), made)
+            parts.body[key] = _aggs(value, (), parts)
         else:
-            made.body[key] = _steady(value, key)
-    return made
+            parts.body[key] = _steady(value, key)
+    return parts
 
 
-def _query(query: Any, root: Path, made: WindowSplit) -> Any:
+def _query(query: Any, root: Path, parts: WindowSplit) -> Any:
     bounds: list[Bound] = []
     kept = _taken(query, bounds, ".".join(map(str, root)))
     if bounds:
-        made.windows[root] = tuple(bounds)
+        parts.windows[root] = tuple(bounds)
     return kept
 
 
@@ -198,7 +198,7 @@ def _clause(key: str, value: Any, bounds: list[Bound], where: str) -> Any:
     if key not in ("filter", "must"):
         return _steady(value, where)
     if isinstance(value, list):
-        return [_taken(one, bounds, where) for one in value]
+        return [_taken(item, bounds, where) for item in value]
     return _taken(value, bounds, where)
 
 
@@ -212,7 +212,7 @@ def _range(name: str, options: Any, where: str) -> list[Bound]:
     ]
 
 
-def _aggs(aggs: Any, path: Path, made: WindowSplit) -> Any:
+def _aggs(aggs: Any, path: Path, parts: WindowSplit) -> Any:
     if not isinstance(aggs, Mapping):
         raise NotPlannedError("aggs: no object")
     kept: dict[str, Any] = {}
@@ -223,25 +223,25 @@ def _aggs(aggs: Any, path: Path, made: WindowSplit) -> Any:
         kept[name] = {}
         for key, value in agg.items():
             if key in ("aggs", "aggregations"):
-                kept[name][key] = _aggs(value, here, made)
+                kept[name][key] = _aggs(value, here, parts)
             elif key == "filter":
-                kept[name][key] = _query(value, here, made)
+                kept[name][key] = _query(value, here, parts)
             elif key == "filters" and isinstance(value, Mapping):
-                kept[name][key] = _filters(value, here, made)
+                kept[name][key] = _filters(value, here, parts)
             else:
                 kept[name][key] = _steady(value, ".".join(map(str, here)))
     return kept
 
 
-def _filters(given: Mapping[str, Any], path: Path, made: WindowSplit) -> dict[str, Any]:
+def _filters(given: Mapping[str, Any], path: Path, parts: WindowSplit) -> dict[str, Any]:
     filters = given.get("filters")
     if _moves(given) and (given.get("other_bucket") or given.get("other_bucket_key")):
         raise NotPlannedError(f"{'.'.join(map(str, path))}: a window with an other_bucket")
     kept: Any = filters
     if isinstance(filters, Mapping):
-        kept = {name: _query(query, (*path, 0, name), made) for name, query in filters.items()}
+        kept = {name: _query(query, (*path, 0, name), parts) for name, query in filters.items()}
     elif isinstance(filters, list):
-        kept = [_query(query, (*path, 0, place), made) for place, query in enumerate(filters)]
+        kept = [_query(query, (*path, 0, place), parts) for place, query in enumerate(filters)]
     return {**given, "filters": kept}
 
 

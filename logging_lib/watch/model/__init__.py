@@ -5,17 +5,18 @@ ignored.
 """
 
 from logging_lib.watch.model.base import Duration, Model, OneOf, Strings, fault, lower_case
-from logging_lib.watch.model.requests import HttpRequest, SearchRequest
 from logging_lib.watch.model.schedule import ScheduleModel
 from logging_lib.watch.model.steps import (
     MAX_SOURCE,
     OPERATORS,
     Condition,
     HttpInput,
+    HttpRequest,
     Input,
     Operator,
     Script,
     SearchInput,
+    SearchRequest,
     SearchTransform,
     Transform,
 )

@@ -10,10 +10,10 @@ from typing import Any
 
 from logging_lib._util.times import format_duration
 from logging_lib.store.port import Store
-from logging_lib.watch import incidents
 from logging_lib.watch.backtest.asof import AsOf
 from logging_lib.watch.errors import RunError
 from logging_lib.watch.evaluate import Scripts, evaluate, run_dependencies
+from logging_lib.watch.findings import Key, findings_of, key_of, with_findings
 from logging_lib.watch.loading import with_sample_recipients
 from logging_lib.watch.model import Watch
 from logging_lib.watch.notify.base import Notification, RenderError
@@ -136,8 +136,8 @@ def _compare_findings(
     evaluation = evaluate(
         watch, dependencies=run_dependencies(store, now=now, scripts=scripts), now=now, scheduled=now
     )
-    findings = incidents.find(evaluation.payload) or [] if evaluation.met else []
-    unexpected = {incidents.key_of(finding): finding for finding in findings}
+    findings = findings_of(evaluation.payload) or [] if evaluation.met else []
+    unexpected = {key_of(finding): finding for finding in findings}
     diff: list[str] = []
     for alert in expected.alerts:
         key = _expected_key(alert, loaded)
@@ -146,9 +146,7 @@ def _compare_findings(
             diff.append(f"- {_format_key(key)}")
             continue
         del unexpected[match]
-        text = _render_texts(
-            watch, evaluation.context, [f for f in findings if incidents.key_of(f) == match], now
-        )
+        text = _render_texts(watch, evaluation.context, [f for f in findings if key_of(f) == match], now)
         diff += [
             f"- {_format_key(match)}: the message says {part!r}" for part in alert.says if part not in text
         ]
@@ -164,13 +162,13 @@ def _compare_findings(
     return diff
 
 
-def _expected_key(alert: ExpectedAlert, loaded: LoadedCaseFile) -> incidents.Key:
+def _expected_key(alert: ExpectedAlert, loaded: LoadedCaseFile) -> Key:
     model = loaded.content.model if alert.model is None else alert.model
     version = loaded.content.version if alert.version is None else alert.version
-    return incidents.Key(model, version, alert.feature)
+    return Key(model, version, alert.feature)
 
 
-def _matches(finding_key: incidents.Key, alert: ExpectedAlert, key: incidents.Key) -> bool:
+def _matches(finding_key: Key, alert: ExpectedAlert, key: Key) -> bool:
     """Return whether a finding is the expected one; model and version count if the case or the finding has them."""
     if finding_key.feature != key.feature:
         return False
@@ -179,7 +177,7 @@ def _matches(finding_key: incidents.Key, alert: ExpectedAlert, key: incidents.Ke
     )
 
 
-def _format_key(key: incidents.Key) -> str:
+def _format_key(key: Key) -> str:
     return " ".join(part for part in (key.model, key.version, key.feature) if part) or "the watch"
 
 
@@ -187,7 +185,7 @@ def _render_texts(
     watch: Watch, context: Mapping[str, Any], findings: list[dict[str, Any]], now: datetime
 ) -> str:
     """Render the subjects and texts of all notifications about these findings, to test the templates, too."""
-    payload = incidents.with_findings(context["ctx"]["payload"], findings, build_result)
+    payload = with_findings(context["ctx"]["payload"], findings, build_result)
     alert_context = {"ctx": {**context["ctx"], "payload": payload}}
     parts = []
     for name, action in watch.actions.items():
