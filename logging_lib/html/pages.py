@@ -57,6 +57,31 @@ class Section:
     link: str = ""
 
 
+@dataclass(frozen=True)
+class MailCard:
+    """A card of a mail; what is empty is left out.
+
+    Attributes:
+        badge: one word on a colored ground, and ``kind`` beside it in small letters, both above the heading.
+        about: a line below the heading in gray.
+        text: its line breaks are kept.
+        rows: a table of names and values.
+        items: a list below ``items_title``.
+    """
+
+    heading: str
+    badge: str = ""
+    color: str = ""
+    kind: str = ""
+    about: str = ""
+    lead: str = ""
+    text: str = ""
+    rows: Sequence[tuple[str, str]] = ()
+    items_title: str = ""
+    items: Sequence[str] = ()
+    footer: str = ""
+
+
 _SCRIPT_ENDS = re.compile(r"(<)(/script|!--)", re.IGNORECASE)
 
 
@@ -84,6 +109,28 @@ def render_app(template: str, script: str, *, library: str, data: Any, live: boo
         "scripts": [Markup(text) for text in scripts],  # noqa: S704 - ours
     }
     return _render(template, _build_policy(scripts, live=live), values, style)
+
+
+def read_mail_style() -> str:
+    """Return the stylesheet of all mails: of alerts, which a watch's own template renders, and of all others."""
+    return _read("mail.css")
+
+
+def render_mail(cards: Sequence[MailCard | Markup]) -> str:
+    """Render a mail that looks like that of an alert.
+
+    Args:
+        cards: one below the other; those of other mails as ``find_cards`` returns them.
+    """
+    style = Markup(read_mail_style())  # noqa: S704 - ours
+    return _environment().get_template("mail.html.j2").render(style=style, cards=cards)
+
+
+def find_cards(mail: str) -> Markup | None:
+    """Return the cards of a rendered mail; None if it does not have the stylesheet that they need."""
+    head, _, rest = mail.partition("<body>\n")
+    body, end, _ = rest.rpartition("</body>")
+    return Markup(body) if end and read_mail_style() in head else None  # noqa: S704 - it was rendered with escaping
 
 
 def _render(template: str, policy: str, values: dict[str, Any], style: str = "") -> str:

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from logging_lib._util.times import parse_duration
+from logging_lib.html.pages import read_mail_style
 from logging_lib.watch.loading import load_watch, parse_watch
 from logging_lib.watch.model import Watch
 from logging_lib.watch.searches import build_searches
@@ -47,12 +48,17 @@ def compile_watch(
     """
     searches = [{name: search} for name, search in build_searches(spec).items()]
     script = {"transform": {"script": {"id": spec.script}}}
+    words = {
+        "${causes}": spec.causes,
+        "${throttle_period}": spec.throttle_period,
+        "${style}": read_mail_style().rstrip("\n"),
+    }
     return {
         "metadata": _build_metadata(spec, total_weight, steps),
         "trigger": {"schedule": {"interval": spec.every}},
         "input": {"chain": {"inputs": [*searches, {"result": script}]}},
         "condition": {"compare": {"ctx.payload.result.count": {"gt": 0}}},
-        "actions": _fill(messages, {"${causes}": spec.causes, "${throttle_period}": spec.throttle_period}),
+        "actions": _fill(messages, words),
     }
 
 

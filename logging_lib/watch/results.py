@@ -8,11 +8,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from logging_lib._util.formatting import join_names
+from logging_lib._util.text import one_line, shorten
 from logging_lib._util.times import format_duration, format_instant
 from logging_lib.profile.model import PREDICTION
 from logging_lib.watch.findings import Finding, Key, key_of
 from logging_lib.watch.incidents import Decision, Incident, Incidents, Mute, is_muted
-from logging_lib.watch.notify.base import Notification, Status
+from logging_lib.watch.notify.base import Notification, Resolution, ResolvedIncident, Status
 from logging_lib.watch.scripts.common import name_version
 from logging_lib.watch.scripts.formatting import format_span, format_time
 from logging_lib.watch.state.base import Record
@@ -340,22 +341,36 @@ def is_address_open(receipt: Notification, incidents: Iterable[Incident]) -> boo
     )
 
 
-def resolution_subject(title: str, incidents: Iterable[Incident]) -> str:
-    """Return ``[Resolved] loans v3: income, age (NA spike)``."""
+def build_resolution(
+    title: str, watch_id: str, incidents: Iterable[Incident], alerts: Iterable[str], now: datetime
+) -> Resolution:
+    """Describe the end of incidents of one model version.
+
+    Args:
+        title: the watch's title.
+        alerts: the subjects of the alerts that were sent about them.
+    """
+    incidents = list(incidents)
     keys = [incident.key for incident in incidents]
-    about = name_version(keys[0].model, keys[0].version)
-    names = [_name_feature(key.feature) for key in keys if key.feature]
-    text = ": ".join(part for part in (about, join_names(names, MAX_FEATURES)) if part)
-    return f"[Resolved] {text} ({title})" if text else f"[Resolved] {title}"
+    return Resolution(
+        title=title,
+        model=one_line(name_version(keys[0].model, keys[0].version)),
+        features=join_names([_name_feature(key.feature) for key in keys if key.feature], MAX_FEATURES),
+        incidents=[_describe(incident) for incident in incidents],
+        alerts=list(dict.fromkeys(map(one_line, alerts))),
+        footer=f"Watch {watch_id}, checked at {format_time(format_instant(now))}",
+    )
 
 
-def resolution_line(incident: Incident) -> str:
-    """Return ``income: open 26 days 22 h (2018-02-02 10:36:23 UTC to 2018-03-01 09:05:00 UTC)``."""
+def _describe(incident: Incident) -> ResolvedIncident:
     until = incident.absent_since or incident.closed_at or incident.opened_at
-    name = _name_feature(incident.key.feature) or incident.key.model or "The condition"
-    since, end = (format_time(format_instant(moment)) for moment in (incident.opened_at, until))
-    return f"{name}: open {format_span((until - incident.opened_at).total_seconds())} ({since} to {end})"
+    return ResolvedIncident(
+        name=_name_feature(incident.key.feature) or shorten(incident.key.model) or "The condition",
+        duration=format_span((until - incident.opened_at).total_seconds()),
+        since=format_time(format_instant(incident.opened_at)),
+        until=format_time(format_instant(until)),
+    )
 
 
 def _name_feature(feature: str) -> str:
-    return "prediction" if feature == PREDICTION else feature
+    return "prediction" if feature == PREDICTION else shorten(feature)

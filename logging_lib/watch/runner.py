@@ -19,7 +19,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from logging_lib._util.times import format_instant
 from logging_lib.store.port import Store
 from logging_lib.watch import incidents as inc
 from logging_lib.watch.errors import RunError, StateError, WatchError, WatchProblem
@@ -67,15 +66,13 @@ from logging_lib.watch.results import (
     RunReport,
     WatchRun,
     awaiting_resolution,
+    build_resolution,
     by_address,
     delivery_records,
     is_address_open,
     report_suppressed,
     report_unsent,
-    resolution_line,
-    resolution_subject,
 )
-from logging_lib.watch.scripts.formatting import format_time
 from logging_lib.watch.slices import name_slices
 from logging_lib.watch.state.base import MemoryState, StateStore, WatchState
 
@@ -433,14 +430,8 @@ class Runner:
             address = str(receipt.address)
             draft = self._draft(watch, run, receipt.action, keys, receipt.channel, "resolved", address)
             sent = [sibling.subject for incident in group for sibling in incident.notified[receipt.action]]
-            yield channel.resolve(
-                draft.model_copy(update={"kind": "resolved"}),
-                receipt.address,
-                resolution_subject(watch.title, group),
-                [resolution_line(incident) for incident in group],
-                list(dict.fromkeys(sent)),
-                f"Watch {watch.id}, checked at {format_time(format_instant(run.time))}",
-            )
+            resolution = build_resolution(watch.title, watch.id, group, sent, run.time)
+            yield channel.resolve(draft.model_copy(update={"kind": "resolved"}), receipt.address, resolution)
 
     # --- after the delivery
 

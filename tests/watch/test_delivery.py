@@ -229,9 +229,8 @@ def test_a_recovery_is_sent_to_whom_the_alert_was_sent(mail_server: MailServer, 
         "income: open 15 min (2018-02-01 12:00:00 UTC to 2018-02-01 12:15:00 UTC)\n\n"
         "Alerts sent:\n  loans: 1 income\n\nWatch test, checked at 2018-02-01 12:25:00 UTC\n"
     )
-    assert webhook.posts[1]["text"].startswith(
-        "*[Resolved] loans v1: income (Test)*\n• income: open 15 min (2018"
-    )
+    assert webhook.posts[1]["text"] == "*[Resolved] loans v1: income (Test)*"
+    assert webhook.posts[1]["attachments"][0]["text"].startswith("*income*: open 15 min (2018")
     assert webhook.posts[1]["channel"] == "#ml"
 
 

@@ -17,6 +17,7 @@ from logging_lib.watch.backtest.asof import AsOf
 from logging_lib.watch.evaluate import evaluate, run_dependencies
 from logging_lib.watch.findings import by_model_version, findings_of, with_findings
 from logging_lib.watch.loading import load_watches, with_sample_recipients
+from logging_lib.watch.notify.base import Notification
 from logging_lib.watch.notify.registry import render_settings
 from logging_lib.watch.scripts import build_result
 from logging_lib.watch.testing import cases, run, streams
@@ -27,8 +28,8 @@ WATCHES = {watch.id: watch for watch in with_sample_recipients(load_watches(cont
 FILES = [file for file in sorted(CASES.glob("*.yml")) if "feature:" in file.read_text("utf-8")]
 
 
-def write_first_mail(file: Path) -> str:
-    """The subject and the text of the mail about the first time at which one of the cases has findings."""
+def render_first_mail(file: Path) -> Notification:
+    """The mail about the first time at which one of the cases has findings."""
     loaded = cases.load_case_file(file)
     generator = streams.DocumentGenerator(loaded.content, file.parent)
     for case, line in zip(loaded.content.cases, loaded.lines, strict=True):
@@ -46,14 +47,15 @@ def write_first_mail(file: Path) -> str:
             payload = with_findings(evaluation.payload, group, build_result)
             context = {"ctx": {**evaluation.context["ctx"], "payload": payload}}
             (mail,) = render_settings(watch.actions["email"], context, draft("email"))
-            return f"Subject: {mail.subject}\n\n{mail.text}"
+            return mail
     raise AssertionError(f"{file}: no case has a finding")
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_the_mail_of_the_first_finding_is_the_golden_one(file: Path) -> None:
     golden = file.with_suffix(".txt")
-    text = write_first_mail(file)
+    mail = render_first_mail(file)
+    text = f"Subject: {mail.subject}\n\n{mail.text}"
     if os.environ.get("UPDATE_GOLDEN"):
         golden.write_text(text, "utf-8")
     assert text == golden.read_text("utf-8")

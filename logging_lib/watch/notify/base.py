@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, NonNegativeInt, PositiveInt
@@ -24,6 +25,9 @@ from logging_lib.watch.templating import Medium
 
 TIMEOUT = 10.0
 """Seconds to wait for a server."""
+RESOLVED = "#15703c"
+"""The color of resolutions, where an alert has that of its severity; white text is readable on it."""
+_MAX_LISTED = 200
 
 Path = tuple[str | int, ...]
 Template = tuple[Path, str, Medium]
@@ -161,6 +165,53 @@ class Notification(BaseModel):
         return self.model_copy(update=empty)
 
 
+class ResolvedIncident(NamedTuple):
+    """An incident's name, how long it was open, and the times of its beginning and end, all as text."""
+
+    name: str
+    duration: str
+    since: str
+    until: str
+
+    @property
+    def period(self) -> str:
+        """Return ``open 26 days 22 h (2018-02-02 10:36:23 UTC to 2018-03-01 09:05:00 UTC)``."""
+        return f"open {self.duration} ({self.since} to {self.until})"
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """What people are notified of when incidents of one model version are resolved.
+
+    Attributes:
+        title: the watch's title.
+        model: the model's name and version; "" if the incidents are the watch's own.
+        features: the names of the features; "" if the incidents are the model's own.
+        alerts: the subjects of the alerts that were sent about them.
+        footer: the watch, and when it was evaluated.
+    """
+
+    title: str
+    model: str
+    features: str
+    incidents: Sequence[ResolvedIncident]
+    alerts: Sequence[str]
+    footer: str
+
+    MAX_ALERTS: ClassVar[int] = 20
+
+    @property
+    def subject(self) -> str:
+        """Return ``[Resolved] loans v3: income, age (NA spike)``."""
+        about = ": ".join(part for part in (self.model, self.features) if part)
+        return f"[Resolved] {about} ({self.title})" if about else f"[Resolved] {self.title}"
+
+    @property
+    def lines(self) -> list[str]:
+        """Return a line for each incident."""
+        return [f"{incident.name}: {incident.period}" for incident in self.incidents]
+
+
 class Delivers(Protocol):
     """The part of a configured channel that the queue needs."""
 
@@ -276,7 +327,7 @@ class Channel(ABC):
     def compose(
         cls, draft: Notification, address: Mapping[str, Any], subject: str, text: str
     ) -> Notification:
-        """Compose a notification with a plain text for an address: a digest, a fallback's, a resolution, a test.
+        """Compose a notification with a plain text for an address: that of a fallback, or a test.
 
         Raises:
             TypeError: the channel does not take texts.
@@ -284,24 +335,28 @@ class Channel(ABC):
         raise TypeError(f"{cls.name} takes no texts")
 
     @classmethod
-    def resolve(
+    def resolve(cls, draft: Notification, address: Mapping[str, Any], resolution: Resolution) -> Notification:
+        """Compose the notification that incidents are resolved, for the address that was notified of them."""
+        return cls.compose(draft, address, resolution.subject, format_resolution(resolution))
+
+    @classmethod
+    def combine(
         cls,
         draft: Notification,
         address: Mapping[str, Any],
         subject: str,
-        lines: Sequence[str],
-        alerts: Sequence[str],
-        footer: str,
+        notifications: Sequence[Notification],
     ) -> Notification:
-        """Compose the notification that incidents are resolved.
+        """Compose the digest of several notifications for one address."""
+        return cls.compose(draft, address, subject, cls.format_digest(subject, notifications))
 
-        Args:
-            address: the address of the notification about the incidents.
-            lines: one line per incident.
-            alerts: the subjects of the alerts that were sent about the incidents.
-        """
-        sent = ["Alerts sent:", *(f"  {alert}" for alert in alerts[:20]), ""]
-        return cls.compose(draft, address, subject, "\n".join([*lines, "", *sent, footer, ""]))
+    @classmethod
+    def format_digest(cls, subject: str, notifications: Sequence[Notification]) -> str:
+        """Format a digest as plain text, within the channel's limit."""
+        text = "\n".join(f"• {line}" for line in list_subjects(notifications, cls.text_limit))
+        if cls.digest_has_texts:
+            text = f"{subject}\n\n{text}\n" + "".join(_texts(notifications, cls.text_limit - len(text)))
+        return text
 
     @classmethod
     def address_of(cls, recipients: Iterable[str], like: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -348,6 +403,34 @@ class Channel(ABC):
         Raises:
             DeliveryError: not all of them got it.
         """
+
+
+def format_resolution(resolution: Resolution) -> str:
+    """Format a resolution as plain text."""
+    sent = [f"  {alert}" for alert in resolution.alerts[: Resolution.MAX_ALERTS]]
+    return "\n".join([*resolution.lines, "", "Alerts sent:", *sent, "", resolution.footer, ""])
+
+
+def list_subjects(notifications: Sequence[Notification], limit: int) -> list[str]:
+    """List the subjects of notifications within a number of characters; the last line counts those left out."""
+    lines: list[str] = []
+    for notification in notifications[:_MAX_LISTED]:
+        limit -= len(notification.subject) + 3
+        if limit < 0:
+            break
+        lines.append(one_line(notification.subject))
+    if len(lines) < len(notifications):
+        lines.append(f"and {len(notifications) - len(lines)} more; see: logging-lib watch history")
+    return lines
+
+
+def _texts(notifications: Iterable[Notification], limit: int) -> Iterator[str]:
+    for notification in notifications:
+        part = "\n" + "-" * 72 + f"\n{notification.subject}\n\n{notification.text}"
+        limit -= len(part)
+        if limit < 0:
+            return
+        yield part
 
 
 def hash_id(*parts: str) -> str:

@@ -22,13 +22,16 @@ from email.utils import format_datetime, getaddresses, parseaddr
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
+from markupsafe import Markup
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from logging_lib.html.pages import MailCard, find_cards, render_mail
 from logging_lib.store.port import Store
 from logging_lib.watch.model import HttpRequest, Model, Strings, lower_case
 from logging_lib.watch.notify.attachments import AttachedFile, Attachment, DataAttachment, attach_files
 from logging_lib.watch.notify.base import (
+    RESOLVED,
     TIMEOUT,
     Channel,
     DeliveryError,
@@ -36,14 +39,20 @@ from logging_lib.watch.notify.base import (
     Notification,
     Path,
     RenderError,
+    Resolution,
     SettingsError,
     Template,
+    format_resolution,
     is_loopback,
+    list_subjects,
     one_line,
 )
 from logging_lib.watch.templating import Medium, render, to_text
 
 MAX_SUBJECT = 250
+MAX_CARDS = 80_000
+"""The number of characters of a digest's cards: mail programs fold a longer mail, Gmail above 102 kB."""
+_DIGEST = "#3f4a59"
 _PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 _PRIORITIES = {"highest": "1", "high": "2", "normal": "3", "low": "4", "lowest": "5"}
 # Parts of a mail and other mails are not attached under their own types: a mail program would show them as its own.
@@ -217,8 +226,63 @@ class EmailChannel(Channel):
     def compose(
         cls, draft: Notification, address: Mapping[str, Any], subject: str, text: str
     ) -> Notification:
-        safe = "\n".join(map(Medium.TEXT.escape, text.split("\n")))
-        return cls._mail(draft, address, subject, {"text": safe})
+        return cls._message(draft, address, subject, text, [MailCard(one_line(subject), text=_safe(text))])
+
+    @classmethod
+    def resolve(cls, draft: Notification, address: Mapping[str, Any], resolution: Resolution) -> Notification:
+        card = MailCard(
+            resolution.features or resolution.model or resolution.title,
+            badge="Resolved",
+            color=RESOLVED,
+            kind=resolution.title,
+            about=resolution.model if resolution.features else "",
+            lead="The watch no longer finds what it sent alerts about.",
+            rows=[
+                (incident.name, f"Open {incident.duration}\nfrom {incident.since}\nto {incident.until}")
+                for incident in resolution.incidents
+            ],
+            items_title="Alerts sent",
+            items=resolution.alerts[: Resolution.MAX_ALERTS],
+            footer=resolution.footer,
+        )
+        return cls._message(draft, address, resolution.subject, format_resolution(resolution), [card])
+
+    @classmethod
+    def combine(
+        cls,
+        draft: Notification,
+        address: Mapping[str, Any],
+        subject: str,
+        notifications: Sequence[Notification],
+    ) -> Notification:
+        """Compose the digest: a card with the list, and below it the notifications' own cards."""
+        head = MailCard(
+            one_line(subject),
+            badge="Digest",
+            color=_DIGEST,
+            kind="Several notifications in one mail",
+            lead="These notifications were due at the same time, so they are sent together.",
+            items_title="In this mail",
+            items=list_subjects(notifications, cls.text_limit),
+        )
+        text = cls.format_digest(subject, notifications)
+        cards = list(_take(map(_card, notifications), MAX_CARDS))
+        if len(cards) < len(notifications):
+            more = f"The {len(notifications) - len(cards)} others would make this mail too long."
+            cards.append(MailCard("More notifications", text=more, footer="See: logging-lib watch history"))
+        return cls._message(draft, address, subject, text, [head, *cards])
+
+    @classmethod
+    def _message(
+        cls,
+        draft: Notification,
+        address: Mapping[str, Any],
+        subject: str,
+        text: str,
+        cards: Sequence[MailCard | Markup],
+    ) -> Notification:
+        content = {"text": _safe(text), "html": render_mail(cards)}
+        return cls._mail(draft, address, subject, content)
 
     @classmethod
     def _mail(
@@ -391,6 +455,25 @@ def build_mail(notification: Notification, sender: str) -> EmailMessage:
             cid=f"<{re.sub(r'[^A-Za-z0-9._-]', '_', attached['name'])}>" if is_inline else None,
         )
     return mail
+
+
+def _safe(text: str) -> str:
+    return "\n".join(map(Medium.TEXT.escape, text.split("\n")))
+
+
+def _card(notification: Notification) -> MailCard | Markup:
+    """Return a notification's card in a digest: its own, or its text if its mail looks different."""
+    cards = find_cards(notification.content.get("html", ""))
+    return cards or MailCard(one_line(notification.subject), text=_safe(notification.text))
+
+
+def _take(cards: Iterable[MailCard | Markup], limit: int) -> Iterator[MailCard | Markup]:
+    """Yield the first cards, as far as a number of characters reaches."""
+    for card in cards:
+        limit -= len(card if isinstance(card, str) else card.text)
+        if limit < 0:
+            return
+        yield card
 
 
 def _addresses(rendered: str) -> list[str]:

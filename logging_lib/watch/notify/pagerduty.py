@@ -29,6 +29,7 @@ from logging_lib.watch.notify.base import (
     Fetch,
     Notification,
     RenderError,
+    Resolution,
     SettingsError,
     Template,
     excerpt,
@@ -177,17 +178,9 @@ class PagerDutyChannel(Channel):
         return cls._sent(draft, address, event, text)
 
     @classmethod
-    def resolve(
-        cls,
-        draft: Notification,
-        address: Mapping[str, Any],
-        subject: str,
-        lines: Sequence[str],
-        alerts: Sequence[str],
-        footer: str,
-    ) -> Notification:
-        event = _event("resolve", one_line(subject), draft.watch, None, {})
-        return cls._sent(draft, address, event, "\n".join([*lines, footer]))
+    def resolve(cls, draft: Notification, address: Mapping[str, Any], resolution: Resolution) -> Notification:
+        event = _event("resolve", one_line(resolution.subject), draft.watch, None, {})
+        return cls._sent(draft, address, event, "\n".join([*resolution.lines, resolution.footer]))
 
     @classmethod
     def _sent(

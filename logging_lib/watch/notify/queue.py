@@ -21,7 +21,6 @@ from logging_lib.watch.notify.base import Channels, DeliveryError, Notification,
 from logging_lib.watch.notify.registry import CHANNELS
 
 _log = logging.getLogger(__name__)
-_LISTED = 200
 
 
 @dataclass(frozen=True)
@@ -123,37 +122,22 @@ def render_digest(notifications: list[Notification], recipients: list[str], now:
     models = Counter(notification.model for notification in notifications if notification.model)
     about = ", ".join(f"{model} ({count})" for model, count in models.most_common(3))
     subject = (
-        f"{len(notifications)} alerts" + (f": {about}" if about else "") + (" …" if len(models) > 3 else "")
+        _count_kinds(notifications) + (f": {about}" if about else "") + (" …" if len(models) > 3 else "")
     )
-    listed: list[str] = []
-    size = 0
-    for notification in notifications[:_LISTED]:
-        line = f"• {notification.subject}"
-        size += len(line) + 1
-        if size > channel.text_limit:
-            break
-        listed.append(line)
-    if len(listed) < len(notifications):
-        listed.append(f"and {len(notifications) - len(listed)} more; see: logging-lib watch history")
-    text = "\n".join(listed)
-    if channel.digest_has_texts:
-        text = f"{subject}\n\n{text}\n" + "".join(_texts(notifications, channel.text_limit - len(text)))
     draft = Notification(
         id=hash_id(*(notification.id for notification in notifications), *recipients),
         action=first.action,
         created_at=now,
         digest_of=len(notifications),
     )
-    return channel.compose(draft, channel.address_of(recipients, first.address), subject, text)
+    return channel.combine(draft, channel.address_of(recipients, first.address), subject, notifications)
 
 
-def _texts(notifications: Iterable[Notification], limit: int) -> Iterator[str]:
-    for notification in notifications:
-        part = "\n" + "-" * 72 + f"\n{notification.subject}\n\n{notification.text}"
-        limit -= len(part)
-        if limit < 0:
-            return
-        yield part
+def _count_kinds(notifications: Collection[Notification]) -> str:
+    """Return ``9 alerts``, ``9 resolutions``, or ``5 alerts and 4 resolutions``."""
+    resolved = sum(notification.kind == "resolved" for notification in notifications)
+    counts = ((len(notifications) - resolved, "alert"), (resolved, "resolution"))
+    return " and ".join(f"{count} {noun}{'s' if count > 1 else ''}" for count, noun in counts if count)
 
 
 def to_fallback(notification: Notification) -> Notification | None:

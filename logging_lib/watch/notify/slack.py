@@ -21,6 +21,7 @@ from logging_lib.watch.conditions import resolve_path
 from logging_lib.watch.http import Call, CallError, HttpClient, HttpResponse
 from logging_lib.watch.model import Model, Strings
 from logging_lib.watch.notify.base import (
+    RESOLVED,
     TIMEOUT,
     Channel,
     DeliveryError,
@@ -28,9 +29,11 @@ from logging_lib.watch.notify.base import (
     Notification,
     Path,
     RenderError,
+    Resolution,
     SettingsError,
     Template,
     excerpt,
+    format_resolution,
     one_line,
     refusal,
     require_https,
@@ -236,17 +239,23 @@ class SlackChannel(Channel):
         return cls._post(draft, address, {"subject": subject, "text": text, "content": content})
 
     @classmethod
-    def resolve(
-        cls,
-        draft: Notification,
-        address: Mapping[str, Any],
-        subject: str,
-        lines: Sequence[str],
-        alerts: Sequence[str],
-        footer: str,
-    ) -> Notification:
-        text = "\n".join([*(f"• {line}" for line in lines), footer])
-        return cls.compose(draft, address, subject, text)
+    def resolve(cls, draft: Notification, address: Mapping[str, Any], resolution: Resolution) -> Notification:
+        lines = [
+            *(f"*{_escape(incident.name)}*: {incident.period}" for incident in resolution.incidents),
+            "",
+            "*Alerts sent*",
+            *(f"• {_escape(alert)}" for alert in resolution.alerts[: Resolution.MAX_ALERTS]),
+            _escape(resolution.footer),
+        ]
+        attachment = {
+            "color": RESOLVED,
+            "fallback": _escape(resolution.title),
+            "mrkdwn_in": ["text"],
+            "text": "\n".join(lines),
+        }
+        content = {"text": f"*{_escape(resolution.subject)}*", "attachments": [attachment]}
+        values = {"subject": resolution.subject, "text": format_resolution(resolution), "content": content}
+        return cls._post(draft, address, values)
 
     @classmethod
     def _post(

@@ -27,7 +27,9 @@ from logging_lib.watch.notify.base import (
     Notification,
     Path,
     RenderError,
+    Resolution,
     excerpt,
+    format_resolution,
     hash_id,
     one_line,
     refusal,
@@ -111,26 +113,25 @@ class TeamsChannel(Channel):
     def compose(
         cls, draft: Notification, address: Mapping[str, Any], subject: str, text: str
     ) -> Notification:
-        head = {
-            "type": "TextBlock",
-            "text": _escape(subject),
-            "weight": "Bolder",
-            "size": "Medium",
-            "wrap": True,
-        }
         lines = [line for line in text[: cls.text_limit + 200].split("\n") if line.strip()]
-        blocks = [
-            {"type": "TextBlock", "text": _escape(line), "wrap": True, "spacing": "Small"} for line in lines
-        ]
-        card = {
-            "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
-            "type": "AdaptiveCard",
-            "version": "1.4",
-            "body": [head, *blocks],
-        }
-        attachment = {"contentType": CARD_TYPE, "contentUrl": None, "content": card}
-        content = {"type": "message", "attachments": [attachment]}
+        content = _message(subject, "emphasis", [_block(line, spacing="Small") for line in lines])
         return cls._card(draft, address, {"subject": subject, "text": text, "content": content})
+
+    @classmethod
+    def resolve(cls, draft: Notification, address: Mapping[str, Any], resolution: Resolution) -> Notification:
+        facts = [
+            {"title": _escape(incident.name), "value": incident.period} for incident in resolution.incidents
+        ]
+        alerts = resolution.alerts[: Resolution.MAX_ALERTS]
+        blocks = [
+            {"type": "FactSet", "facts": facts},
+            _block("Alerts sent", weight="Bolder", spacing="Large"),
+            *(_block(f"- {alert}", spacing="None") for alert in alerts),
+            _block(resolution.footer, isSubtle=True, size="Small", spacing="Large"),
+        ]
+        content = _message(resolution.subject, "good", blocks)
+        values = {"subject": resolution.subject, "text": format_resolution(resolution), "content": content}
+        return cls._card(draft, address, values)
 
     @classmethod
     def _card(
@@ -182,6 +183,24 @@ class TeamsChannel(Channel):
         if 200 <= answer.status < 300:
             return f"{answer.status}{excerpt(answer.text, *secrets)}"
         raise refusal("Teams", answer, *secrets, down=is_only)
+
+
+def _block(text: str, **looks: Any) -> dict[str, Any]:
+    return {"type": "TextBlock", "text": _escape(text), "wrap": True, **looks}
+
+
+def _message(subject: str, style: str, blocks: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Build a message with one card: the subject on a ground in the style's color, and blocks below it."""
+    head = {"type": "Container", "style": style, "bleed": True}
+    card = {
+        "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
+        "type": "AdaptiveCard",
+        "version": "1.4",
+        "msteams": {"width": "Full"},
+        "body": [{**head, "items": [_block(subject, weight="Bolder", size="Large")]}, *blocks],
+    }
+    attachment = {"contentType": CARD_TYPE, "contentUrl": None, "content": card}
+    return {"type": "message", "attachments": [attachment]}
 
 
 def _texts(node: Any) -> Iterator[str]:
