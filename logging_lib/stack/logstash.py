@@ -70,7 +70,7 @@ def diagnose_logstash(settings: ConnectionSettings) -> list[DoctorFinding]:
 
 def _ask(settings: ConnectionSettings, path: str) -> Json:
     """Request one document. Raise CallError or _AnswerError."""
-    client = HttpClient(uses_netrc=False, longest=_LONGEST, ca=settings.ca)
+    client = HttpClient(uses_netrc=False, longest=_LONGEST, ca=settings.ca, ca_setting=f"{PREFIX}CA")
     call = Call(method="GET", url=f"{settings.url}{path}", username=settings.user, password=settings.password)
     response = client(call)
     where = f"{settings.url}{path}"

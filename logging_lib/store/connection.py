@@ -18,11 +18,10 @@ from urllib.parse import urlsplit
 
 import elasticsearch
 import orjson
-from elastic_transport import ConnectionError as TransportConnectionError
-from elastic_transport import ConnectionTimeout, TlsError, Transport, TransportError
+from elastic_transport import ConnectionTimeout, Transport, TransportError
 
 from logging_lib._util.elasticsearch_node import BoundedNode
-from logging_lib._util.network_errors import explain_network_error
+from logging_lib._util.network_errors import describe_network_error
 from logging_lib._util.text import printable
 from logging_lib.store.port import StoreError
 
@@ -284,16 +283,9 @@ class Connection:
         return ElasticsearchError(message, status=status, kind=kind, reason=reason, details=details)
 
     def _transport_error(self, error: TransportError) -> ElasticsearchError:
-        cause = str(error.message or error)
-        if isinstance(error, TlsError) or "CERTIFICATE" in cause.upper():
-            remedy = f"set {PREFIX}CA to the file of the authority that signed the server's certificate"
-        elif isinstance(error, ConnectionTimeout):
-            remedy = "it is overloaded, or something between drops packets"
-        elif isinstance(error, TransportConnectionError):
-            remedy = "is it running, and does it speak http or https?"
-        else:
-            remedy = "is that an Elasticsearch?"
-        return ElasticsearchError(f"{self.url}: no answer: {explain_network_error(error):.300}; {remedy}")
+        return ElasticsearchError(
+            describe_network_error(self.url, error, server="an Elasticsearch", ca_setting=f"{PREFIX}CA")
+        )
 
 
 def _deepest_reason(error: Mapping[str, Any]) -> str:

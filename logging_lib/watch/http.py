@@ -23,6 +23,7 @@ import requests
 import urllib3
 from pydantic import BaseModel, ConfigDict
 
+from logging_lib._util.network_errors import describe_network_error
 from logging_lib.watch.model import HttpRequest
 from logging_lib.watch.templating import Medium, TemplateError, render
 
@@ -35,12 +36,7 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
 class CallError(Exception):
-    """Raised if a request got no complete response. The message names the host, never the rest of the address;
-    ``cause`` names neither."""
-
-    def __init__(self, place: str, cause: str) -> None:
-        super().__init__(f"{place}: {cause}")
-        self.cause = cause
+    """Raised if a request got no complete response. The message names the host, never the rest of the address."""
 
 
 class Call(BaseModel):
@@ -136,8 +132,8 @@ class HttpClient:
 
     ``is_brief``: only the status and the first ``max_bytes`` of a response are needed. The rest is neither read nor
     decompressed, and a response that is cut off is used as far as it was read, since the request was received.
-    ``ca`` is the file of the authority that signed the servers' certificates; default: those that the system
-    trusts.
+    ``ca`` is the file of the authority that signed the servers' certificates, and ``ca_setting`` the variable that
+    names it; default: those that the system trusts.
     """
 
     authorizations: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -146,6 +142,7 @@ class HttpClient:
     is_brief: bool = False
     uses_netrc: bool = True
     ca: str | None = None
+    ca_setting: str = "REQUESTS_CA_BUNDLE"
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> HttpClient:
@@ -195,18 +192,25 @@ class HttpClient:
                 for name, value in response.headers.items():
                     response_headers.setdefault(name.lower(), []).append(value)
                 return HttpResponse(response.status_code, response_headers, content)
-        except (requests.RequestException, ValueError) as error:
-            # The texts of these errors contain the address, which may be secret.
-            raise CallError(call.place, f"no answer: {_describe_cause(error)}") from None
+        except ValueError as error:  # also those of requests about an address, a header or a proxy
+            name = type(error).__name__
+            raise CallError(
+                f"{call.place}: the request cannot be sent ({name}); check its address and headers"
+            ) from None
+        except requests.RequestException as error:
+            described = describe_network_error(
+                call.place, error, server="the right service", ca_setting=self.ca_setting
+            )
+            raise CallError(described) from None
 
     def _all(self, call: Call, response: requests.Response, deadline: float) -> bytes:
         content = bytearray()
         for block in response.iter_content(65536):
             content += block
             if len(content) > self.max_bytes:
-                raise CallError(call.place, f"the answer is longer than {self.max_bytes} bytes")
+                raise CallError(f"{call.place}: the answer is longer than {self.max_bytes} bytes")
             if time.monotonic() > deadline:
-                raise CallError(call.place, f"the answer took longer than {self.longest:.0f} s")
+                raise CallError(f"{call.place}: the answer took longer than {self.longest:.0f} s")
         return bytes(content)
 
     def _begin(self, response: requests.Response, deadline: float) -> bytes:
@@ -226,16 +230,6 @@ class _KeepAuthorization(requests.auth.AuthBase):
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         return request
-
-
-def _describe_cause(error: Exception) -> str:
-    if isinstance(error, requests.exceptions.SSLError):
-        return "its certificate cannot be verified"
-    if isinstance(error, requests.Timeout):
-        return "it took too long"
-    if isinstance(error, requests.ConnectionError):
-        return "the connection failed"
-    return type(error).__name__
 
 
 @contextlib.contextmanager

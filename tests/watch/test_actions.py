@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import ssl
 import subprocess
@@ -154,12 +155,16 @@ def test_a_refused_recipient_is_tried_again_alone(mail_server: MailServer) -> No
 def test_a_mail_server_that_is_down_is_said_to_be_down(mail_server: MailServer) -> None:
     """Also one that does not speak the TLS it should."""
     secure = mail_server.url.replace("smtp:", "smtp+starttls:")
-    with pytest.raises(DeliveryError, match="no delivery to the mail server") as caught:
+    with pytest.raises(
+        DeliveryError, match=rf"^mail server {re.escape(secure)}: STARTTLS extension not supported"
+    ) as caught:
         EmailChannel(secure, user="u", password="hunter2").deliver(email())
     assert caught.value.down
     assert "hunter2" not in str(caught.value) + repr(EmailChannel(secure, user="u", password="hunter2"))
     mail_server.stop()
-    with pytest.raises(DeliveryError, match=f"127.0.0.1:{mail_server.port}") as caught:
+    with pytest.raises(
+        DeliveryError, match=f"^mail server {mail_server.url}: no answer: Connection refused; is it r"
+    ) as caught:
         EmailChannel(mail_server.url).deliver(email())
     assert caught.value.down
 
@@ -200,12 +205,12 @@ def test_tls_is_verified_and_logins_are_made_inside_it(
     )
     try:
         channel = EmailChannel(f"{scheme}://127.0.0.1:{server.port}", user="u", password="hunter2")
-        with pytest.raises(DeliveryError, match="certificate verify failed") as caught:
+        with pytest.raises(DeliveryError, match=r"verify failed: .*; set SSL_CERT_FILE") as caught:
             channel.deliver(email())
         assert caught.value.down
         assert logins == []
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
-        with pytest.raises(DeliveryError, match="certificate verify failed"):
+        with pytest.raises(DeliveryError, match="use a host name or address that its certificate is for"):
             replace(channel, url=f"{scheme}://localhost:{server.port}").deliver(email())
         channel.deliver(email())
         assert logins == [b"hunter2"]

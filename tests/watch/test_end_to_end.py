@@ -280,7 +280,7 @@ def test_a_failed_delivery_ends_with_1(
     arguments = (*arguments, "--smtp-url", mail_server.url, "--mail-from", "w@example.org")
     mail_server.stop()
     failed = call(*arguments, "--profile", fitted, code=1)
-    assert "no delivery to the mail server" in failed.stderr
+    assert "no answer: Connection refused; is it running" in failed.stderr
     assert "the channel slack is not configured" in failed.stderr
     mail_server.start()
     retried = call(*arguments)

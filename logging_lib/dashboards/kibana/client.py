@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 
 import requests
 
-from logging_lib._util.network_errors import explain_network_error
+from logging_lib._util.network_errors import describe_network_error
 from logging_lib._util.text import printable
 from logging_lib.dashboards.kibana.objects import TAG, ndjson
 from logging_lib.store.connection import PREFIX as ELASTICSEARCH
@@ -228,7 +228,8 @@ class Kibana:
                 allow_redirects=False,
             )
         except requests.RequestException as error:
-            raise KibanaError(f"{self.url}: no answer: {_explain_cause(error)}") from error
+            described = describe_network_error(self.url, error, server="Kibana", ca_setting=f"{PREFIX}CA")
+            raise KibanaError(described) from error
         if 300 <= response.status_code < 400:
             target = urlsplit(response.headers.get("Location", "")).path or "elsewhere"
             raise KibanaError(
@@ -308,22 +309,6 @@ def _build_refusal_error(response: requests.Response, about: str) -> KibanaError
         remedy = "the file comes from a newer Kibana: upgrade this one, or export it from one of this version"
     message = f"{about}: {status} {reason:.500}" + (f"; {remedy}" if remedy else "")
     return KibanaError(message, status=status, body=body)
-
-
-def _explain_cause(error: requests.RequestException) -> str:
-    text = printable(str(error))
-    if isinstance(error, requests.exceptions.SSLError) or "CERTIFICATE" in text.upper():
-        if "match" in text and ("hostname" in text or "address" in text):
-            return "the certificate is for another host name; use the name that it is for in the URL"
-        return (
-            f"the certificate is not trusted; set {PREFIX}CA to the file of the authority that signed it "
-            f"({explain_network_error(error):.120})"
-        )
-    if isinstance(error, requests.exceptions.ConnectTimeout | requests.exceptions.ReadTimeout):
-        return "it took too long; Kibana is overloaded, or something between drops packets"
-    if isinstance(error, requests.exceptions.ConnectionError):
-        return f"{explain_network_error(error):.160}; is it running, and does it speak http or https?"
-    return f"{explain_network_error(error):.200}"
 
 
 def _explain_refusal(error: Mapping[str, Any]) -> str:

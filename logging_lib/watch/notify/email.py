@@ -26,6 +26,7 @@ from markupsafe import Markup
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from logging_lib._util.network_errors import describe_network_error
 from logging_lib.html.pages import MailCard, find_cards, render_mail
 from logging_lib.store.port import Store
 from logging_lib.watch.model import HttpRequest, Model, Strings, lower_case
@@ -351,11 +352,8 @@ class EmailChannel(Channel):
             raise DeliveryError(f"the mail server refused {_refusals(error.recipients)}") from None
         except (smtplib.SMTPSenderRefused, smtplib.SMTPDataError, smtplib.SMTPNotSupportedError) as error:
             raise DeliveryError(f"the mail server refused the mail: {_reason(error)}") from None
-        except (smtplib.SMTPException, OSError) as error:
-            host = urlsplit(self.url).netloc
-            raise DeliveryError(
-                f"no delivery to the mail server {host}: {_reason(error)}", down=True
-            ) from None
+        except OSError as error:  # also smtplib's own
+            raise self._describe_failure(error) from None
         finally:
             if server is not None:
                 _quit(server)
@@ -380,13 +378,21 @@ class EmailChannel(Channel):
                 server.login(self.user, self.password)
         except smtplib.SMTPException as error:
             _quit(server)
-            raise DeliveryError(
-                f"no delivery to the mail server {parts.netloc}: {_reason(error)}", down=True
-            ) from None
+            raise self._describe_failure(error) from None
         except OSError:
             server.close()
             raise
         return server
+
+    def _describe_failure(self, error: OSError) -> DeliveryError:
+        """Return the error for a mail server that cannot be used for any mail."""
+        place = f"mail server {self.url}"
+        if isinstance(error, smtplib.SMTPResponseException | smtplib.SMTPNotSupportedError):
+            return DeliveryError(f"{place}: {_reason(error)}", down=True)
+        described = describe_network_error(
+            place, error, server="a mail server", ca_setting="SSL_CERT_FILE", protocols=" or ".join(_PORTS)
+        )
+        return DeliveryError(described, down=True)
 
 
 class _KeepsReply:
@@ -501,4 +507,4 @@ def _reason(error: Exception) -> str:
     if isinstance(error, smtplib.SMTPResponseException):
         text = error.smtp_error
         return f"{error.smtp_code} {text.decode('utf-8', 'replace') if isinstance(text, bytes) else text}"
-    return f"{type(error).__name__}: {error}"
+    return str(error).rstrip(".")

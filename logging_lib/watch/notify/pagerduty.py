@@ -246,7 +246,7 @@ class PagerDutyChannel(Channel):
         try:
             answer = HttpClient.brief()(call)
         except CallError as error:
-            raise DeliveryError(f"PagerDuty was not reached: {error.cause}", down=True) from None
+            raise DeliveryError(f"PagerDuty: {error}", down=True) from None
         if not 200 <= answer.status < 300:
             raise refusal("PagerDuty", answer, key, down=True)
         return f"{answer.status}{excerpt(answer.text, key)}"

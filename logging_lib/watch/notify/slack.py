@@ -331,7 +331,7 @@ class SlackChannel(Channel):
         try:
             return HttpClient.brief()(call)
         except CallError as error:
-            raise DeliveryError(f"Slack was not reached: {error.cause}", down=True) from None
+            raise DeliveryError(f"Slack: {error}", down=True) from None
 
 
 def post_body(notification: Notification) -> dict[str, Any]:

@@ -178,7 +178,7 @@ class TeamsChannel(Channel):
         try:
             answer = HttpClient.brief()(call)
         except CallError as error:
-            raise DeliveryError(f"Teams was not reached: {error.cause}", down=is_only) from None
+            raise DeliveryError(f"Teams: {error}", down=is_only) from None
         secrets = (url, *(value for _, value in parse_qsl(urlsplit(url).query)))
         if 200 <= answer.status < 300:
             return f"{answer.status}{excerpt(answer.text, *secrets)}"
