@@ -83,7 +83,7 @@ def _targets(text: str, name: str) -> Iterator[tuple[str, str | None]]:
 
 
 def _target(link: str, name: str) -> str | None:
-    """The path below the root of what a page links to, or None where that is no file of ours."""
+    """The path below the root of what a page links to, or None if that is not a file of this project."""
     if ":" in link or link.startswith("/") or link.endswith(".html"):
         return None
     path = posixpath.normpath(posixpath.join(posixpath.dirname(name), link))

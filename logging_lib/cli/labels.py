@@ -71,7 +71,7 @@ def ingest(
     """Write label events, with the prediction, version, role and error copied into each.
 
     Labels that are already indexed are skipped, so a run that was stopped may be started again. A label whose
-    prediction has not arrived is kept without it, and `labels join` completes it. A label that is none of the
+    prediction has not arrived is kept without it, and `labels join` completes it. A label that is not one of the
     classes in the model's published profile is refused. Exit code 1: some rows were refused; 2: wrong input.
 
     Example: logging-lib labels ingest labels.csv --model loans --store build/store

@@ -125,7 +125,7 @@ def _read(node: ast.expr) -> Formula:
             return Math("sqrt", (_read(node.args[0]),))
         if name in OF_EVENTS or name in OF_FIELD:
             return _operation(name, node.args)
-        raise FormulaError(f"{name!r:.80} is none of {', '.join((*OF_EVENTS, *OF_FIELD, 'sqrt'))}")
+        raise FormulaError(f"{name!r:.80} is not one of {', '.join((*OF_EVENTS, *OF_FIELD, 'sqrt'))}")
     raise FormulaError(f"{ast.unparse(node)!r:.80} is neither a number, an operation nor + - * /")
 
 

@@ -166,7 +166,7 @@ class Metric(_Strict):
         name = self.metric or ""
         if name not in (*formulas.OF_EVENTS, *formulas.OF_FIELD):
             functions = ", ".join((*formulas.OF_EVENTS, *formulas.OF_FIELD))
-            raise formulas.FormulaError(f"metric: {name!r:.80} is none of {functions}")
+            raise formulas.FormulaError(f"metric: {name!r:.80} is not one of {functions}")
         if name in formulas.OF_FIELD and not self.field:
             raise formulas.FormulaError(f"metric: {name} needs a 'field'")
         if name in formulas.OF_EVENTS and self.field:

@@ -103,7 +103,7 @@ def _normalize(
         ml = document.get("ml")
         if type(ml) is dict and "schema_version" in ml:
             if repaired:
-                raise NormalizeError("not_json", "not JSON (RFC 8259, in UTF-8)", "parse")
+                raise NormalizeError("not_json", "the event is not JSON (RFC 8259, in UTF-8)", "parse")
             return Event(validate(document, ml, len(raw), arrival))
         return Event(to_canonical(document, raw, arrival, na_values, checks))
     except NormalizeError as error:

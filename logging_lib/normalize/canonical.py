@@ -42,7 +42,7 @@ def validate(
     dataset = event.get("dataset")
     if type(dataset) is not str or dataset not in _DATASETS:
         raise NormalizeError(
-            "dataset", f"event.dataset is {quote_value(dataset)}, none of {', '.join(DATASETS)}"
+            "dataset", f"event.dataset is {quote_value(dataset)}, which is not one of {', '.join(DATASETS)}"
         )
     if dataset == "ml.prediction":
         model = ml.get("model")
@@ -57,7 +57,8 @@ def validate(
         raise NormalizeError("future", f"the time {time} is more than a day ahead of arrival") from None
     if time_text is None:
         raise NormalizeError(
-            "timestamp", f"@timestamp is {quote_value(timestamp)}, which is no ISO 8601 date with a zone"
+            "timestamp",
+            f"@timestamp is {quote_value(timestamp)}, which is not an ISO 8601 date with a time zone",
         )
     document["@timestamp"] = time_text
     for name in _OF_LOGSTASH:
@@ -75,4 +76,6 @@ def _check_inputs(inputs: Any) -> None:
     if type(inputs) is dict:
         count = sum(len(values) for values in inputs.values() if type(values) is dict)
         if count > MAX_INPUTS:
-            raise NormalizeError("too_many_fields", f"{count} fields; at most {MAX_INPUTS} are taken")
+            raise NormalizeError(
+                "too_many_fields", f"the event has {count} inputs; at most {MAX_INPUTS} are accepted"
+            )

@@ -81,11 +81,12 @@ def to_canonical(
     inputs = get("inputs")
     if type(inputs) is not dict:
         raise NormalizeError(
-            "no_inputs", f"no inputs: one of {', '.join(ALIASES['inputs'])} must hold an object"
+            "no_inputs", f"no inputs: one of {', '.join(ALIASES['inputs'])} must be an object"
         )
     if len(inputs) > MAX_INPUTS or len(extra_fields) > MAX_INPUTS:
         raise NormalizeError(
-            "too_many_fields", f"{max(len(inputs), len(extra_fields))} fields; at most {MAX_INPUTS} are taken"
+            "too_many_fields",
+            f"the event has {max(len(inputs), len(extra_fields))} fields; at most {MAX_INPUTS} are accepted",
         )
     timestamp = _read_timestamp(get("timestamp"), arrival)
     inputs = with_safe_names(inputs)
@@ -323,7 +324,7 @@ def _read_timestamp(value: Any, arrival: Arrival | None) -> str:
     if value is None:
         if arrival is None:
             raise NormalizeError(
-                "no_timestamp", f"no time: one of {', '.join(ALIASES['timestamp'])} must hold it"
+                "no_timestamp", f"no time: one of {', '.join(ALIASES['timestamp'])} must contain it"
             )
         return arrival.text
     try:
@@ -332,6 +333,7 @@ def _read_timestamp(value: Any, arrival: Arrival | None) -> str:
         raise NormalizeError("future", f"the time {time} is more than a day ahead of arrival") from None
     if time_text is None:
         raise NormalizeError(
-            "timestamp", f"the time {quote_value(value)} is neither ISO 8601 nor a number since 1970"
+            "timestamp",
+            f"the time {quote_value(value)} is neither an ISO 8601 date nor a number of s, ms, µs or ns since 1970",
         )
     return time_text

@@ -49,14 +49,16 @@ def parse(raw: bytes) -> tuple[dict[str, Any], bool]:
     """
     document, is_repaired = parse_value(raw)
     if type(document) is not dict:
-        raise _parse_error("not_an_object", f"a JSON {_TYPE_NAMES[type(document)]}, not an object")
+        raise _parse_error(
+            "not_an_object", f"the event is a JSON {_TYPE_NAMES[type(document)]}, not an object"
+        )
     return document, is_repaired
 
 
 def parse_value(raw: bytes) -> tuple[Any, bool]:
     """Parse any JSON value; otherwise as ``parse``."""
     if len(raw) > MAX_BYTES:
-        raise _parse_error("too_large", f"the event has {len(raw)} bytes; at most {MAX_BYTES} are taken")
+        raise _parse_error("too_large", f"the event has {len(raw)} bytes; at most {MAX_BYTES} are accepted")
     if raw[:3] == BOM:
         raw = raw[3:]
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _too_deep(raw):
@@ -67,7 +69,7 @@ def parse_value(raw: bytes) -> tuple[Any, bool]:
     except orjson.JSONDecodeError as error:
         document, is_repaired = _parse_repaired(raw), True
         if document is None:
-            raise _parse_error("not_json", "not JSON (RFC 8259, in UTF-8)") from error
+            raise _parse_error("not_json", "the event is not JSON (RFC 8259, in UTF-8)") from error
     return document, is_repaired
 
 

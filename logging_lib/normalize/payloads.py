@@ -165,4 +165,4 @@ def _expect_single_row(rows: list[Any]) -> Any:
 
 
 def _batch_error(rows: int) -> NormalizeError:
-    return NormalizeError("batch", f"the payload holds {rows} rows; log one event a prediction")
+    return NormalizeError("batch", f"the payload holds {rows} rows; log one event per prediction")

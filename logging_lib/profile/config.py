@@ -132,7 +132,7 @@ def _parse_feature(document: Any, source: str, path: str) -> FeatureConfig:
     _reject_unknown_keys(options, FeatureConfig.__slots__, source, f"{path}.")
     kind = options.get("kind")
     if kind is not None and kind not in KINDS:
-        raise ProfileError(f"{source}: {path}.kind: {kind!r} is none of {', '.join(KINDS)}")
+        raise ProfileError(f"{source}: {path}.kind: {kind!r} is not one of {', '.join(KINDS)}")
     if options.get("values") is not None:
         if not isinstance(options["values"], list):
             raise ProfileError(f"{source}: {path}.values: expected a list, found {options['values']!r}")

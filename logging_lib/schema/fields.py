@@ -85,7 +85,7 @@ def parse(document: Any, *, source: str = "fields.yml") -> Schema:
         if unknown:
             raise SchemaError(f"{source}: {name}: unknown key {sorted(unknown)}")
         if entry.get("type") not in TYPES:
-            raise SchemaError(f"{source}: {name}: type: {entry.get('type')!r} is none of {sorted(TYPES)}")
+            raise SchemaError(f"{source}: {name}: type: {entry.get('type')!r} is not one of {sorted(TYPES)}")
         if name in by_name:
             raise SchemaError(f"{source}: {name}: defined twice")
         by_name[name] = Field(

@@ -140,7 +140,7 @@ class ElasticsearchReceiver:
         except (AttributeError, LookupError, OverflowError, TypeError, ValueError):
             items = []
         if len(items) != events:
-            raise RetryError(f"{self._target}: an answer that is none of Elasticsearch's bulk API")
+            raise RetryError(f"{self._target}: the answer is not one of Elasticsearch's bulk API")
         return items
 
     def _connect(self) -> elasticsearch.Elasticsearch:

@@ -83,7 +83,7 @@ def _ask(settings: ConnectionSettings, path: str) -> Json:
     try:
         document = json.loads(response.content)
     except (ValueError, RecursionError):
-        raise _AnswerError(f"{where}: answers no JSON; is it the API of a Logstash?") from None
+        raise _AnswerError(f"{where}: the answer is not JSON; is it the API of a Logstash?") from None
     return _mapping(document)
 
 

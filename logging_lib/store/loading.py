@@ -111,10 +111,10 @@ def reject_other_files(paths: Iterable[Path]) -> None:
             reasons[normalized.document["error"]["message"]] += 1
     if reasons.total() >= _ENOUGH_LINES:
         names = str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
-        lines = f"the first {reasons.total()} lines"
+        reason = reasons.most_common(1)[0][0]
         raise ValueError(
-            f"{names}: holds no events: none of {lines} is one ({reasons.most_common(1)[0][0]}); nothing was "
-            "indexed. If events begin later, give the file without these lines"
+            f"{names}: holds no events in its first {reasons.total()} lines: {reason}. Nothing was indexed; if "
+            "events begin later, give the file without these lines"
         )
 
 

@@ -85,11 +85,11 @@ def test_what_is_not_there_is_named(desk: Path, command: str, says: str) -> None
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
-        ("train.csv", "a,b\n" + "1,2\n" * 30, "none of the first 31 lines is one (not JSON"),
+        ("train.csv", "a,b\n" + "1,2\n" * 30, "in its first 31 lines: the event is not JSON"),
         (
             "train.jsonl",
             '{"income": 1, "home": "RENT"}\n' * 3000,
-            "none of the first 200 lines is one (no model",
+            "in its first 200 lines: no model",
         ),
         ("numbers.jsonl", "[1, 2]\n" * 30, "a JSON array, not an object"),
         ("train.parquet", "PAR1\x00\n" * 30, "not JSON"),

@@ -57,7 +57,9 @@ def test_own_specs_make_own_dashboards(server: fake_kibana.Server) -> None:
     assert "4 of 4 objects imported" in call("import", "--specs", "specs").stdout
     assert ("dashboard", "logging-lib-mine") in server.spaces["default"]
     Path("specs/mine.yml").write_text("title: Mine\npanels:\n- {title: All, chart: metric, metric: cuont}\n")
-    assert "specs/mine.yml:3: metric: 'cuont' is none of" in call("import", "--specs", "specs", code=2).stderr
+    assert (
+        "specs/mine.yml:3: metric: 'cuont' is not one of" in call("import", "--specs", "specs", code=2).stderr
+    )
 
 
 def test_an_import_over_itself_changes_nothing(server: fake_kibana.Server, profile: Profile) -> None:

@@ -29,7 +29,7 @@ def test_a_formula_is_a_tree_of_operations() -> None:
     [
         ("count(", "is not a formula"),
         ("", "is not a formula"),
-        ("__import__('os')", "is none of count"),
+        ("__import__('os')", "is not one of count"),
         ("count().__class__", "is neither a number"),
         ("'a' * 3", "is not a number"),
         ("1e999", "is not a number"),

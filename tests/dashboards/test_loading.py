@@ -19,7 +19,7 @@ GOOD = "title: t\npanels:\n- {title: a, chart: line, metric: count}\n"
         ("{title: a, chart: line, metric: average,\n   field: ml.input.numeric.*}", "4: there is no field"),
         ("{title: a, chart: lin, metric: count}", "3: chart: Input should be 'line', "),
         ("{title: a, chrat: line}", "3: unknown key 'chrat'; did you mean 'chart'?"),
-        ("{title: a, chart: line, metric: averag,\n   field: event.duration}", "3: metric: 'averag' is none of"),
+        ("{title: a, chart: line, metric: averag,\n   field: event.duration}", "3: metric: 'averag' is not one of"),
         ("{title: a, chart: line, metric: average,\n   field: ml.model.name}", "4: ml.model.name is of the type "
          "keyword, and no number"),
         ("{title: a, chart: table, metric: count,\n   split: ml.input.text.title}", "4: ml.input.text.title is of "

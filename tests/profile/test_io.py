@@ -70,7 +70,7 @@ def test_a_cut_file_is_refused_as_such(tmp_path: Path, profile: profiles.Profile
     [
         ("feature: {}", r"feature: unknown key; did you mean 'features'\?"),
         ("features: {a: {knd: text}}", r"features\.a\.knd: unknown key; did you mean 'kind'\?"),
-        ("features: {a: {kind: float}}", r"features\.a\.kind: 'float' is none of numeric"),
+        ("features: {a: {kind: float}}", r"features\.a\.kind: 'float' is not one of numeric"),
         ("features: {a: {range: [5, 1]}}", r"features\.a\.range: expected \[low, high\]"),
         ("features: {a: {bins: [2, 1]}}", r"features\.a\.bins: expected rising numbers"),
         ("features: {a: {values: x}}", r"features\.a\.values: expected a list"),

@@ -236,7 +236,7 @@ def test_once_fails_where_something_is_left(elasticsearch: BulkSink, spool: Spoo
     url = f"es+http://127.0.0.1:{elasticsearch.port}"
     result = CliRunner().invoke(app, ["ship", str(spool.directory), "--to", url, "--once"])
     assert result.exit_code == 1
-    assert "none of Elasticsearch's bulk API" in result.output
+    assert "not one of Elasticsearch's bulk API" in result.output
 
 
 def test_a_daemon_that_ends_by_itself_fails(spool: Spool, http: HttpSink) -> None:

@@ -171,8 +171,8 @@ def test_an_old_logstash() -> None:
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        (b"<html>", "answers no JSON"),
-        (b"[" * 100_000, "answers no JSON"),
+        (b"<html>", "the answer is not JSON"),
+        (b"[" * 100_000, "the answer is not JSON"),
         (b"[1, 2]", "is not the API of a Logstash"),
         ({"name": "es", "version": {"number": "9.4.3"}}, "is not the API of a Logstash"),
         (b" " * (11 * 1024 * 1024), "longer than 10485760 bytes"),

@@ -269,7 +269,12 @@ REFUSED = [
     ("actions.email.email.subject", "{{payload.x}}", "$.actions.email.email.subject", "begin with 'ctx.'"),
     ("actions.email.email.subject", "{{ctx.foo}}", "$.actions.email.email.subject", "ctx has execution_time"),
     ("actions.email.email.body.html", "{{#a}}", "$.actions.email.email.body.html", "{{#a}} is never closed"),
-    ("actions.email.max_iterations", 5, "$.actions.email", "max_iterations belongs to foreach"),
+    (
+        "actions.email.max_iterations",
+        5,
+        "$.actions.email",
+        "max_iterations is allowed only together with foreach",
+    ),
     ("actions.email.foreach", "ctx.payload.nope", "$.actions.email.foreach", "has only result, window"),
     ("actions.email.jira", {}, "$.actions.email.jira", "use a webhook"),
     ("actions.email.slack", {"message": {"text": "x"}}, "$.actions.email", "exactly one of email, slack"),

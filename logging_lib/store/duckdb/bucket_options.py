@@ -320,7 +320,7 @@ def _parse_interval(options: Mapping[str, Any], path: str) -> tuple[int, str]:
     if present[0] == "calendar_interval":
         unit = _CALENDAR_UNITS.get(text)
         if unit is None:
-            raise SearchError(f"{text!r:.80} is none of {sorted(_CALENDAR_UNITS)}", here)
+            raise SearchError(f"{text!r:.80} is not one of {sorted(_CALENDAR_UNITS)}", here)
         return _UNIT_MILLIS.get(unit, 0), unit
     millis = _parse_millis(text, here)
     if millis <= 0:

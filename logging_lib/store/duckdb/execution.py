@@ -337,7 +337,7 @@ def _resolve_order(order: BucketOrder, node: AggregationNode, path: str) -> None
         metric.numbers(None) if metric.kind != "extended_stats" else metric.numbers((1, 0.0, 0.0, 0.0, 0.0))
     )
     if (value or "value") not in choices:
-        raise SearchError(f"[{order.by}] is none of {sorted(choices)}", child_path(path, "order"))
+        raise SearchError(f"[{order.by}] is not one of {sorted(choices)}", child_path(path, "order"))
     order.value = lambda group: metric.order_value(group.values.get(name), value)
 
 

@@ -80,7 +80,7 @@ def lucene_regex(pattern: str) -> str:
         elif letter in _UNKNOWN_OPERATORS:
             raise ValueError(f"Lucene's operator {letter!r} is not answered by the embedded store")
         elif letter == "(" and pattern[place + 1 : place + 2] == "?":
-            raise ValueError("groups with flags are no part of Lucene's expressions")
+            raise ValueError("Lucene's expressions have no groups with flags")
         else:
             in_class = letter == "["
             parts.append(letter)

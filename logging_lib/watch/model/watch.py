@@ -50,7 +50,7 @@ class Action(Model):
             raise PydanticCustomError("one_of", f"an action has exactly one of {', '.join(self.types)}")
         refuse_null(self, self.type)
         if "max_iterations" in self.model_fields_set and self.foreach is None:
-            raise fault("foreach", "max_iterations belongs to foreach, which is not there")
+            raise fault("foreach", "max_iterations is allowed only together with foreach")
         return self
 
     @property

@@ -289,7 +289,7 @@ class DeliveryQueue:
             for notification in queued:
                 if notification.channel not in CHANNELS:
                     raise StateError(
-                        f"its state names a channel {notification.channel!r:.80}, and there is none"
+                        f"its state names a channel {notification.channel!r:.80}, and there is no such channel"
                     )
         except StateError as error:
             with self._lock:

@@ -38,7 +38,7 @@ module MlNormalize
       end
       raise Refused.new("no_id", "event.id is missing") unless filled?(id)
       unless DATASETS.include?(dataset)
-        raise Refused.new("dataset", "event.dataset is #{show(dataset)}, none of #{DATASETS.join(", ")}")
+        raise Refused.new("dataset", "event.dataset is #{show(dataset)}, which is not one of #{DATASETS.join(", ")}")
       end
       if dataset == "ml.prediction"
         unless filled?(model) && filled?(model_version)
@@ -48,14 +48,14 @@ module MlNormalize
       end
       time = Times.own(at, arrival)
       return time unless time.nil?
-      raise Refused.new("timestamp", "@timestamp is #{show(at)}, which is no ISO 8601 date with a zone")
+      raise Refused.new("timestamp", "@timestamp is #{show(at)}, which is not an ISO 8601 date with a time zone")
     end
 
     def check_inputs(inputs)
       return unless inputs.is_a?(Parsing::JMap)
       count = inputs.values.sum { |values| values.is_a?(Parsing::JMap) ? values.size : 0 }
       return if count <= Foreign::MAX_INPUTS
-      raise Refused.new("too_many_fields", "#{count} fields; at most #{Foreign::MAX_INPUTS} are taken")
+      raise Refused.new("too_many_fields", "the event has #{count} inputs; at most #{Foreign::MAX_INPUTS} are accepted")
     end
 
     def filled?(value)

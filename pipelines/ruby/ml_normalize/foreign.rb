@@ -45,11 +45,11 @@ module MlNormalize
       model, version = model(given, rest)
       inputs = given["inputs"]
       unless inputs.is_a?(Hash)
-        raise Refused.new("no_inputs", "no inputs: one of #{ALIASES["inputs"].join(", ")} must hold an object")
+        raise Refused.new("no_inputs", "no inputs: one of #{ALIASES["inputs"].join(", ")} must be an object")
       end
       if inputs.size > MAX_INPUTS || rest.size > MAX_INPUTS
         most = [inputs.size, rest.size].max
-        raise Refused.new("too_many_fields", "#{most} fields; at most #{MAX_INPUTS} are taken")
+        raise Refused.new("too_many_fields", "the event has #{most} fields; at most #{MAX_INPUTS} are accepted")
       end
       at = timestamp(given["timestamp"], arrival)
       ml = {
@@ -324,7 +324,7 @@ module MlNormalize
       return arrival.text if value.nil?
       at = Times.canonical(value, arrival)
       return at unless at.nil?
-      raise Refused.new("timestamp", "the time #{Text.shown(value)} is neither ISO 8601 nor a number since 1970")
+      raise Refused.new("timestamp", "the time #{Text.shown(value)} is neither an ISO 8601 date nor a number of s, ms, µs or ns since 1970")
     end
   end
 end

@@ -11,7 +11,7 @@ module MlNormalize
   module Parsing
     MAX_BYTES = 1_000_000
     MAX_DEPTH = 100
-    NOT_JSON = "not JSON (RFC 8259, in UTF-8)"
+    NOT_JSON = "the event is not JSON (RFC 8259, in UTF-8)"
     BOM = "\xEF\xBB\xBF".b.freeze
 
     JMap = Java::JavaUtil::Map
@@ -63,14 +63,14 @@ module MlNormalize
       document, repaired = parse_value(raw)
       return [document, repaired] if document.is_a?(JMap)
       name = NAMES.find { |type, _| document.is_a?(type) }&.last || "number"
-      raise Refused.new("not_an_object", "a JSON #{name}, not an object", "parse")
+      raise Refused.new("not_an_object", "the event is a JSON #{name}, not an object", "parse")
     end
 
     # Any JSON value, and whether it had to be repaired.
     def parse_value(raw)
       size = raw.bytesize
       if size > MAX_BYTES
-        raise Refused.new("too_large", "the event has #{size} bytes; at most #{MAX_BYTES} are taken", "parse")
+        raise Refused.new("too_large", "the event has #{size} bytes; at most #{MAX_BYTES} are accepted", "parse")
       end
       text = raw.encoding == Encoding::UTF_8 ? raw : raw.dup.force_encoding(Encoding::UTF_8)
       text = text.byteslice(3, size) if text.getbyte(0) == 0xEF && text.byteslice(0, 3).b == BOM

@@ -55,7 +55,7 @@ module MlNormalize
       value
     end
 
-    # The inputs of the one row, by name; nil where the value is no known payload.
+    # The inputs of the one row, by name; nil if the value is not a known payload.
     def inputs(key, value, may_be_columns)
       return split_row(value) if key == "dataframe_split"
       payload = ROWS.include?(key)
@@ -126,7 +126,7 @@ module MlNormalize
     end
 
     def batch(rows)
-      raise Refused.new("batch", "the payload holds #{rows} rows; log one event a prediction")
+      raise Refused.new("batch", "the payload holds #{rows} rows; log one event per prediction")
     end
   end
 end

@@ -88,7 +88,7 @@ module MlNormalize
       "#{digits[0]}#{fraction}e#{exponent.negative? ? "-" : "+"}#{exponent.abs.to_s.rjust(2, "0")}"
     end
 
-    # The number or boolean that a text spells, or the value as it is. `007` is no number: its zeros mean something.
+    # The number or boolean that a text spells, or the value as it is. `007` is not a number: its zeros have a meaning.
     def spelled(value)
       return value unless value.is_a?(String) && MAY_SPELL.include?(value[0])
       return BOOLEANS.fetch(value, value) unless NUMBER.match?(value)
