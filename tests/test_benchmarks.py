@@ -20,7 +20,7 @@ def test_the_detection_page_is_made_from_its_results() -> None:
     assert (FOLDER / "README.md").read_text("utf-8") == report.page(results), "write it by report.page"
 
 
-def test_what_the_readme_says_of_detection_is_in_its_results() -> None:
+def test_the_detection_figures_of_the_readme_match_the_results() -> None:
     results = orjson.loads((FOLDER / "results.json").read_bytes())
     text = " ".join((ROOT / "README.md").read_text("utf-8").split())
     results = results["shuffled"]
@@ -32,10 +32,10 @@ def test_what_the_readme_says_of_detection_is_in_its_results() -> None:
 
 
 @given(share=st.integers(0, 100))
-def test_a_verdict_that_does_not_look_has_no_youden_index(share: int) -> None:
+def test_flagging_regardless_of_the_data_has_a_youden_index_of_0(share: int) -> None:
     assert report.youden((share, 100), (share, 100)) == 0
 
 
-def test_youden_s_index() -> None:
+def test_youdens_index_of_known_numbers() -> None:
     assert report.youden((5, 5), (0, 7)) == 1
     assert report.youden((90, 100), (20, 100)) == pytest.approx(0.7)

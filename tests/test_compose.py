@@ -46,7 +46,7 @@ def test_every_port_is_on_the_loopback_interface() -> None:
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
-def test_every_part_has_limits_and_what_stays_up_a_health_check() -> None:
+def test_every_part_has_limits_and_every_service_a_health_check() -> None:
     for name, service in SERVICES.items():
         assert {"mem_limit", "cpus", "pids_limit"} <= set(service), name
         if "restart" in service and name != "watch-runner":
@@ -72,7 +72,7 @@ def test_no_part_is_root_or_has_a_capability_or_writes_to_its_image() -> None:
     assert re.findall(r"^USER (.*)$", DOCKERFILE, re.MULTILINE)[-1] == "ml"
 
 
-def test_what_our_image_writes_to_belongs_to_its_user() -> None:
+def test_the_folders_that_our_image_writes_to_belong_to_its_user() -> None:
     """A new volume takes its owner from the image's folder, and no part may change that."""
     (owned,) = re.findall(
         r"install -d -o ml -g 0 -m 0750 (.*)$", DOCKERFILE.replace("\\\n", " "), re.MULTILINE
@@ -102,7 +102,7 @@ def mounts(name: str) -> list[list[str]]:
     return [volume.split(":") for volume in SERVICES[name].get("volumes", ())]
 
 
-def test_each_certificate_that_a_part_names_is_in_what_it_mounts(certificates: Path) -> None:
+def test_each_certificate_that_a_part_names_is_mounted(certificates: Path) -> None:
     for name, service in SERVICES.items():
         if name == "certificates":
             continue
@@ -118,7 +118,7 @@ def test_each_certificate_that_a_part_names_is_in_what_it_mounts(certificates: P
             assert (folders[0] / file).is_file(), f"{name}: {file}"
 
 
-def test_every_mounted_file_is_there_and_every_variable_has_an_example() -> None:
+def test_every_mounted_file_exists_and_every_variable_has_an_example() -> None:
     text = (ROOT / "docker-compose.yml").read_text("utf-8")
     for service in SERVICES.values():
         for volume in service.get("volumes", ()):
@@ -196,7 +196,7 @@ def handshake(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> str:
     return ""
 
 
-def test_certificates_that_are_there_stay(certificates: Path) -> None:
+def test_existing_certificates_are_kept(certificates: Path) -> None:
     before = contents(certificates)
     make_certificates(certificates)
     assert contents(certificates) == before

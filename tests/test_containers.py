@@ -128,7 +128,7 @@ def test_parts_of_two_streams_are_kept_apart(tmp_path: Path) -> None:
     assert [type(result) for result in normalized(lines, tmp_path / "x.log")] == [Event, Event]
 
 
-def test_a_line_whose_end_is_missing_is_torn_and_says_where_it_began(tmp_path: Path) -> None:
+def test_a_line_without_an_end_is_torn_and_its_start_is_reported(tmp_path: Path) -> None:
     text = json.dumps({"model": "m", "inputs": {"a": "x" * 40_000}, "timestamp": TIME})
     for wrap in (docker, cri):
         (result,) = normalized(wrap(text)[:-1], tmp_path / "x.log")
@@ -175,7 +175,7 @@ pieces = st.lists(
 
 @settings(max_examples=examples(200), deadline=None)
 @given(pieces)
-def test_no_line_is_lost_whatever_stands_in_the_file(parts: list[bytes]) -> None:
+def test_no_line_is_lost_whatever_the_file_contains(parts: list[bytes]) -> None:
     lines = [Line(part, Path("x"), number) for number, part in enumerate(parts)]
     joined = list(join_lines(lines))
     kept = b"".join(line.data for line in joined)
@@ -214,7 +214,7 @@ def test_a_compressed_file_of_one_endless_line_takes_no_memory(tmp_path: Path) -
     assert (second.data, second.offset) == (b'{"a": 1}', (32 << 20) + 1)
 
 
-def test_an_event_with_a_message_of_its_own_stays_what_it_is() -> None:
+def test_an_event_with_its_own_message_is_not_unwrapped() -> None:
     event: dict[str, Any] = {
         "model": "m",
         "inputs": {"a": 1},

@@ -42,11 +42,11 @@ def evaluated(text: str, **options: object) -> str:
         ("1969-12-31T23:59:59.999999Z", "1969-12-31T23:59:59.999Z", "1969-12-31T23:59:59.999Z"),
     ],
 )
-def test_rounding(text: str, down: str, up: str) -> None:
+def test_times_are_rounded_down_and_up(text: str, down: str, up: str) -> None:
     assert (evaluated(text), evaluated(text, round_up=True)) == (down, up)
 
 
-def test_rounding_in_a_time_zone() -> None:
+def test_times_are_rounded_in_a_time_zone() -> None:
     """Days are local days: on 2018-03-25 the clocks in Berlin go forward."""
     zone = ZoneInfo("Europe/Berlin")
     assert evaluated("2018-03-25||/d", zone=zone) == "2018-03-24T23:00:00.000Z"
@@ -74,12 +74,12 @@ def test_rounding_in_a_time_zone() -> None:
         "2018-02-01T09:00:00Z+1d",
     ],
 )
-def test_what_is_no_date(text: str) -> None:
+def test_text_that_is_not_a_date_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"date|outside|rounding"):
         evaluated(text)
 
 
-def test_formats() -> None:
+def test_dates_are_printed_in_each_format() -> None:
     assert evaluated("01/02/2018 10:30", pattern="dd/MM/yyyy HH:mm") == "2018-02-01T10:30:00.000Z"
     assert evaluated("1517475600", pattern="yyyy-MM-dd||epoch_second") == "2018-02-01T09:00:00.000Z"
     moment = datemath.parse("2018-02-01T09:05:07.008Z")
@@ -98,5 +98,5 @@ def test_moments_outside_the_years_of_datetime() -> None:
 @pytest.mark.parametrize(
     ("text", "millis"), [("90s", 90_000), ("-1h", -3_600_000), ("+2d", 172_800_000), ("5ms", 5)]
 )
-def test_intervals(text: str, millis: int) -> None:
+def test_intervals_are_parsed_to_milliseconds(text: str, millis: int) -> None:
     assert datemath.interval(text) == millis

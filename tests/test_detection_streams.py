@@ -68,7 +68,7 @@ def test_a_fault_changes_its_features_of_the_events_that_it_hits(fault: str, piz
         assert set(altered["hour"]) == {ABSENT}
 
 
-def test_what_training_has_on_some_day_need_not_be_found() -> None:
+def test_a_fault_that_training_shows_on_some_day_need_not_be_found() -> None:
     times = pd.date_range("2015-01-01", periods=4000, freq="30min", tz="UTC")
     numbers = np.random.default_rng(1).normal(size=4000)
     rows = pd.DataFrame({"time": times, "price": numbers, "type": "veggie", "target": 1.0})

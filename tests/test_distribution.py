@@ -31,6 +31,6 @@ def test_long_units_begin_first_and_keep_their_order(request: pytest.FixtureRequ
         assert [i for i in arranged if unit(i) == name] == [i for i in items if unit(i) == name]
 
 
-def test_every_unit_that_begins_first_is_there(request: pytest.FixtureRequest) -> None:
+def test_every_test_that_begins_first_exists(request: pytest.FixtureRequest) -> None:
     folder = request.config.rootpath
     assert [name for name in EARLY if "/" in name and not (folder / name).is_file()] == []

@@ -271,7 +271,7 @@ def test_every_page_is_followed_and_no_code_hides_from_it() -> None:
         assert hidden is None or page.name == "CHANGELOG.md", f"{name(page)}: fence the block {hidden}"
 
 
-def test_every_exception_is_still_one() -> None:
+def test_every_exception_of_the_page_check_is_still_needed() -> None:
     text = {name(page): page.read_text("utf-8") for page in PAGES}
     for page, beginning in DRAWINGS.items():
         assert beginning in text[page], page
@@ -280,7 +280,7 @@ def test_every_exception_is_still_one() -> None:
         assert command in everything, f"no page says {command!r} any more: take it from the exceptions"
 
 
-def test_the_design_names_the_folders_that_there_are() -> None:
+def test_the_design_page_names_the_existing_folders() -> None:
     (tree,) = [block for block in blocks(ROOT / "docs" / "design.md") if "the facade" in block.text]
     for line in tree.text.splitlines():
         inside = line.startswith("  ")
@@ -289,7 +289,7 @@ def test_the_design_names_the_folders_that_there_are() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_every_link_leads_to_an_existing_target(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8")):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), f"{page}: {target}"

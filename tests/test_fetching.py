@@ -71,7 +71,7 @@ def repository() -> Iterator[Repository]:
 
 
 @pytest.mark.slow
-def test_a_fetch_is_continued_where_it_broke_off(
+def test_an_interrupted_fetch_is_continued(
     repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the Maven that `make servers` uses, with its plugins as they lie in the cache."""
@@ -102,7 +102,7 @@ def test_a_fetch_is_continued_where_it_broke_off(
     ("path", "java_home", "reason"),
     [("", "", "no JDK 21 or newer was found"), ("", "here", "no Maven on PATH")],
 )
-def test_what_cannot_be_had_is_left_out_with_the_reason(
+def test_servers_that_cannot_be_fetched_are_skipped_with_the_reason(
     path: str, java_home: str, reason: str, tmp_path: Path
 ) -> None:
     """And is no failure: `make test` goes on."""
@@ -128,7 +128,7 @@ raise SystemExit(fetch_test_servers.main(['--slow']))
     assert "Chromium is left out, and tests that need it will be skipped: no chromium" in done.stdout
 
 
-def test_a_server_that_is_not_there_names_the_command_that_fetches_it(
+def test_a_missing_server_names_the_command_that_fetches_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LOGGING_LIB_TEST_CACHE", str(tmp_path))

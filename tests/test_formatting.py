@@ -52,7 +52,7 @@ from logging_lib._util.text import one_line, printable, shorten, valid_xml
         (f.format_bin("[1,2)", "category"), "[1,2)"),
     ],
 )  # fmt: skip
-def test_each_form(written: str, expected: str) -> None:
+def test_numbers_are_formatted_for_people(written: str, expected: str) -> None:
     assert written == expected
 
 

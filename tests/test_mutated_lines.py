@@ -64,7 +64,7 @@ def check(line: bytes) -> Event | DeadLetter:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_mutated_lines(seed: int) -> None:
+def test_a_mutated_line_becomes_an_event_or_a_dead_letter(seed: int) -> None:
     lines = list_lines()
     chance, mutator = random.Random(seed), Mutator(list_documents(lines), odd=ODD_VALUES, names=NAMES)
     events, letters = [], 0

@@ -191,7 +191,7 @@ def test_a_damaged_file_is_read_on_with_file_and_offset(tmp_path: Path, valid: V
     assert len(list(read_lines(path, third))) == 2
 
 
-def test_files_names_what_is_not_there(tmp_path: Path) -> None:
+def test_find_files_names_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no such file, or a folder without \*\.jsonl"):
         find_files([tmp_path])
     with pytest.raises(FileNotFoundError, match="missing"):

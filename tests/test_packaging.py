@@ -40,7 +40,7 @@ def test_the_service_part_needs_three_libraries() -> None:
     assert [need.split(">=")[0] for need in needs] == ["structlog", "orjson", "python-logstash-async"]
 
 
-def test_the_exported_names() -> None:
+def test_the_exported_names_are_complete() -> None:
     assert sorted(name for name in vars(logging_lib) if name in logging_lib.__all__) == sorted(
         logging_lib.__all__
     )
@@ -109,7 +109,7 @@ def files_below(*folders: str) -> set[str]:
     return found
 
 
-def test_the_sdist_holds_what_the_wheel_and_the_tests_need(dist: Path) -> None:
+def test_the_sdist_contains_what_the_wheel_and_the_tests_need(dist: Path) -> None:
     (archive,) = dist.glob("*.tar.gz")
     with tarfile.open(archive) as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}

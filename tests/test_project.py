@@ -114,7 +114,7 @@ def test_a_check_installs_no_browser_and_no_server() -> None:
 
 
 @pytest.mark.parametrize("page", ["CONTRIBUTING.md", "RELEASING.md", ".github/pull_request_template.md"])
-def test_a_page_names_make_targets_that_there_are(page: str) -> None:
+def test_pages_name_only_existing_make_targets(page: str) -> None:
     named = re.findall(r"`make ([a-z-]+)", (ROOT / page).read_text("utf-8"))
     assert named
     assert set(named) <= TARGETS

@@ -175,7 +175,7 @@ def refused(name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name not in WITHOUT_JSON])
-def test_an_error_is_json_where_json_was_asked_for(
+def test_an_error_is_json_with_the_option_json(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -218,6 +218,6 @@ def command_lines() -> list[Any]:
 
 
 @pytest.mark.parametrize("line", command_lines())
-def test_what_is_shown_is_accepted(line: str) -> None:
+def test_every_documented_command_is_accepted(line: str) -> None:
     if "[OPTIONS]" not in line:
         accepted(shlex.split(line, comments=True))

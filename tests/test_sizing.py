@@ -37,7 +37,7 @@ def test_the_sizes_are_those_measured(features: int, texts: int) -> None:
     assert size == pytest.approx(SIZES[features][bool(texts)], rel=0.05)
 
 
-def test_the_size_of_a_label() -> None:
+def test_a_label_has_the_documented_size() -> None:
     stated = re.search(r"A label .* takes (\d+) bytes", PAGE)
     assert stated
     assert label() == pytest.approx(int(stated[1]), rel=0.05)
@@ -60,7 +60,7 @@ def test_the_days_follow_from_the_formula() -> None:
         assert number(lasts) * units[lasts.split()[1]] == pytest.approx(2**30 / (a_second * size), rel=0.2)
 
 
-def test_what_sampling_saves() -> None:
+def test_sampling_saves_the_stated_share_of_storage() -> None:
     for option, events, size in rows("20 features"):
         rate = float(option.strip("`").split("=")[1])
         assert number(events) == pytest.approx(FAULTY + rate * (1 - FAULTY), rel=0.02)

@@ -89,7 +89,7 @@ def test_a_run_in_which_nothing_is_lost() -> None:
         ({"faulty": {}, "mails": []}, "no alert was due"),
     ],
 )
-def test_what_is_lost_or_too_much_is_a_problem(change: dict[str, Any], says: str) -> None:
+def test_lost_and_duplicate_events_are_a_problem(change: dict[str, Any], says: str) -> None:
     bad = account(**change)
     assert any(re.match(says, problem) for problem in bad.problems()), bad.problems()
     assert "PROBLEM: " in format_account(bad)
@@ -101,7 +101,7 @@ def test_a_part_that_failed_is_a_problem() -> None:
     assert bad.problems() == ["shipper ended by itself 1 times"]
 
 
-def test_a_seed_says_what_happens() -> None:
+def test_a_seed_determines_what_happens() -> None:
     plan = plan_disruptions(random.Random(7), 600, without=["logstash"])
     assert plan == plan_disruptions(random.Random(7), 600, without=["logstash"])
     assert plan != plan_disruptions(random.Random(8), 600, without=["logstash"])

@@ -132,7 +132,7 @@ def sklearn_calibration(actual: Any, scores: Any) -> tuple[list[float], list[flo
     return share.tolist(), mean.tolist()
 
 
-def test_numbers_beside_0_and_1_are_recognized_without_a_profile_and_said() -> None:
+def test_numbers_beside_0_and_1_are_recognized_without_a_profile_and_reported() -> None:
     found = quality.measure(joined(draw_binary(1), "value"))
     assert "taken for the probability of 1" in found.notes[0]
     regression = pd.DataFrame({"prediction": [0.1, 0.9, 2.5], "actual": [0.0, 1.0, 1.0]})
@@ -149,7 +149,7 @@ def churn() -> profiles.Profile:
     )
 
 
-def test_labels_of_other_classes_are_an_error_and_no_accuracy_of_0(churn: profiles.Profile) -> None:
+def test_labels_of_other_classes_are_an_error_and_not_an_accuracy_of_0(churn: profiles.Profile) -> None:
     frame = joined(draw_binary(1), "value").assign(actual=np.where(draw_binary(1)["y"] == 1, "yes", "no"))
     with pytest.raises(
         UnknownClasses, match=r"none of the 2,000 labels is a class of the model: 'no', 'yes'; the model's"
@@ -162,7 +162,7 @@ def test_labels_of_other_classes_are_an_error_and_no_accuracy_of_0(churn: profil
         quality.measure(classes.assign(actual=classes["actual"].str.upper()))
 
 
-def test_some_labels_of_other_classes_count_as_wrong_and_are_said(churn: profiles.Profile) -> None:
+def test_some_labels_of_other_classes_count_as_wrong_and_are_reported(churn: profiles.Profile) -> None:
     frame = joined(draw_binary(1, 100), "value").astype({"actual": object})
     right = quality.measure(frame, classifier=churn.classifier).metrics["accuracy"]
     frame.loc[:9, "actual"] = "moved"

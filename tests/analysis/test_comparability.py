@@ -132,7 +132,7 @@ def test_infinite_numbers_differ_from_a_profile(training: pd.DataFrame, profile:
     assert verdicts(compare(profile, infinite))["income (not finite)"] == "differs, large"
 
 
-def test_what_no_sample_has_a_value_of_is_not_comparable() -> None:
+def test_a_variable_without_a_value_in_any_sample_is_not_comparable() -> None:
     """Unless it is missing everywhere: then there is nothing to compare."""
     frames = [base(seed).assign(income="much", empty=None) for seed in (1, 2)]
     comparison = compare(*frames, kinds={"income": "numeric"})

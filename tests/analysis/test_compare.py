@@ -83,7 +83,7 @@ def test_the_test_fits_the_variable() -> None:
     assert variable(asked, "home").tests[0].name == "g"
 
 
-def test_several_samples() -> None:
+def test_several_samples_are_compared() -> None:
     made = compare(frame(1), frame(2), frame(3, number=0.6))
     number = variable(made, "number")
     assert [test.name for test in number.tests] == ["kruskal_wallis", "welch_anova"]
@@ -94,7 +94,7 @@ def test_several_samples() -> None:
     assert variable(asked, "number").tests[0].name == "welch_anova"
 
 
-def test_what_differs_comes_first_with_its_size() -> None:
+def test_differing_variables_come_first_with_their_effect_size() -> None:
     made = compare(frame(1), frame(2, number=0.7, joint=0.3, gap=0.2))
     assert {(one.name, one.verdict) for one in made.differing} == {
         ("number", "differs, medium"),
@@ -127,7 +127,7 @@ def test_q_is_benjamini_and_hochbergs() -> None:
     assert all(test.q is None for one in made.variables for test in one.tests[1:])
 
 
-def test_small_samples_are_warned_of() -> None:
+def test_small_samples_cause_a_warning() -> None:
     made = compare(frame(1, 12), frame(2, 500))
     assert any("a has only 12 values" in note for note in variable(made, "number").notes)
     weak = compare(frame(1, 40), frame(2, 40))
@@ -143,7 +143,7 @@ def test_larger_samples_are_drawn_from_with_a_seed() -> None:
     assert made != compare(a, b, max_rows=300, seed=6)
 
 
-def test_what_cannot_be_compared_is_reported() -> None:
+def test_variables_that_cannot_be_compared_are_reported() -> None:
     a = pd.DataFrame({"x": [1.0, 2.0, np.inf, np.nan], "y": [np.nan] * 4, "only_a": 1})
     b = pd.DataFrame({"x": [1.5, 2.5, 3.5, 1.0], "y": [1.0, 2.0, 3.0, 4.0], "only_b": 1})
     made = compare(a, b)
@@ -164,7 +164,7 @@ def test_what_cannot_be_compared_is_reported() -> None:
         compare(a, b, min_effect="big")
 
 
-def test_a_profile_stands_for_training(training: pd.DataFrame, profile: profiles.Profile) -> None:
+def test_a_profile_replaces_the_training_data(training: pd.DataFrame, profile: profiles.Profile) -> None:
     same = compare(profile, training)
     # A vocabulary knows the words of its own rows; what the profile expects comes from rows that it did not see.
     assert not same.differing
@@ -245,7 +245,7 @@ def test_comparisons_of_one_population_differ_in_alpha_of_the_cases() -> None:
 @pytest.mark.parametrize(
     ("test", "shift", "least"), [("welch", 0.3, 0.85), ("mann_whitney", 0.3, 0.82), ("ks", 0.3, 0.65)]
 )
-def test_power_at_a_known_effect(test: str, shift: float, least: float) -> None:
+def test_a_known_effect_is_found_with_the_expected_power(test: str, shift: float, least: float) -> None:
     """Of samples of 200 with a shift of 0.3, Welch's t finds 0.85 in theory (power.t.test); Mann-Whitney 0.83, by
     its efficiency of 3/π; Kolmogorov-Smirnov less, since it looks for any change."""
     hits = 0

@@ -126,7 +126,7 @@ def test_nannyml_still_says_so() -> None:
 
 
 @pytest.mark.parametrize("problem", ["binary", "several"])
-def test_the_interval_holds_what_labels_show(problem: str) -> None:
+def test_the_interval_contains_the_quality_that_labels_show(problem: str) -> None:
     """Of thirty samples, with an evaluation of their own each, 95 % of the realized accuracies are within."""
     inside = 0
     for seed in range(30):
@@ -138,7 +138,7 @@ def test_the_interval_holds_what_labels_show(problem: str) -> None:
     assert 26 <= inside <= 30
 
 
-def test_concept_drift_is_not_seen_and_that_is_why_it_is_said() -> None:
+def test_the_estimate_does_not_see_concept_drift_and_says_so() -> None:
     classifier, frame = fit("binary"), draw_binary(7, 4000)
     other = frame.assign(actual=1 - frame["actual"])
     assert estimate_rows(classifier, other).metrics == estimate_rows(classifier, frame).metrics
@@ -158,7 +158,7 @@ def test_sampled_events_count_with_their_weight() -> None:
     assert wide[0] < narrow[0] < narrow[1] < wide[1]
 
 
-def test_where_only_the_predicted_class_has_a_probability_its_precision_is_estimated() -> None:
+def test_with_a_probability_of_the_predicted_class_alone_its_precision_is_estimated() -> None:
     frame = draw_several(3, 6000).assign(x=1.0)
     frame["right"] = frame[list(CLASSES)].max(axis=1)
     fitted = profiles.fit(

@@ -147,7 +147,7 @@ def test_classes_and_event_ids(served: Served, inputs: dict[str, Any]) -> None:
     assert found["ml"]["label"]["correct"] is True
 
 
-def test_what_is_wrong_with_a_row_is_reported(served: Served) -> None:
+def test_a_wrong_row_is_reported_with_its_error(served: Served) -> None:
     rows: list[dict[str, Any]] = [
         {"request_id": "r1", "actual": None}, {"request_id": "r1"}, {"actual": 1.0},
         {"request_id": "r1", "actual": 1.0, "timestamp": "yesterday"}, {"request_id": "r1", "actual": "N/A"},
@@ -188,7 +188,7 @@ def test_files_and_streams_have_the_same_rows(served: Served, tmp_path: Path) ->
         list(labels.lines_of(io.BytesIO(b'{"a": 1}\nx\n')))
 
 
-def test_quality_by_segment(served: Served) -> None:
+def test_quality_is_measured_by_segment(served: Served) -> None:
     ingest(served, served.rows)
     frame = joins.read(served.store, Selection(model=served.model, version="1"), by="home")
     found = quality.by_segment(frame)
@@ -204,7 +204,7 @@ def test_quality_by_segment(served: Served) -> None:
         joins.read(served.store, Selection(model="nobody"))
 
 
-def test_live_against_shadow(served: Served) -> None:
+def test_live_predictions_are_compared_with_shadow_predictions(served: Served) -> None:
     """By the same request: agreement, difference, latency, and the better one once labels are there."""
     (before,) = joins.shadow(served.store, Selection(model=served.model))
     assert (before.requests, before.only_live, before.live, before.shadow) == (EVENTS, 0, "1", "2")
@@ -218,7 +218,7 @@ def test_live_against_shadow(served: Served) -> None:
         joins.shadow(served.store, Selection(model="nobody"))
 
 
-def test_what_was_served_is_training_data(served: Served, tmp_path: Path) -> None:
+def test_served_events_can_be_exported_as_training_data(served: Served, tmp_path: Path) -> None:
     """Typed columns, labels, checks and provenance; marks with their shares; rows left out on demand."""
     ingest(served, served.rows)
     selection = Selection(model=served.model)

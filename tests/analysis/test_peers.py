@@ -22,7 +22,7 @@ def ours() -> dict[str, Variable]:
     return {one.name: one for one in compare(columns(0), columns(1)).variables}
 
 
-def test_nannyml(ours: dict[str, Variable]) -> None:
+def test_results_agree_with_nannyml(ours: dict[str, Variable]) -> None:
     """Version 0.13.1: D, the Wasserstein distance, chi-squared and the Jensen-Shannon distance are the same."""
     theirs = GOLDEN["nannyml"]
     for name in NUMBERS:
@@ -35,7 +35,7 @@ def test_nannyml(ours: dict[str, Variable]) -> None:
         )
 
 
-def test_evidently(ours: dict[str, Variable]) -> None:
+def test_results_agree_with_evidently(ours: dict[str, Variable]) -> None:
     """Version 0.7.23. Its Kolmogorov-Smirnov p is exact where ours is asymptotic; its Wasserstein distance is
     divided by the reference's standard deviation; its Jensen-Shannon distance has natural logarithms; its t-test
     takes equal variances. Its chi-squared test takes the reference's shares as known, without error, and is

@@ -159,7 +159,7 @@ def test_vectors_are_compared_number_by_number(reference: pd.DataFrame) -> None:
     assert worst.cause.name == "unexplained"
 
 
-def test_a_default_is_not_named_where_values_vary(reference: pd.DataFrame) -> None:
+def test_a_default_is_not_named_if_values_vary(reference: pd.DataFrame) -> None:
     lost = np.arange(ROWS) < 100
     kind = np.where(np.arange(ROWS) % 100 < 86, "A", "B")
     logged = reference.assign(kind=pd.Series(kind).where(~lost))
@@ -228,7 +228,7 @@ VALUES = st.one_of(
 @given(st.lists(st.tuples(VALUES, VALUES), min_size=1, max_size=12))
 @example([(0, 0), (0, 3.4028235677973366e38)])  # more than single precision holds
 @example([(0, 0), (0, 1.797693134862316e302)])  # more than a double holds, in steps of 1e-6
-def test_any_values_have_a_cause(pairs: list[tuple[Any, Any]]) -> None:
+def test_any_values_can_be_searched_for_a_cause(pairs: list[tuple[Any, Any]]) -> None:
     """Whatever the values are, a cause is named and its share is one."""
     a, b = (np.array([*column, None], dtype=object)[:-1] for column in zip(*pairs, strict=True))
     made = skew_causes.likeliest(skew_causes.SkewedFeature("x", a, b, np.ones(len(a), dtype=bool), {"y": b}))

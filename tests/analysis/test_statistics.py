@@ -32,7 +32,7 @@ def merged(a: list[float] | Array, b: list[float] | Array) -> numeric_tests.Merg
 
 @settings(max_examples=examples(200), deadline=None)
 @given(SAMPLES, SAMPLES)
-def test_two_samples_against_scipy(a: list[float], b: list[float]) -> None:
+def test_tests_of_two_samples_agree_with_scipy(a: list[float], b: list[float]) -> None:
     """D, U, the Wasserstein distance and their p-values, with and without ties."""
     made = merged(a, b)
     found, effect = numeric_tests.ks(made)
@@ -58,7 +58,7 @@ def test_two_samples_against_scipy(a: list[float], b: list[float]) -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32), st.integers(150, 900), st.integers(150, 900))
-def test_large_samples_against_scipy(seed: int, n: int, m: int) -> None:
+def test_tests_of_large_samples_agree_with_scipy(seed: int, n: int, m: int) -> None:
     """The limiting distribution of D is scipy's own; Welch's t is scipy's."""
     random = np.random.default_rng(seed)
     a, b = random.normal(size=n), random.normal(0.1, 1.2, m)
@@ -89,7 +89,7 @@ def test_cliffs_delta_has_cliffs_variance() -> None:
     assert effect.high == pytest.approx((delta - delta**3 + inner) / below)
 
 
-def test_hedges_g_of_a_known_example() -> None:
+def test_hedges_g_agrees_with_a_published_example() -> None:
     """Means 10 and 11, standard deviation 2, 20 rows each: d = 0.5, J = 1 - 3 / 151."""
     made = numeric_tests.welch(numeric_tests.SampleMoments(20, 10, 2), numeric_tests.SampleMoments(20, 11, 2))
     assert made is not None
@@ -103,7 +103,7 @@ TABLE = np.array([[762, 327, 468], [484, 239, 477]])
 """R's own example of chisq.test: party identification by gender (Agresti 2007, p. 39)."""
 
 
-def test_chi_squared_as_r_has_it() -> None:
+def test_chi_squared_agrees_with_r() -> None:
     """chisq.test(M): X-squared = 30.07, df = 2, p-value = 2.954e-07; DescTools::GTest(M): G = 30.017."""
     test, _, _ = contingency.association(TABLE)
     assert (test.statistic, test.p) == (pytest.approx(30.070, abs=1e-3), pytest.approx(2.954e-07, rel=1e-3))
@@ -113,7 +113,7 @@ def test_chi_squared_as_r_has_it() -> None:
 
 @settings(max_examples=examples(100), deadline=None)
 @given(st.integers(2, 3), st.integers(2, 8), st.integers(0, 2**32))
-def test_tables_against_scipy(samples: int, categories: int, seed: int) -> None:
+def test_tests_of_tables_agree_with_scipy(samples: int, categories: int, seed: int) -> None:
     table = np.random.default_rng(seed).integers(20, 200, (samples, categories))
     for name, power in (("chi2", "pearson"), ("g", "log-likelihood")):
         test, _, _ = contingency.association(table, test=name)
@@ -124,7 +124,7 @@ def test_tables_against_scipy(samples: int, categories: int, seed: int) -> None:
     )
 
 
-def test_fishers_exact_test_as_r_has_it() -> None:
+def test_fishers_exact_test_agrees_with_r() -> None:
     """fisher.test(matrix(c(3, 1, 1, 3), 2)): p-value = 0.4857 (the tea taster)."""
     test, _, _ = contingency.association(np.array([[3, 1], [1, 3]]))
     assert test.name == "fisher"
@@ -190,7 +190,7 @@ def test_the_noncentrality_is_that_of_its_quantiles(chi2: float, freedom: int) -
             assert stats.ncx2.cdf(chi2, freedom, end) == pytest.approx(quantile, abs=2e-3)
 
 
-def test_intervals_of_shares() -> None:
+def test_intervals_of_shares_agree_with_references() -> None:
     """Newcombe 1998: (56/70, 48/80) by method 10 is 0.0524 to 0.3339; Wilson of 81/263 is 0.2553 to 0.3662."""
     effect = contingency.risk_difference(np.array([[32, 48], [14, 56]]))
     assert (effect.value, effect.low, effect.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=1e-4)
@@ -199,7 +199,7 @@ def test_intervals_of_shares() -> None:
     assert h.value == pytest.approx(2 * (math.asin(math.sqrt(0.5)) - math.asin(math.sqrt(0.4))))
 
 
-def test_psi_and_what_it_is_by_chance() -> None:
+def test_psi_and_its_expected_value_by_chance() -> None:
     """0.1 against 0.2 and 0.9 against 0.8: 0.1 ln 2 + (-0.1) ln(8/9); by chance (bins - 1)(1/n + 1/m)."""
     table = np.array([[100_000, 900_000], [200_000, 800_000]])
     assert contingency.psi(table) == pytest.approx(0.1 * math.log(2) - 0.1 * math.log(8 / 9), rel=1e-4)
@@ -212,7 +212,7 @@ def test_psi_and_what_it_is_by_chance() -> None:
     assert np.mean(found) == pytest.approx(usual, rel=0.08)
 
 
-def test_several_samples_against_scipy() -> None:
+def test_tests_of_several_samples_agree_with_scipy() -> None:
     random = np.random.default_rng(6)
     samples = [random.normal(i * 0.3, 1 + i / 2, 60 + 20 * i) for i in range(4)]
     made = numeric_tests.kruskal(samples)
@@ -231,7 +231,7 @@ def test_several_samples_against_scipy() -> None:
     assert numeric_tests.kruskal([np.ones(5), np.ones(5), np.ones(5)]) is None
 
 
-def test_welchs_anova_as_r_has_it() -> None:
+def test_welchs_anova_agrees_with_r() -> None:
     """oneway.test(weight ~ group, PlantGrowth): F = 5.181, denom df = 17.128, p-value = 0.01739; kruskal.test:
     chi-squared = 7.9882, p-value = 0.01842."""
     plants = [
@@ -246,7 +246,7 @@ def test_welchs_anova_as_r_has_it() -> None:
     assert (ranks[0].statistic, ranks[0].p) == pytest.approx((7.9882, 0.01842), abs=1e-4)
 
 
-def test_welchs_t_as_r_has_it() -> None:
+def test_welchs_t_test_agrees_with_r() -> None:
     """t.test(extra ~ group, sleep): t = -1.8608, df = 17.776, p-value = 0.07939; wilcox.test: W = 25.5,
     p-value = 0.06933."""
     one = np.array([0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0])
@@ -264,7 +264,7 @@ def test_the_detectable_shift_is_cohens() -> None:
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.3])
-def test_the_intervals_cover(shift: float) -> None:
+def test_intervals_contain_the_true_value_as_often_as_stated(shift: float) -> None:
     """Of 1,000 samples the 95 % intervals of g, delta and D hold the true value in 93 % or more; D's, which cannot
     be below 0, is tested at a true difference alone."""
     random = np.random.default_rng(8)

@@ -54,7 +54,7 @@ def run(*arguments: str, code: int = 0, given: bytes | None = None) -> Result:
     return result
 
 
-def test_compare(call: Call) -> None:
+def test_the_compare_command(call: Call) -> None:
     """0 where nothing differs, 1 where something does, 2 for wrong input; table, JSON and page."""
     found = json.loads(call("compare", "train.parquet", "train.parquet", "--json").stdout)
     assert found["differing"] == []
@@ -130,7 +130,7 @@ def test_compare_names_the_slice_in_which_a_shadow_differs(
     assert document["shadow"][0]["paired"][0]["slices"][0]["name"] == "channel=mobile"
 
 
-def test_skew(call: Call) -> None:
+def test_the_skew_command(call: Call) -> None:
     found = json.loads(call("skew", "again.parquet", *STORE, "--json", "--save", code=1).stdout)
     worst = found["features"][0]
     assert (worst["name"], worst["cause"]["name"], found["ok"]) == ("income", "unit", False)
@@ -151,7 +151,7 @@ def test_a_function_recomputes_features(call: Call) -> None:
     assert "cannot be imported" in call("skew", "recompute:nothing", *STORE, code=2).stderr
 
 
-def test_labels(call: Call) -> None:
+def test_the_labels_commands(call: Call) -> None:
     done = json.loads(call("labels", "ingest", "labels.csv", *STORE, "--json").stdout)
     assert (done["joined"], done["refused"]) == (400, [])
     line = b'{"request_id": "r250", "actual": 11.0}\n'
@@ -167,7 +167,7 @@ def test_labels(call: Call) -> None:
     assert "no such file" in call("labels", "ingest", "none.csv", *STORE, code=2).stderr
 
 
-def test_export_and_scorecard(call: Call) -> None:
+def test_the_export_and_scorecard_commands(call: Call) -> None:
     call("labels", "ingest", "labels.csv", *STORE)
     done = json.loads(call("export", "--out", "out.parquet", *STORE, "--exclude", "shadow", "--json").stdout)
     assert (done["rows"], done["marks"]["shadow"]["share"]) == (300, 0.5)

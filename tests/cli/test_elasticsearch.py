@@ -130,7 +130,7 @@ def test_a_dry_run_with_a_profile_publishes_nothing(
     assert elasticsearch.call("POST", "/ml-profiles/_search", query)["hits"]["total"]["value"] == 0
 
 
-def test_a_cluster_without_events_is_not_all_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_without_events_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is nothing to evaluate, that is said; the server answers as one without our streams."""
     monkeypatch.chdir(tmp_path)
     with serving() as cluster:

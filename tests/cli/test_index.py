@@ -74,7 +74,7 @@ def test_foreign_events_are_checked_and_refused_ones_are_kept(desk: Path, inputs
         ("watch run --once --store nowhere", "nowhere: no such folder"),
     ],
 )
-def test_what_is_not_there_is_named(desk: Path, command: str, says: str) -> None:
+def test_missing_files_and_options_are_named(desk: Path, command: str, says: str) -> None:
     Path("events.jsonl").write_text("{}")
     Path("empty").mkdir()
     result = run(app, command.split())
@@ -114,7 +114,7 @@ def test_events_among_other_lines_are_indexed(desk: Path, inputs: dict[str, Any]
     assert json.loads(result.output) == {"indexed": 1, "known": 0, "refused": {"not_json": 100}}
 
 
-def test_nothing_but_refused_events_is_no_success(desk: Path, inputs: dict[str, Any]) -> None:
+def test_a_file_of_refused_events_only_is_not_a_success(desk: Path, inputs: dict[str, Any]) -> None:
     Path("few.jsonl").write_text('{"log":"{}","stream":"stdout"}\nnot json\nnot json\n')
     assert run(app, ["index", "few.jsonl", "--store", "store"]).exit_code == 1
     event = json.dumps({"model": "m", "inputs": inputs, "prediction": 1})

@@ -81,7 +81,7 @@ def init(*words: str, code: int = 0) -> str:
     return done.output
 
 
-def test_it_says_what_it_wrote_and_the_next_command_works(project: Path) -> None:
+def test_init_says_what_it_wrote_and_the_next_command_works(project: Path) -> None:
     said = init("train.csv", "--target", "price")
     for file in ("profile.yml", "prediction_service.py", ".env"):
         assert f"{file}: " in said

@@ -89,7 +89,9 @@ def variation_of(folder: Path, profile: profiles.Profile) -> dict[str, Any]:
     return variation
 
 
-def test_it_is_shown_published_and_undone(folder: Path, profile: profiles.Profile, tmp_path: Path) -> None:
+def test_learned_variation_is_shown_published_and_undone(
+    folder: Path, profile: profiles.Profile, tmp_path: Path
+) -> None:
     arguments = ("--model", profile.model, "--store", str(folder))
     before = variation_of(folder, profile)
     shown = invoke(*arguments, "-o", str(tmp_path / "p.json"))
@@ -127,7 +129,7 @@ def test_json_lists_the_limits(folder: Path, profile: profiles.Profile) -> None:
     assert not answer["is_published"]
 
 
-def test_incidents_of_the_state_are_left_out(folder: Path, profile: profiles.Profile) -> None:
+def test_learning_skips_incidents_of_the_state(folder: Path, profile: profiles.Profile) -> None:
     opened = NOW - timedelta(days=2)
     incident = Incident(key=Key(profile.model, "1", "x"), opened_at=opened, window="6h")
     FileState(folder / FOLDER).update(
@@ -139,7 +141,7 @@ def test_incidents_of_the_state_are_left_out(folder: Path, profile: profiles.Pro
     assert "no incident is excluded" not in output
 
 
-def test_too_little_and_no_profile(tmp_path: Path, profile: profiles.Profile) -> None:
+def test_learning_needs_a_profile_and_enough_traffic(tmp_path: Path, profile: profiles.Profile) -> None:
     with EmbeddedStore(tmp_path) as store:
         serve(store, STREAM, profile, days=2)
     arguments = ("--model", profile.model, "--store", str(tmp_path))
@@ -206,7 +208,7 @@ def server(elasticsearch: Connection, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 
 @pytest.mark.elasticsearch
-def test_it_learns_from_elasticsearch(server: Store) -> None:
+def test_variation_is_learned_from_elasticsearch(server: Store) -> None:
     own = fit(f"model-{uuid4().hex[:8]}")
     publish(server, own, now=NOW)
     serve(server, elastic.new_stream(), own)

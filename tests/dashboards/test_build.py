@@ -70,7 +70,7 @@ def test_any_names_make_a_sound_dashboard(profile: Profile, names: list[str]) ->
     assert faults(renamed(profile, names)) == []
 
 
-def test_three_hundred_features_are_built_at_once(profile: Profile) -> None:
+def test_a_dashboard_of_three_hundred_features_is_built_fast(profile: Profile) -> None:
     begun = time.process_time()
     wide = renamed(profile, [f"feature {number}" for number in range(300)])
     made = for_profile(wide)
@@ -83,7 +83,7 @@ def test_three_hundred_features_are_built_at_once(profile: Profile) -> None:
     assert len(json.loads(one["attributes"]["panelsJSON"])) == len(made.panels)
 
 
-def test_training_shares_stand_beside_those_of_now(
+def test_training_shares_are_shown_beside_current_shares(
     filled: EmbeddedStore, maker: streams.DocumentGenerator, selection: PanelSelection
 ) -> None:
     panel = next(panel for panel in for_profile(maker.profile).panels if panel.feature == "home")

@@ -21,7 +21,7 @@ from logging_lib.watch.testing import streams
 Json = dict[str, Any]
 
 
-def test_what_is_shipped_has_no_fault_and_is_what_the_specs_say(root: Path, shipped: list[Dashboard]) -> None:
+def test_shipped_dashboards_are_valid_and_match_their_specs(root: Path, shipped: list[Dashboard]) -> None:
     text = (content.path("kibana_dashboards") / generate.NDJSON).read_text("utf-8")
     assert validate.check_ndjson(text) == []
     assert text == objects.ndjson(objects.saved_objects(shipped))
@@ -207,7 +207,7 @@ FAULTS: dict[str, tuple[Callable[[list[Json]], Any], str]] = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_each_check_rejects_what_it_is_for(name: str, sound: list[Json]) -> None:
+def test_each_check_rejects_its_fault(name: str, sound: list[Json]) -> None:
     broken = copy.deepcopy(sound)
     change, says = FAULTS[name]
     change(broken)

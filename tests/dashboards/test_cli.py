@@ -92,7 +92,7 @@ def test_an_edited_dashboard_is_refused_and_shown(server: fake_kibana.Server) ->
     call("diff", "--space", "team-a")
 
 
-def test_what_was_exported_can_be_imported_elsewhere(server: fake_kibana.Server) -> None:
+def test_an_export_can_be_imported_into_another_kibana(server: fake_kibana.Server) -> None:
     assert (
         "this space has no dashboards of logging_lib" in call("export", "--out", "all.ndjson", code=2).stderr
     )
@@ -125,7 +125,7 @@ def test_a_file_that_kibana_would_not_take_is_refused(server: fake_kibana.Server
     assert not server.spaces["default"]
 
 
-def test_what_is_there_is_listed(server: fake_kibana.Server) -> None:
+def test_existing_dashboards_are_listed(server: fake_kibana.Server) -> None:
     assert "0 objects" in call("list").stdout
     call("import")
     found = json.loads(call("list", "--json").stdout)

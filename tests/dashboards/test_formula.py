@@ -43,7 +43,7 @@ def test_a_formula_is_a_tree_of_operations() -> None:
         ("1 + " * 400 + "1", "more than 1000 characters"),
     ],
 )
-def test_what_is_no_formula_is_refused(text: str, says: str) -> None:
+def test_text_that_is_not_a_formula_is_refused(text: str, says: str) -> None:
     with pytest.raises(FormulaError, match=says):
         formula.parse(text)
 

@@ -133,7 +133,7 @@ def test_a_refusal_names_its_remedy(
         client.import_objects(wanted)
 
 
-def test_no_kibana_at_all() -> None:
+def test_an_error_says_that_no_kibana_runs() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -144,13 +144,13 @@ def test_no_kibana_at_all() -> None:
             client.version()
 
 
-def test_a_server_that_is_none(client: Kibana, server: fake_kibana.Server) -> None:
+def test_a_server_other_than_kibana_is_refused(client: Kibana, server: fake_kibana.Server) -> None:
     server.failures["/status"] = (200, {}, b'{"cluster_name": "docker-cluster"}')
     with pytest.raises(KibanaError, match="does not say its version"):
         client.version()
 
 
-def test_credentials_go_along(server: fake_kibana.Server) -> None:
+def test_requests_carry_the_credentials(server: fake_kibana.Server) -> None:
     server.authorization = "ApiKey abc="
     with Kibana(ConnectionSettings(server.url, api_key="abc=")) as client:
         assert client.version() == "9.1.2"
@@ -228,7 +228,7 @@ def test_deployment_knows_its_own_objects(
     assert not server.spaces["default"]
 
 
-def test_looking_at_a_field_in_discover_is_no_edit(
+def test_opening_a_field_in_discover_does_not_count_as_an_edit(
     client: Kibana, server: fake_kibana.Server, wanted: list[Any]
 ) -> None:
     reconcile.import_objects(client, wanted, version="9.1.2")
@@ -237,7 +237,7 @@ def test_looking_at_a_field_in_discover_is_no_edit(
     assert reconcile.inspect_objects(client, wanted, version="9.1.2").current
 
 
-def test_where_kibana_has_no_way_to_delete_the_message_says_how(
+def test_the_message_explains_how_to_delete_if_kibana_cannot(
     client: Kibana, server: fake_kibana.Server, wanted: list[Any]
 ) -> None:
     server.bulk_delete = False

@@ -50,7 +50,7 @@ GOOD = "title: t\npanels:\n- {title: a, chart: line, metric: count}\n"
          "4: panel 1 has the same title"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_said_with_its_line(panel: str, says: str) -> None:
+def test_an_error_in_a_spec_names_its_line(panel: str, says: str) -> None:
     with pytest.raises(SpecError) as caught:
         parse_dashboard(f"title: t\npanels:\n- {panel}\n", id="x", file="x.yml")
     assert says in str(caught.value)
@@ -72,7 +72,7 @@ def test_what_is_wrong_is_said_with_its_line(panel: str, says: str) -> None:
         ("\x00", "is not YAML"),
     ],
 )
-def test_what_is_no_dashboard_is_refused(text: str, says: str) -> None:
+def test_a_file_that_is_not_a_dashboard_is_refused(text: str, says: str) -> None:
     with pytest.raises(SpecError, match="is not an id"):
         parse_dashboard(GOOD, id="../x")
     with pytest.raises(SpecError) as caught:
@@ -80,7 +80,7 @@ def test_what_is_no_dashboard_is_refused(text: str, says: str) -> None:
     assert says in str(caught.value)
 
 
-def test_a_merge_key_takes_over_what_is_not_said_anew() -> None:
+def test_a_merge_key_supplies_the_keys_that_are_not_overridden() -> None:
     made = parse_dashboard(
         "title: t\npanels:\n- &a {title: a, chart: line, metric: count, size: 3}\n- {<<: *a, title: b}\n",
         id="x",

@@ -43,13 +43,13 @@ def computed(documents: Documents) -> Panels:
 
 @pytest.mark.parametrize("chosen", CHOSEN)
 @pytest.mark.parametrize("panel", SHIPPED)
-def test_each_shipped_panel(
+def test_every_shipped_panel_shows_the_expected_numbers(
     panel: Panel, chosen: str, filled: EmbeddedStore, computed: Panels, selection: PanelSelection
 ) -> None:
     compare(panel, choice(selection, **CHOSEN[chosen]), filled, computed)
 
 
-def test_each_panel_of_a_models_own_dashboard(
+def test_every_panel_of_a_models_own_dashboard_shows_the_expected_numbers(
     filled: EmbeddedStore, computed: Panels, selection: PanelSelection, maker: streams.DocumentGenerator
 ) -> None:
     own: Dashboard = for_profile(maker.profile)

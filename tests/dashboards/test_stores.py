@@ -64,7 +64,7 @@ def test_every_panel_is_sensible_without_events(
                 assert not any(value for name, value in row.items() if name not in LABELS)
 
 
-def test_a_period_without_events_is_no_error(
+def test_a_period_without_events_is_not_an_error(
     filled: EmbeddedStore, selection: PanelSelection, panels: list[tuple[str, Panel]]
 ) -> None:
     before = replace(

@@ -89,7 +89,7 @@ def test_lines_have_a_point_in_each_bucket(
         assert row["high"] == pytest.approx(expected["mean"] + error)
 
 
-def test_throughput_is_a_minutes(
+def test_throughput_is_per_minute(
     filled: EmbeddedStore, selection: PanelSelection, frame: pd.DataFrame
 ) -> None:
     found = rows(filled, replace(selection, interval="30m"), chart="area", metric="per_minute")
@@ -127,7 +127,7 @@ def test_rates_by_feature_have_all_events_below_the_line(
     assert rows(filled, replace(chosen, feature="none"), chart="rates", field="ml.check.missing") == []
 
 
-def test_bins_now_and_in_the_week_before(
+def test_bins_are_shown_now_and_in_the_week_before(
     filled: EmbeddedStore, selection: PanelSelection, frame: pd.DataFrame
 ) -> None:
     half = selection.start + timedelta(hours=1)

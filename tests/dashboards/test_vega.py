@@ -59,7 +59,7 @@ def test_the_search_has_kibanas_placeholders(selection: PanelSelection) -> None:
     assert "2000-01" not in vega.spec(panel)
 
 
-def test_lines_are_drawn_and_what_training_had(filled: EmbeddedStore, selection: PanelSelection) -> None:
+def test_lines_are_drawn_beside_those_of_training(filled: EmbeddedStore, selection: PanelSelection) -> None:
     panel = Panel(title="x", chart="rates", field="ml.check.missing", expected="missing")
     heard = drawn(panel, filled, replace(selection, interval="10m"))
     assert any("income, expected" in one and "share in training: 2." in one for one in heard)
@@ -82,7 +82,7 @@ def test_bins_of_a_clicked_feature_are_the_rows(filled: EmbeddedStore, selection
         assert any(f"distance: {distance * 100:.1f}%; feature: {feature}" in one for one in heard), feature
 
 
-def test_a_feature_against_its_training(filled: EmbeddedStore, selection: PanelSelection) -> None:
+def test_a_feature_is_shown_against_its_training(filled: EmbeddedStore, selection: PanelSelection) -> None:
     panel = Panel(
         title="x",
         chart="bins",
@@ -110,6 +110,6 @@ def test_nothing_is_drawn_of_an_answer_without_an_index(chart: Any, selection: P
     assert not any("share:" in one for one in heard)
 
 
-def test_what_vega_does_not_draw_is_refused() -> None:
+def test_a_panel_that_vega_cannot_draw_is_refused() -> None:
     with pytest.raises(ValueError, match="not drawn by Vega"):
         vega.spec(Panel(title="x", chart="line", metric="count"))

@@ -98,7 +98,7 @@ def test_the_worker_logs_through_the_standard_library(
     assert "loan r-2 cannot be priced" in done.stderr
 
 
-def test_the_readme_s_commands_run_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commands_of_the_readme_run_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a copy, as after a checkout: train, an example of the table, then the look at what it logged."""
     ignored = shutil.ignore_patterns("build", "__pycache__")
     shutil.copytree(EXAMPLES, tmp_path / "examples", ignore=ignored)

@@ -105,7 +105,7 @@ def test_kserve_s_payload_log_becomes_checked_events(tmp_path: Path, model_dir: 
     assert event["ml"]["check"]["unseen_values"] == ["homeownership=Mortgage"]
 
 
-def test_kserve_s_logger_sends_to_where_logstash_listens() -> None:
+def test_kserves_logger_sends_to_the_address_of_logstash() -> None:
     service = yaml.safe_load((EXAMPLES / "kserve" / "inferenceservice.yaml").read_text())
     port = urlsplit(service["spec"]["predictor"]["logger"]["url"]).port
     assert f"ML_HTTP_PORT:{port}" in (ROOT / "pipelines/inputs/tls-false/12-input-http.conf").read_text()

@@ -66,7 +66,7 @@ def test_the_dashboard_s_queries_parse(promtool: str, tmp_path: Path) -> None:
     run(promtool, "check", "rules", "q.yml", cwd=tmp_path)
 
 
-def test_what_is_asked_for_is_exposed(
+def test_all_metrics_of_queries_and_rules_are_exposed(
     profile: profiles.Profile, inputs: dict[str, Any], tmp_path: Path
 ) -> None:
     log = logging_lib.configure(model="asked", version="1", profile=profile, spool=tmp_path, metrics=True)

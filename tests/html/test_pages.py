@@ -120,7 +120,7 @@ def test_a_failed_check_has_its_own_color_and_legend() -> None:
     assert len(set(scale["range"])) == 3
 
 
-def test_bars_of_more_than_two_samples_stand_below_each_other() -> None:
+def test_bars_of_more_than_two_samples_are_below_each_other() -> None:
     spec = charts.bins(["a", "b"], {name: [0.5, 0.5] for name in ("x", "y", "z")})
     assert "layer" not in spec
     assert spec["encoding"]["yOffset"]["sort"] == ["x", "y", "z"]

@@ -101,7 +101,9 @@ def test_columns_without_a_value_in_training(training: pd.DataFrame, profile: pr
     compare(blank, training[list(profile.features)].head(50).assign(count=None, home=None))
 
 
-def test_dtypes_of_pandas(training: pd.DataFrame, profile: profiles.Profile) -> None:
+def test_every_pandas_dtype_is_logged_with_its_type(
+    training: pd.DataFrame, profile: profiles.Profile
+) -> None:
     frame = training[list(profile.features)].head(100)
     compare(
         profile, frame.assign(count=frame["count"].astype("Int64"), income=frame["income"].astype("float32"))
@@ -124,14 +126,14 @@ cells = {
 
 @settings(max_examples=examples(100), deadline=None)
 @given(st.lists(st.fixed_dictionaries(cells), min_size=1, max_size=8))
-def test_any_rows(profile: profiles.Profile, rows: list[dict[str, Any]]) -> None:
+def test_any_rows_can_be_logged_as_a_batch(profile: profiles.Profile, rows: list[dict[str, Any]]) -> None:
     compare(profile, pd.DataFrame(rows, columns=list(cells), dtype=object))
     with contextlib.suppress(UnicodeEncodeError):  # pandas' own texts cannot hold a lone surrogate
         frame = pd.DataFrame(rows, columns=list(cells))
         compare(profile, frame)
 
 
-def test_events_of_a_batch(
+def test_a_batch_becomes_one_event_per_row(
     tmp_path: Path, training: pd.DataFrame, profile: profiles.Profile, valid: Valid,
     captured_predictions: list[dict[str, Any]],
 ) -> None:  # fmt: skip

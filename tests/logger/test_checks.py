@@ -57,13 +57,15 @@ def test_good_inputs_fail_no_check(check: Checker, inputs: dict[str, Any]) -> No
     "missing", [None, math.nan, np.float64("nan"), pd.NA, pd.NaT, Decimal("NaN"), "", "  ", "N/A", "NaN", "-"]
 )
 @pytest.mark.parametrize("feature", ["income", "home", "title", "joint", "opened"])
-def test_missing_in_any_spelling(check: Checker, inputs: dict[str, Any], feature: str, missing: Any) -> None:
+def test_a_missing_value_is_found_in_any_spelling(
+    check: Checker, inputs: dict[str, Any], feature: str, missing: Any
+) -> None:
     checked = check(inputs | {feature: missing})
     assert checked.failed == {"missing": [feature]}
     assert bin_of(checked, feature) == "!missing"
 
 
-def test_an_na_spelling_is_kept_as_it_came(check: Checker, inputs: dict[str, Any]) -> None:
+def test_an_na_spelling_is_kept_unchanged(check: Checker, inputs: dict[str, Any]) -> None:
     assert check(inputs | {"income": "N/A"}).input["other"] == {"income": "N/A"}
     assert check(inputs | {"home": "N/A"}).input["category"] == {"home": "N/A"}
 
@@ -139,7 +141,7 @@ def test_a_value_of_a_wrong_type_is_listed_short_and_on_one_line(
     assert len(shown) <= MAX_LISTED_TEXT
 
 
-def test_what_is_listed_is_never_hashed_and_no_more_than_twenty() -> None:
+def test_listed_values_are_never_hashed_and_at_most_twenty() -> None:
     names = [f"f{number}" for number in range(30)]
     fitted = profiles.fit(pd.DataFrame({name: [1.0, 2.0] * 20 for name in names}), model="m", version="1")
     checked = Checker(fitted)(dict.fromkeys(names, "%=!" * 100))
@@ -265,5 +267,5 @@ def test_integer_column_names_are_the_features_of_their_texts() -> None:
     assert checked.input == {"numeric": {"0": 4.0, "1": 5.0}}
 
 
-def test_a_value_without_a_text_does_not_cost_what_stands_beside_it() -> None:
+def test_a_value_that_cannot_be_printed_does_not_lose_the_others() -> None:
     assert to_jsonable({"a": [Hostile(), 1]}) == {"a": ["<Hostile: not readable: RuntimeError>", 1]}

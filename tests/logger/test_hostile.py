@@ -162,7 +162,7 @@ UNDECIDED: dict[str, Any] = {
 
 @pytest.mark.parametrize("keep", UNDECIDED)
 @pytest.mark.parametrize("sample", [1.0, 1e-9])
-def test_keep_may_be_undecided_and_keeps(
+def test_an_undecided_keep_function_keeps_the_event(
     keep: Any, sample: float, tmp_path: Path, spooled: Events, valid: Valid
 ) -> None:
     keep = UNDECIDED[keep]
@@ -190,7 +190,7 @@ HOSTILE: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
-def test_no_way_in_raises(name: str, tmp_path: Path, spooled: Events) -> None:
+def test_no_way_of_logging_raises(name: str, tmp_path: Path, spooled: Events) -> None:
     odd = HOSTILE[name]
     log = configured(tmp_path, sample=0.5)
     log.prediction(odd, 1.0)
@@ -217,7 +217,9 @@ OPTIONS = (
 
 
 @pytest.mark.parametrize("name", ["undecided", "broken error", "lazy proxy", "NaN", "broken mapping"])
-def test_a_record_whose_text_cannot_be_made_is_logged(name: str, tmp_path: Path, spooled: Events) -> None:
+def test_a_record_whose_text_cannot_be_formatted_is_logged(
+    name: str, tmp_path: Path, spooled: Events
+) -> None:
     fields = {"msg": "scored %d", "args": (HOSTILE[name],), "inputs": {"a": 1}, "prediction": 1.0}
     # Handled directly: a handler of pytest formats it, too, and fails.
     logging_lib.PredictionHandler(configured(tmp_path)).handle(logging.makeLogRecord(fields))

@@ -22,7 +22,7 @@ pieces = st.lists(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(pieces, st.integers(1, 30))
-def test_every_line_is_found_where_it_stands(
+def test_every_line_is_found_at_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: list[bytes], block: int
 ) -> None:
     monkeypatch.setattr(jsonlines, "MAX_LINE", 20)

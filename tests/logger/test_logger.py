@@ -72,7 +72,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_golden_events(
+def test_events_match_the_golden_files(
     name: str, log: Any, inputs: dict[str, Any], tmp_path: Path, spooled: Events, valid: Valid, request: Any
 ) -> None:
     change, given_ = CASES[name]
@@ -144,7 +144,7 @@ def test_two_models_in_one_process_do_not_mix(
     assert structlog.get_config() == before
 
 
-def test_a_profile_of_another_version_shows(
+def test_a_profile_of_another_version_is_reported(
     tmp_path: Path, profile: profiles.Profile, spooled: Events
 ) -> None:
     logging_lib.configure(model="loans", version="2", profile=profile, spool=tmp_path).prediction({}, 1.0)
@@ -153,7 +153,7 @@ def test_a_profile_of_another_version_shows(
     assert "absent" in event["ml"]["check"]
 
 
-def test_a_damaged_profile_is_said_at_start(tmp_path: Path) -> None:
+def test_a_damaged_profile_is_reported_at_start(tmp_path: Path) -> None:
     (tmp_path / "p.json").write_text("{")
     with pytest.raises(logging_lib.ProfileError, match=r"p\.json: not JSON"):
         logging_lib.configure(model="m", version="1", profile=tmp_path / "p.json", spool=tmp_path)
@@ -216,7 +216,7 @@ def test_a_processor_that_raises_is_counted_not_felt(
     assert len(caplog.records) == 1
 
 
-def test_inputs_that_are_no_mapping_become_a_dead_letter(
+def test_inputs_that_are_not_a_mapping_become_a_dead_letter(
     tmp_path: Path, spooled: Events, valid: Valid
 ) -> None:
     log = logging_lib.configure(model="m", version="1", spool=tmp_path)
@@ -356,12 +356,12 @@ def test_a_line_that_no_reader_would_take_is_cut_with_a_mark(
     assert event["ml"]["input"]["numeric"]["income"] == 64000.5
 
 
-def test_a_name_that_is_no_text_is_refused_at_start(tmp_path: Path) -> None:
+def test_a_name_that_is_not_text_is_refused_at_start(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="version: expected a text that is not empty, found 3"):
         logging_lib.configure(model="m", version=3, spool=tmp_path)  # type: ignore[arg-type]
 
 
-def test_a_dead_letter_does_not_tell_what_the_profile_hides(tmp_path: Path, spooled: Events) -> None:
+def test_a_dead_letter_does_not_reveal_what_the_profile_hides(tmp_path: Path, spooled: Events) -> None:
     frame = pd.DataFrame({"ssn": ["a", "b"] * 20})
     config = Config(features={"ssn": FeatureConfig(hidden=True)})
     fitted = profiles.fit(frame, model="m", version="1", config=config)

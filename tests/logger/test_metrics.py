@@ -99,7 +99,7 @@ def test_without_metrics_nothing_is_counted(model: str, inputs: dict[str, Any], 
     assert not [have for rows in scrape().values() for have, _ in rows if have.get("model") == model]
 
 
-def test_classes_and_batches(model: str, training: Any, tmp_path: Path) -> None:
+def test_classes_and_batches_are_counted(model: str, training: Any, tmp_path: Path) -> None:
     training = training.assign(rate=np.where(training.rate > 12, "high", "low"))
     profile = profiles.fit(training, model=model, version="1", prediction="rate")
     log = logging_lib.configure(model=model, version="1", profile=profile, spool=tmp_path, metrics=True)
@@ -183,7 +183,7 @@ def test_hostile_inputs_through_the_logger(
     assert features == {"home": 1, "other": 1}
 
 
-def test_threads_count_together(model: str, profile: profiles.Profile) -> None:
+def test_counts_of_threads_are_added(model: str, profile: profiles.Profile) -> None:
     metrics = PredictionMetrics(model=model, version="1", role="live", profile=profile, clock=lambda: 1000.0)
     event = {"event": {"outcome": "success"}, "ml": {"prediction": {"value": 12.0}}}
 
@@ -217,7 +217,7 @@ _NUMBERS = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60)
 
 @example(values=[698288.90234375, 698288.900390625, 698288.9019475027], split=0, shift=0.0)
 @given(values=_NUMBERS, split=st.integers(0, 60), shift=st.floats(-1e3, 1e3))
-def test_a_summary_of_processes_is_that_of_all_their_values(
+def test_the_summary_of_several_processes_covers_all_their_values(
     values: list[float], split: int, shift: float
 ) -> None:
     """Exact, but for the median, which lies in its bin."""
@@ -246,7 +246,7 @@ def test_a_summary_of_processes_is_that_of_all_their_values(
     assert find_bin(below, edges)[0] <= summary["median"] <= min(find_bin(above, edges)[1], max(values))
 
 
-def test_a_window_that_has_passed_counts_no_more(model: str, profile: profiles.Profile) -> None:
+def test_a_window_that_has_passed_no_longer_counts(model: str, profile: profiles.Profile) -> None:
     moment = [WINDOW_SECONDS * 1000.0]
     metrics = PredictionMetrics(
         model=model, version="1", role="live", profile=profile, clock=lambda: moment[0]

@@ -70,7 +70,7 @@ def test_each_part_of_an_output_has_its_place(output: Any, document: dict[str, A
         ("a", [0.1, 0.2], {"a": "x"}, {"label": "a", "other": {"score": [0.1, 0.2], "scores": {"a": "x"}}}),
     ],
 )  # fmt: skip
-def test_what_is_given_twice_or_of_another_type_is_kept(
+def test_a_value_given_twice_or_of_another_type_is_kept(
     prediction: Any, score: Any, scores: Any, document: dict[str, Any]
 ) -> None:
     assert OutputEncoder(None)(prediction, score, scores) == document
@@ -127,7 +127,7 @@ def leaves(value: Any) -> Iterator[str]:
 
 @settings(max_examples=examples(500), deadline=None)
 @given(outputs, st.none() | outputs, st.none() | outputs, st.sampled_from([None, CLASSES, LABELS, NUMBERS]))
-def test_every_leaf_of_an_output_stands_somewhere(
+def test_every_leaf_of_an_output_is_stored(
     prediction: Any, score: Any, scores: Any, feature: Feature | None
 ) -> None:
     document = OutputEncoder(feature)(prediction, score, scores)
@@ -139,7 +139,7 @@ def test_every_leaf_of_an_output_stands_somewhere(
 
 @settings(max_examples=examples(100), deadline=None)
 @given(outputs)
-def test_every_way_in_keeps_an_output_alike(prediction: Any) -> None:
+def test_every_way_of_logging_keeps_an_output_alike(prediction: Any) -> None:
     process = PredictionProcessor(model="m", version="1")
     single = process(None, "info", {"inputs": {"a": 1}, "prediction": prediction})["ml"]["prediction"]
     frame = pd.DataFrame({"a": [1]})

@@ -36,7 +36,7 @@ def process(
     return logging_lib.EventRenderer()(None, "info", processor(None, "info", event))
 
 
-def test_each_treatment(
+def test_each_privacy_treatment_hides_its_value(
     profile: profiles.Profile, inputs: dict[str, Any], monkeypatch: pytest.MonkeyPatch, valid: Valid
 ) -> None:
     event = valid(orjson.loads(process(profile, {"inputs": inputs, "prediction": 1.0}, monkeypatch)))
@@ -94,7 +94,7 @@ def test_a_subject_is_logged_as_a_hash(tmp_path: Path, spooled: Events, valid: V
     assert "customer-7" not in orjson.dumps(event).decode()
 
 
-def test_a_wrong_treatment_or_a_missing_key_is_said_at_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_treatment_or_a_missing_key_is_reported_at_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LOGGING_LIB_HMAC_KEY", raising=False)
     with pytest.raises(ValueError, match="private: a: expected 'drop', 'redact' or 'hmac', found 'hash'"):
         PrivacyFilter({"a": "hash"})  # type: ignore[dict-item]
@@ -172,7 +172,7 @@ def test_no_warning_shows_a_private_or_hidden_value(
     assert log.stats()["dropped"]["QuotingError"] == 2
 
 
-def test_an_exception_s_text_is_shown_where_nothing_is_hidden(
+def test_the_text_of_an_exception_is_shown_if_nothing_is_hidden(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     def own(logger: Any, name: str, event: dict[str, Any]) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def test_a_service_that_waits_for_its_first_request_can_say_that_it_runs(tmp_pat
     assert len(events(tmp_path, "start")) == 1
 
 
-def test_no_reports_where_none_are_wanted(tmp_path: Path) -> None:
+def test_no_reports_are_written_if_they_are_turned_off(tmp_path: Path) -> None:
     log = logging_lib.configure(model="a", version="1", spool=tmp_path, report_every=None)
     log.prediction({}, 1.0)
     assert events(tmp_path, "start") == []
@@ -100,7 +100,7 @@ def test_no_reports_where_none_are_wanted(tmp_path: Path) -> None:
         logging_lib.configure(model="a", version="1", spool=tmp_path, report_every=0)
 
 
-def test_a_script_that_ends_at_once_tells_no_share_of_cpu_time(tmp_path: Path) -> None:
+def test_a_script_that_ends_at_once_reports_no_share_of_cpu_time(tmp_path: Path) -> None:
     """It is all of a core while it starts: the watch on resources would call that a shortage."""
     spool, clock = Spool(tmp_path), Clock()
     reporter = HealthReporter(spool, 60, clock=lambda: NOW, monotonic=clock)
@@ -202,7 +202,7 @@ def test_a_folder_that_was_deleted_does_not_come_back_by_a_report(
     assert caplog.text == ""
 
 
-def test_a_report_that_fails_is_said_once_and_tried_again_in_a_minute(
+def test_a_failed_report_is_logged_once_and_retried_in_a_minute(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spool, clock = Spool(tmp_path), Clock()
@@ -255,7 +255,7 @@ def test_a_forked_worker_has_a_start_and_counts_of_its_own(tmp_path: Path) -> No
     assert [count["logged"] for count in counts] == [2]
 
 
-def test_a_chain_of_ones_own_is_reported_on_where_asked(tmp_path: Path) -> None:
+def test_a_users_own_chain_reports_on_request(tmp_path: Path) -> None:
     processor = logging_lib.PredictionProcessor(model="m", version="1")
     logger = structlog.wrap_logger(
         logging_lib.SpoolLoggerFactory(tmp_path, processor)(),
@@ -296,7 +296,7 @@ def test_a_model_that_is_configured_again_has_one_start_and_one_sequence_of_repo
     assert (log.stats()["written"], other.stats()["written"]) == (5, 0)
 
 
-def test_the_segment_of_loggers_that_are_no_more_is_closed(tmp_path: Path) -> None:
+def test_the_segment_of_deleted_loggers_is_closed(tmp_path: Path) -> None:
     log = configure_again(tmp_path)
     log.prediction({"a": 1}, 1.0)
     spool = log._logger
@@ -353,7 +353,7 @@ def test_a_prediction_without_a_with_is_logged_at_exit(tmp_path: Path) -> None:
     assert logged == [2, 2]
 
 
-def test_memory_is_reported_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_reported_on_systems_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*_: Any) -> None:
         raise FileNotFoundError
 

@@ -152,7 +152,7 @@ def test_a_frame_of_polars_is_read() -> None:
 
 
 @pytest.mark.parametrize("shape", REFUSED)
-def test_what_is_not_one_row_with_names_becomes_a_dead_letter_with_the_reason(
+def test_inputs_that_are_not_one_row_with_names_become_a_dead_letter_with_the_reason(
     tmp_path: Path, spooled: Events, valid: Valid, shape: str
 ) -> None:
     inputs, reason = REFUSED[shape]
@@ -167,7 +167,7 @@ def test_what_is_not_one_row_with_names_becomes_a_dead_letter_with_the_reason(
 
 
 @pytest.mark.parametrize("shape", COLUMNS)
-def test_columns_of_one_value_are_the_row_where_a_profile_says_so(
+def test_columns_of_one_value_are_one_row_if_the_profile_says_so(
     fitted: profiles.Profile, shape: str
 ) -> None:
     expected, checked = Checker(fitted)(ROW), Checker(fitted)(COLUMNS[shape])
@@ -177,7 +177,7 @@ def test_columns_of_one_value_are_the_row_where_a_profile_says_so(
     assert checked.row == ROW
 
 
-def test_what_is_missing_unseen_or_unexpected_in_such_a_row_is_found(fitted: profiles.Profile) -> None:
+def test_missing_unseen_and_unexpected_values_of_such_a_row_are_found(fitted: profiles.Profile) -> None:
     checked = Checker(fitted)({"amount": [None], "channel": ["fax"], "count": [900], "new": ["x"]})
     assert checked.failed == {
         "missing": ["amount"],
@@ -251,7 +251,7 @@ def test_a_row_is_unpacked_as_a_whole_or_not_at_all(columns: dict[str, Any]) -> 
         assert all(isinstance(value, list | dict) and len(value) == 1 for value in columns.values())
 
 
-def test_every_way_in_reads_a_frame_of_one_row(
+def test_every_way_of_logging_reads_a_frame_of_one_row(
     tmp_path: Path, fitted: profiles.Profile, captured_predictions: list[dict[str, Any]]
 ) -> None:
     log = logging_lib.configure(model="m", version="1", profile=fitted, spool=tmp_path)
@@ -315,7 +315,7 @@ def test_a_private_value_is_hashed_the_same_in_every_shape(
     assert all(other == shown[0] for other in shown)
 
 
-def test_the_reason_is_given_where_values_are_hidden() -> None:
+def test_the_reason_is_given_even_if_values_are_hidden() -> None:
     frame = pd.DataFrame({"ssn": ["078-05-1120", "078-05-1121"] * 20})
     config = Config(features={"ssn": FeatureConfig(hidden=True)})
     processor = logging_lib.PredictionProcessor(

@@ -26,7 +26,7 @@ def test_a_wrong_rate_is_refused(rate: Any) -> None:
         Sampler(rate)
 
 
-def test_faults_failures_and_asked_ones_are_always_kept_and_totals_are_unbiased(
+def test_faulty_failed_and_requested_events_are_always_kept_and_totals_are_unbiased(
     tmp_path: Path, profile: profiles.Profile, inputs: dict[str, Any], spooled: Events
 ) -> None:
     log = logging_lib.configure(model="loans", version="1", profile=profile, spool=tmp_path, sample=0.1)
@@ -90,7 +90,7 @@ def test_failures_that_training_had_do_not_defeat_sampling(share: float) -> None
     assert len([line for part in process.batch.render(faulty, {}) for line in part]) == 1000
 
 
-def test_of_rare_failures_the_most_frequent_are_usual_where_all_would_add_too_much() -> None:
+def test_only_the_most_frequent_of_rare_failures_are_usual_if_all_would_add_too_much() -> None:
     """Of the rates 2 %, 0.5 % and 0, a tenth of the share keeps all but the first, or only the last."""
 
     def feature(name: str, count: int) -> Feature:

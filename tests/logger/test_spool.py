@@ -213,7 +213,7 @@ def test_a_line_that_lacks_only_its_newline_is_written_once(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small tmpfs needs root")
-def test_a_full_file_system(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_file_system_loses_no_whole_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     import subprocess
 
     mounted = subprocess.run(
@@ -301,7 +301,7 @@ def test_a_segment_that_is_replaced_or_deleted_beside_a_link_is_noticed(tmp_path
 
 
 @pytest.mark.parametrize(("policy", "expected"), [("never", 0), ("interval", 2), ("always", 6)])
-def test_the_fsync_policy(
+def test_the_fsync_policy_decides_when_data_are_synced(
     policy: Any, expected: int, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spool = Spool(tmp_path, fsync=policy, fsync_seconds=5, clock=clock)
@@ -314,7 +314,7 @@ def test_the_fsync_policy(
     assert len(synced) == expected
 
 
-def test_closed_segments_are_deleted_by_age_where_asked(tmp_path: Path, clock: Clock) -> None:
+def test_closed_segments_are_deleted_by_age_on_request(tmp_path: Path, clock: Clock) -> None:
     other = Spool(tmp_path, clock=clock)
     other.write(LINE % 0)
     spool = Spool(tmp_path, rotate_bytes=20, delete_closed_after=600, clock=clock)
@@ -376,7 +376,7 @@ def test_an_option_out_of_range_is_refused_at_start(option: dict[str, Any], tmp_
         Spool(tmp_path, **option)
 
 
-def test_what_starts_with_the_segment_cannot_break_the_call(
+def test_a_failure_while_a_segment_is_opened_cannot_break_the_call(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     spool = Spool(tmp_path)
@@ -410,7 +410,7 @@ garbage
     [("/srv/spool", "ext4"), ("/dev/shm/spool", "tmpfs"), ("/var/lib/my spool/a", "xfs"),
      ("/dev/shmem", "ext4"), ("/run/spool", "tmpfs")],
 )  # fmt: skip
-def test_the_file_system_of_a_path(path: str, kind: str) -> None:
+def test_the_file_system_of_a_path_is_found(path: str, kind: str) -> None:
     assert find_filesystem(Path(path), MOUNTS) == kind
 
 

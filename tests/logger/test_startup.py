@@ -60,7 +60,7 @@ def test_several_problems_are_one_warning(
 
 
 @pytest.mark.parametrize("strict", [False, True])
-def test_nothing_is_said_where_nothing_is_wrong_and_no_folder_is_made(
+def test_a_correct_setup_causes_no_warning_and_creates_no_folder(
     tmp_path: Path, profile: profiles.Profile, caplog: pytest.LogCaptureFixture, strict: bool
 ) -> None:
     spool = tmp_path / "not" / "there"

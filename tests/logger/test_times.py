@@ -65,7 +65,7 @@ def test_a_date_is_its_midnight_in_utc() -> None:
 
 
 @pytest.mark.parametrize("given_", NO_TIMES, ids=str)
-def test_what_is_not_a_time_is_none(given_: Any) -> None:
+def test_a_value_that_is_not_a_time_becomes_none(given_: Any) -> None:
     assert to_timestamp(given_) is None
 
 

@@ -20,7 +20,7 @@ SPAN = NonRecordingSpan(
 IDS = {"trace": {"id": "4bf92f3577b34da6a3ce929d0e0e4736"}, "span": {"id": "00f067aa0ba902b7"}}
 
 
-def test_events_within_a_span_carry_its_ids(
+def test_events_logged_within_a_span_have_its_ids(
     tmp_path: Any, captured_predictions: list[dict[str, Any]], valid: Any
 ) -> None:
     log = logging_lib.configure(model="m", version="1", spool=tmp_path, label_cache_size=10)
@@ -48,7 +48,7 @@ def test_a_batch_and_bound_variables_too(tmp_path: Any, captured_predictions: li
     assert [event["labels"] for event in captured_predictions] == [{"tenant": "eu-1"}] * 2
 
 
-def test_in_a_chain_of_ones_own() -> None:
+def test_the_processor_works_in_a_users_own_structlog_chain() -> None:
     with trace.use_span(SPAN):
         assert logging_lib.add_trace_ids(None, "info", {}) == {
             "trace_id": IDS["trace"]["id"], "span_id": IDS["span"]["id"],

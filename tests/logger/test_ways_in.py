@@ -133,7 +133,7 @@ def service_logger() -> Any:
     logger.handlers.clear()
 
 
-def test_a_stdlib_handler(
+def test_a_stdlib_handler_writes_events(
     tmp_path: Path, service_logger: Any, captured_predictions: list[dict[str, Any]], valid: Valid
 ) -> None:
     service_logger.addHandler(logging_lib.PredictionHandler(configured(tmp_path)))
@@ -150,7 +150,7 @@ def test_a_stdlib_handler(
     assert failed["error"]["type"] == "KeyError"
 
 
-def test_a_stdlib_formatter(
+def test_a_stdlib_formatter_writes_events(
     service_logger: Any, profile: profiles.Profile, valid: Valid, tmp_path: Path
 ) -> None:
     handler = logging.FileHandler(tmp_path / "log")

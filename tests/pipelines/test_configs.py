@@ -55,7 +55,7 @@ def test_a_stage_parses_and_each_plugin_has_an_id_of_its_own(file: Path) -> None
 
 
 @each_config
-def test_no_secret_stands_in_a_stage(file: Path) -> None:
+def test_no_stage_contains_a_secret(file: Path) -> None:
     for name, settings in parsed(file):
         for key, value in settings.items():
             if SECRET.search(key):
@@ -92,7 +92,7 @@ def test_the_variables_choose_the_stages(
         assert len(set(ids)) == len(ids)
 
 
-def test_inputs_with_tls_are_those_without_and_settings_of_tls() -> None:
+def test_inputs_with_tls_differ_only_by_their_tls_settings() -> None:
     for file in (PIPELINES / "inputs/tls-false").iterdir():
         ((name, plain), *codec) = parsed(file)
         ((_, with_tls), *codec_with_tls) = parsed(PIPELINES / "inputs/tls-true" / file.name)
@@ -133,7 +133,7 @@ def test_an_output_creates_documents_by_event_id(file: Path) -> None:
     assert settings["index"] == "logs-%{[event][dataset]}-${ML_NAMESPACE:default}"
 
 
-def test_the_settings_are_yaml_and_name_stages_that_are_there() -> None:
+def test_the_settings_are_yaml_and_name_existing_stages() -> None:
     # Appended to the file of Logstash's package, which sets the first two; by default a node has its host's name.
     settings = yaml.safe_load((PIPELINES / "logstash.yml").read_text())
     assert not settings.keys() & {"path.data", "path.logs", "node.name"}

@@ -93,7 +93,7 @@ def logstash(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Logstash]:
 
 
 @pytest.mark.logstash
-def test_every_case_as_a_line_over_tcp(logstash: Logstash) -> None:
+def test_every_case_sent_as_a_line_over_tcp(logstash: Logstash) -> None:
     sent: list[Case] = [case for case in cases() if case.raw.strip(b" \t\r\n")]  # blank lines are skipped
     with socket.create_connection(("127.0.0.1", logstash.tcp)) as connection:
         for case in sent:
@@ -108,7 +108,7 @@ def test_every_case_as_a_line_over_tcp(logstash: Logstash) -> None:
 
 
 @pytest.mark.logstash
-def test_the_shipper_over_beats_and_http(logstash: Logstash) -> None:
+def test_events_of_the_shipper_over_beats_and_http(logstash: Logstash) -> None:
     ours = [(FOLDER / f"{name}.raw").read_bytes() for name in ("001-ours-prediction", "003-ours-health")]
     refused = (FOLDER / "012-ours-of-a-future-schema-is-refused.raw").read_bytes()
     foreign = b'{"model":"m","inputs":{"a":"N/A","b":"1.50"},"message":"scored","time":1517479200}'
@@ -128,7 +128,7 @@ def test_the_shipper_over_beats_and_http(logstash: Logstash) -> None:
 
 
 @pytest.mark.logstash
-def test_foreign_events_as_fields_over_beats(logstash: Logstash) -> None:
+def test_foreign_events_sent_as_fields_over_beats(logstash: Logstash) -> None:
     """A shipper's lines come parsed, with whatever metadata they have."""
     lines = [
         b'{"specversion":"1.0","id":"ce-0","time":"2018-02-01T10:00:00Z","inferenceservicename":"iris",'
@@ -150,7 +150,7 @@ def test_foreign_events_as_fields_over_beats(logstash: Logstash) -> None:
 
 
 @pytest.mark.logstash
-def test_a_body_that_is_not_utf_8(logstash: Logstash) -> None:
+def test_a_body_that_is_not_utf_8_becomes_a_dead_letter(logstash: Logstash) -> None:
     url = f"http://127.0.0.1:{logstash.http}/"
     for value in ("M\u00fcller".encode("latin-1"), rb"M\ufffdller", "M\u00fcller".encode()):
         body = b'{"model":"m","inputs":{"a":"%s"},"time":"2018-02-01T10:00:00Z"}' % value
@@ -162,7 +162,7 @@ def test_a_body_that_is_not_utf_8(logstash: Logstash) -> None:
 
 
 @pytest.mark.logstash
-def test_the_readme_s_first_event(logstash: Logstash) -> None:
+def test_the_readmes_first_event_arrives(logstash: Logstash) -> None:
     (command,) = [block.text for block in blocks(PIPELINES / "README.md") if block.text.startswith("curl -d")]
     subprocess.run(
         shlex.split(command.replace(":8080", f":{logstash.http}")),
@@ -176,7 +176,7 @@ def test_the_readme_s_first_event(logstash: Logstash) -> None:
 
 
 @pytest.mark.logstash
-def test_lines_of_filebeat(logstash: Logstash) -> None:
+def test_lines_read_by_filebeat_become_events(logstash: Logstash) -> None:
     line = (FOLDER / "001-ours-prediction.raw").read_text()
     about = {"log": {"offset": 17, "file": {"path": "/spool/a.jsonl"}}, "agent": {"type": "filebeat"},
              "@timestamp": "2018-02-01T11:00:00.000Z"}  # fmt: skip
@@ -191,7 +191,7 @@ def test_lines_of_filebeat(logstash: Logstash) -> None:
 
 
 @pytest.mark.logstash
-def test_a_cloud_event_in_binary_mode(logstash: Logstash) -> None:
+def test_a_cloud_event_in_binary_mode_becomes_an_event(logstash: Logstash) -> None:
     request = urllib.request.Request(
         f"http://127.0.0.1:{logstash.http}/", data=b'{"instances": [{"income": 1}]}',
         headers={"ce-specversion": "1.0", "ce-id": "r-1", "ce-inferenceservicename": "loans",

@@ -36,18 +36,18 @@ by_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 
 @by_case
-def test_python_makes_of_a_case_what_it_expects(case: Case) -> None:
+def test_python_turns_each_case_into_its_expected_document(case: Case) -> None:
     document = normalize(case.raw, now=NOW).document
     assert expectation(document) == orjson.loads(case.expected_file.read_bytes())
 
 
-def test_ruby_makes_of_each_case_what_it_expects(ruby: Ruby) -> None:
+def test_ruby_turns_each_case_into_its_expected_document(ruby: Ruby) -> None:
     for case, document in zip(CASES, ruby([case.raw for case in CASES]), strict=True):
         assert expectation(document) == orjson.loads(case.expected_file.read_bytes()), case.name
 
 
 @by_case
-def test_what_a_case_expects_keeps_the_contract(
+def test_every_expected_document_is_valid_by_the_schema(
     case: Case, valid: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> None:
     result = normalize(case.raw, now=NOW)
@@ -57,21 +57,21 @@ def test_what_a_case_expects_keeps_the_contract(
         valid(orjson.loads(canonical(result.document)))
 
 
-def test_every_case_has_what_it_expects_and_a_name_of_its_own() -> None:
+def test_every_case_has_an_expected_file_and_a_unique_name() -> None:
     assert len(CASES) >= 60
     assert len({re.sub(r"^\d+-", "", case.name) for case in CASES}) == len(CASES)
     expected = {file.name for file in FOLDER.glob("*.expected.json")}
     assert expected == {case.expected_file.name for case in CASES}
 
 
-def test_a_case_that_says_refused_is_refused_and_no_other() -> None:
+def test_only_cases_named_refused_are_refused() -> None:
     for case in CASES:
         result = normalize(case.raw, now=NOW)
         assert isinstance(result, DeadLetter) == ("refused" in case.name), case.name
 
 
 @pytest.mark.parametrize("number", [100, pytest.param(HOSTILE, marks=pytest.mark.slow)])
-def test_ruby_and_python_make_the_same_of_hostile_lines(ruby: Ruby, number: int) -> None:
+def test_ruby_and_python_agree_on_hostile_lines(ruby: Ruby, number: int) -> None:
     lines = hostile_lines(number)
     assert len(lines) >= number
     results = [normalize(line, now=NOW) for line in lines]

@@ -111,7 +111,7 @@ def _event(**check: list[str]) -> dict[str, Any]:
         ({}, 60 * 24, None),
     ],
 )
-def test_an_event_belongs_to_the_alerts_whose_windows_it_lies_in(
+def test_an_event_belongs_to_the_alerts_whose_windows_contain_it(
     finding: dict[str, Any], minutes: int, part: str | None
 ) -> None:
     alert_time = format_instant(parse_instant(ARRIVED) + timedelta(minutes=minutes))

@@ -96,7 +96,7 @@ def test_events_labels_and_shadows_go_and_others_stay(
     assert "nothing of this person" in run("erase", "spool", "--subject", PERSON, "--yes").output
 
 
-def test_the_shipper_goes_on_where_it_was(
+def test_the_shipper_continues_at_its_last_position(
     run: Run, profile: profiles.Profile, inputs: dict[str, Any]
 ) -> None:
     logged(profile, inputs)
@@ -190,7 +190,7 @@ def test_a_masked_profile_can_still_be_read(run: Run, training: pd.DataFrame) ->
         assert "Elm" not in json.dumps(short)
 
 
-def test_the_embedded_store_answers_without_them(
+def test_the_embedded_store_no_longer_finds_erased_events(
     run: Run, profile: profiles.Profile, inputs: dict[str, Any]
 ) -> None:
     logged(profile, inputs)
@@ -262,7 +262,7 @@ def test_a_run_that_was_stopped_within_a_line_is_finished(
     assert json.loads(Path("record.json").read_text())["working"] is None
 
 
-def test_wrong_input_is_said_with_its_remedy(run: Run) -> None:
+def test_wrong_input_is_refused_with_a_remedy(run: Run) -> None:
     assert "--subject" in run("erase", "spool", code=2).output
     assert "say where to erase" in run("erase", "--subject", PERSON, code=2).output
     assert "no such file" in run("erase", "nowhere", "--subject", PERSON, code=2).output
@@ -305,7 +305,7 @@ _TERM = st.text(
 
 
 @given(term=_TERM.filter(lambda t: not t.isdigit()), others=st.lists(_TERM, max_size=4))
-def test_what_is_masked_is_gone_and_json_stays_json(term: str, others: list[str]) -> None:
+def test_masked_values_are_gone_and_json_stays_json(term: str, others: list[str]) -> None:
     """Whatever the text is, in JSON and in JSON within JSON, in either spelling of what is not ASCII."""
     document = {"a": term, "b": [f"seen: {term}, again"], "inner": json.dumps({"t": term}), "others": others}
     for ascii_only in (True, False):
@@ -334,7 +334,7 @@ def test_find_learns_shadows_before_their_labels(tmp_path: Path) -> None:
     assert matches.erase == 3
 
 
-def test_what_cannot_be_looked_into_is_said(tmp_path: Path) -> None:
+def test_files_that_cannot_be_searched_are_reported(tmp_path: Path) -> None:
     (tmp_path / "old.jsonl.gz").write_bytes(b"\x1f\x8b")
     (tmp_path / "model.pkl").write_bytes(b"\0\1")
     notes = [
@@ -434,7 +434,7 @@ def test_a_term_in_base64_is_found_at_each_place(
 
 
 @given(st.binary(max_size=300))
-def test_what_mentions_nobody_stays(data: bytes) -> None:
+def test_files_without_the_person_are_unchanged(data: bytes) -> None:
     finder = TermFinder(["customer-4711", "7"])
     text = base64.b64encode(data) + b" " + data.hex().encode()
     if b"customer-4711" not in data and b'"7"' not in data and b"=7" not in data:
@@ -500,7 +500,7 @@ def test_an_export_loses_the_rows_as_parquet_does(run: Run, inputs: dict[str, An
     assert "IBAN-1" in left
 
 
-def test_what_is_left_is_said_and_is_no_success(
+def test_remaining_mentions_are_reported_as_a_failure(
     run: Run, monkeypatch: pytest.MonkeyPatch, inputs: dict[str, Any]
 ) -> None:
     log = logging_lib.configure(model="loans", version="1", spool="spool", report_every=None)
@@ -525,7 +525,7 @@ def test_a_shipper_s_last_error_is_masked(run: Run) -> None:
     assert json.loads(state.read_text())["last_error"] == "refused: '##########'"
 
 
-def test_hidden_files_are_searched_and_hidden_folders_only_where_they_are_named(run: Run) -> None:
+def test_hidden_files_are_searched_and_hidden_folders_only_if_they_are_named(run: Run) -> None:
     """A killed process or an editor leaves copies; `.git` and the like belong to other programs."""
     line = f"seen: {PERSON}\n"
     copies = [Path("spool/.alerts.txt.swp"), Path("spool/.watch-state/.w.json.new"), Path(".copies/a.txt")]

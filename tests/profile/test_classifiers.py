@@ -68,7 +68,9 @@ def fit(frame: pd.DataFrame, **options: Any) -> profiles.Profile:
 
 @given(SAMPLES, st.integers(2, 300), st.sampled_from([1, 3, 1000]), st.booleans())
 @settings(max_examples=examples(100), deadline=None)
-def test_areas_are_those_of_scikit_learn(seed: int, rows: int, levels: int, weighted: bool) -> None:
+def test_areas_under_curves_agree_with_scikit_learn(
+    seed: int, rows: int, levels: int, weighted: bool
+) -> None:
     """With ties, and with weights."""
     random = np.random.default_rng(seed)
     scores = np.round(random.random(rows) * levels) / levels
@@ -85,7 +87,7 @@ def test_areas_are_those_of_scikit_learn(seed: int, rows: int, levels: int, weig
 
 @given(SAMPLES, st.integers(2, 5), st.booleans())
 @settings(max_examples=examples(50), deadline=None)
-def test_metrics_of_probabilities_are_those_of_scikit_learn(seed: int, classes: int, weighted: bool) -> None:
+def test_metrics_of_probabilities_agree_with_scikit_learn(seed: int, classes: int, weighted: bool) -> None:
     random = np.random.default_rng(seed)
     rows = 60
     probabilities = random.dirichlet(np.ones(classes), rows)
@@ -176,7 +178,7 @@ def test_few_different_scores_are_calibrated(scores: list[float]) -> None:
 # -- recognition --------------------------------------------------------------------------------------------
 
 
-def test_a_probability_beside_a_target_of_0_and_1_is_recognized_and_said() -> None:
+def test_a_probability_beside_a_target_of_0_and_1_is_recognized_and_reported() -> None:
     fitted = fit(draw_binary(1), target="y", prediction="p", evaluation=draw_binary(2))
     classifier = fitted.classifier
     assert classifier is not None
@@ -207,7 +209,9 @@ def test_a_probability_beside_a_target_of_0_and_1_is_recognized_and_said() -> No
         ({"prediction": "yes"}, "label", None),
     ],
 )
-def test_each_way_to_say_two_classes(options: dict[str, Any], source: str, threshold: float | None) -> None:
+def test_every_way_to_express_two_classes_is_recognized(
+    options: dict[str, Any], source: str, threshold: float | None
+) -> None:
     frame = draw_binary(1)
     frame["right"] = np.where(frame["label"] == 1, frame["p"], 1 - frame["p"])
     classifier = fit(frame, **options).classifier
@@ -227,11 +231,11 @@ def test_hard_classes_that_are_numbers_are_categories() -> None:
 @pytest.mark.parametrize(
     "options", [{"target": "x", "prediction": "p"}, {"target": "y"}, {"prediction": "p"}, {}]
 )
-def test_a_regression_is_none(options: dict[str, Any]) -> None:
+def test_a_regression_is_not_a_classifier(options: dict[str, Any]) -> None:
     assert fit(draw_binary(1).assign(z=1.5), **options).classifier is None
 
 
-def test_outputs_that_are_lists_or_missing_are_no_classes() -> None:
+def test_outputs_that_are_lists_or_missing_are_not_classes() -> None:
     frame = draw_binary(1, 100)
     for prediction in ([[0.1, 0.2]] * 100, [None] * 100, [{"a": 1}] * 100):
         odd = frame.assign(odd=pd.Series(prediction, dtype=object))
@@ -241,7 +245,7 @@ def test_outputs_that_are_lists_or_missing_are_no_classes() -> None:
 @pytest.mark.parametrize(
     ("scores", "source"), [(ANIMALS, "scores"), (["confidence"], "score"), ([], "label")]
 )
-def test_several_classes(scores: list[str], source: str) -> None:
+def test_classifiers_of_several_classes_are_recognized(scores: list[str], source: str) -> None:
     frame = draw_classes(1)
     classifier = fit(
         frame, target="animal", prediction="guess", scores=scores, evaluation=draw_classes(2)
@@ -294,7 +298,7 @@ def test_several_classes(scores: list[str], source: str) -> None:
         ),
     ],
 )
-def test_what_cannot_be_is_said(options: dict[str, Any], message: str) -> None:
+def test_an_impossible_classifier_is_refused_with_the_reason(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ProfileError, match=message):
         fit(draw_binary(1).assign(z=1.5), **options)
 

@@ -43,7 +43,7 @@ def test_every_format_gives_the_same_expectations(
     assert profile.features["title"].special["!missing"] == int(training["title"].isna().sum())
 
 
-def test_json_lines_tell_absent_from_missing(tmp_path: Path) -> None:
+def test_json_lines_distinguish_absent_from_missing(tmp_path: Path) -> None:
     rows = [{"a": 1, "b": "x"}, {"a": None}, {"a": 2, "b": None}, {"b": "y"}] * 50
     (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
     result = run(app, ["profile", "fit", str(tmp_path / "t.jsonl"), "--model", "m", "--version", "1",

@@ -38,7 +38,7 @@ def test_each_kind_is_inferred(profile: profiles.Profile) -> None:
     }
 
 
-def test_the_time_the_target_and_the_prediction_are_no_features(profile: profiles.Profile) -> None:
+def test_the_time_the_target_and_the_prediction_are_not_features(profile: profiles.Profile) -> None:
     assert not {"issued_at", "rate"} & set(profile.features)
 
 
@@ -103,14 +103,14 @@ def test_trained_at_is_the_last_moment_unless_given(
     assert (other.trained_at, other.training_seconds) == ("2018-02-01T00:00:00Z", 4.5)
 
 
-def test_same_data_same_bytes(training: pd.DataFrame) -> None:
+def test_the_same_data_give_the_same_bytes(training: pd.DataFrame) -> None:
     first, second = (
         profiles.dumps(profiles.fit(training.copy(), model="m", version="1", target="rate")) for _ in range(2)
     )
     assert first == second
 
 
-def test_a_target_stands_for_a_prediction_that_is_not_given(training: pd.DataFrame) -> None:
+def test_a_target_replaces_a_prediction_that_is_not_given(training: pd.DataFrame) -> None:
     fitted = profiles.fit(training, model="m", version="1", target="rate")
     assert fitted.prediction is not None
     assert fitted.target is not None
@@ -138,13 +138,13 @@ def test_data_without_a_feature_are_refused() -> None:
         profiles.fit(pd.DataFrame({"y": [1, 2]}), model="m", version="1", target="y")
 
 
-def test_a_named_column_that_is_not_there_is_refused_with_its_neighbors() -> None:
+def test_a_missing_column_is_refused_with_similar_names() -> None:
     with pytest.raises(profiles.ProfileError, match="target column 'z' is not in the data; columns: x and y"):
         profiles.fit(pd.DataFrame({"x": [1], "y": [2]}), model="m", version="1", target="z")
 
 
 @pytest.mark.parametrize("values", [[None] * 100, [np.nan] * 100, ["N/A"] * 100])
-def test_a_column_without_a_value_flags_whatever_comes(values: list[object]) -> None:
+def test_a_column_without_values_flags_every_value(values: list[object]) -> None:
     feature = fit_one(values)
     assert feature.kind == "numeric"
     assert feature.range is None
@@ -177,7 +177,7 @@ def test_a_category_with_100_000_values_keeps_the_most_frequent() -> None:
     assert "rarer ones count as unseen" in feature.notes[0]
 
 
-def test_mixed_types_are_what_most_rows_are_and_the_rest_is_of_a_wrong_type() -> None:
+def test_a_mixed_column_has_the_type_of_most_rows_and_the_rest_is_of_a_wrong_type() -> None:
     feature = fit_one([1.5] * 80 + ["abc"] * 15 + [True] * 5)
     assert feature.kind == "numeric"
     assert feature.special["!type"] == 20
@@ -252,7 +252,7 @@ def test_a_hidden_feature_leaves_neither_values_nor_words() -> None:
         assert checked.input_document() == {"bins": ["x=!hidden"]}
 
 
-def test_own_spellings_of_a_missing_value() -> None:
+def test_a_users_own_spellings_of_a_missing_value_are_recognized() -> None:
     frame = pd.DataFrame({"x": ["?", "a", "NA", "b"] * 25})
     fitted = profiles.fit(frame, model="m", version="1", config=Config(na_values=("?",)))
     assert fitted.features["x"].special == {"!missing": 25}
@@ -263,7 +263,7 @@ def test_own_spellings_of_a_missing_value() -> None:
 # ── statistics ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_dispersion_is_none_where_blocks_agree_and_high_where_one_block_fails_wholly() -> None:
+def test_dispersion_is_none_if_blocks_agree_and_high_if_one_block_fails_wholly() -> None:
     sizes = np.full(10, 100)
     assert estimate_dispersion(np.full(10, 5), sizes) == 0.0
     assert estimate_dispersion(np.array([100] + [0] * 9), sizes) == 0.99
@@ -338,6 +338,6 @@ def test_copies_of_a_row_are_held_out_together() -> None:
 
 
 @pytest.mark.parametrize(("model", "version"), [("m", 3), ("", "1"), (None, "1"), ("m", "")])
-def test_a_name_that_is_no_text_is_refused_at_once(model: object, version: object) -> None:
+def test_a_name_that_is_not_text_is_refused_at_once(model: object, version: object) -> None:
     with pytest.raises(profiles.ProfileError, match="expected a text that is not empty"):
         profiles.fit(pd.DataFrame({"x": [1]}), model=model, version=version)  # type: ignore[arg-type]

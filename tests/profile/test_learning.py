@@ -102,7 +102,7 @@ def test_a_lasting_shift_stays_a_shift() -> None:
     assert limit(learned.variation) < 1.6 * limit(learned_from(serve()).variation)
 
 
-def test_windows_with_an_open_incident_are_left_out() -> None:
+def test_learning_skips_windows_with_an_open_incident() -> None:
     shifted = dict.fromkeys(range(4, 9), 1.5)  # too many days for a fault that is found without it
     start = START.timestamp()
     incident = Period("x", start + 4 * DAY, start + 9 * DAY)
@@ -117,7 +117,7 @@ def test_windows_with_an_open_incident_are_left_out() -> None:
     assert limit(of_another.variation) == pytest.approx(limit(without.variation), rel=0.05)
 
 
-def test_an_incident_of_all_the_time_leaves_what_was_known() -> None:
+def test_an_incident_that_lasts_throughout_leaves_the_earlier_variation() -> None:
     start = START.timestamp()
     learned = learned_from(serve(), incidents=[Period("x", start, start + 30 * DAY)])
     assert fit().variation is not None
@@ -125,7 +125,7 @@ def test_an_incident_of_all_the_time_leaves_what_was_known() -> None:
     assert any("nothing is left" in note for note in learned.notes)
 
 
-def test_it_widens_no_more_than_is_allowed_a_month() -> None:
+def test_learning_widens_limits_by_no_more_than_the_allowed_amount_per_month() -> None:
     """Half again at once, and a week later only as much as a week is of a month."""
     narrow = learned_from(serve(moves=0.02)).variation
     month_ago = replace(narrow, until="2025-12-01T00:00:00Z")
@@ -138,7 +138,7 @@ def test_it_widens_no_more_than_is_allowed_a_month() -> None:
     assert limit(week_later) == pytest.approx(1.5 ** (7 / 30) * limit(narrow), rel=0.03)
 
 
-def test_sampled_traffic_counts_by_what_it_is_worth() -> None:
+def test_sampled_traffic_counts_by_its_weight() -> None:
     """Rows that each stand for ten are as many rows, not ten times as many."""
     served = serve()
     sampled = replace(served, weights=np.full(len(served.frame), 10.0))
@@ -151,7 +151,7 @@ def test_too_little_traffic_says_what_was_found() -> None:
     assert learned_from(serve(MIN_DAYS)).variation.source == "learned"
 
 
-def test_a_profile_keeps_it() -> None:
+def test_a_profile_stores_the_learned_variation() -> None:
     profile = replace(fit(), variation=learned_from(serve()).variation)
     sealed = profiles.io.with_content_hash(profile)
     assert profiles.loads(profiles.dumps(sealed)) == sealed

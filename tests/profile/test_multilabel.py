@@ -78,7 +78,7 @@ def test_lists_of_parquet_missing_ones_and_other_types(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "value", [[0.1, 0.9], [3, 7], np.array([0.5, 0.5]), [True, False], [], "a", 1.5, {"a": 1}]
 )
-def test_what_is_not_a_list_of_texts_is_not_several_labels(value: Any) -> None:
+def test_only_a_list_of_texts_is_several_labels(value: Any) -> None:
     frame = pd.DataFrame({"x": range(50), "y": pd.Series([value] * 50, dtype=object)})
     output = profiles.fit(frame, model="m", version="1", prediction="y").prediction
     assert output is not None

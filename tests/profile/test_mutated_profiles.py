@@ -87,7 +87,7 @@ def check(document: Any) -> str:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_mutated_profiles(seed: int) -> None:
+def test_a_mutated_profile_is_read_or_refused_with_its_place(seed: int) -> None:
     document = orjson.loads(dumps(fit_small()))
     chance, mutator = random.Random(seed), Mutator([document])
     results = [check(mutator.draw(chance)) for _ in range(CASES)]

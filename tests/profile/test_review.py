@@ -142,7 +142,7 @@ def test_a_placeholder_stays_a_category_and_is_missing_in_a_text() -> None:
     assert failed == {"missing number": 67, "missing text": 120}
 
 
-def test_own_spellings_are_not_added_to() -> None:
+def test_a_users_own_spellings_replace_the_default_ones() -> None:
     frame = pd.DataFrame({"x": ["?" if i % 9 == 0 else float(i) for i in MIXED]})
     fitted = profiles.fit(frame, model="m", version="1", config=Config(na_values=("",)))
     assert fitted.na_values == ("",)
@@ -173,7 +173,7 @@ def test_a_hidden_column_is_not_quoted() -> None:
         (["abc" if i % 50 == 0 else float(i % 300) for i in range(ROWS)], "such as 'abc'"),
     ],
 )
-def test_what_is_odd_about_values_is_noted(values: object, says: str) -> None:
+def test_odd_values_are_noted(values: object, says: str) -> None:
     notes = fit(values).features["x"].notes
     assert any(says in note for note in notes), notes
 
@@ -192,7 +192,7 @@ def test_what_is_odd_about_values_is_noted(values: object, says: str) -> None:
         ["US", "EUR", "GBP"] * 200,
     ],
 )
-def test_nothing_is_noted_of_ordinary_columns(values: object) -> None:
+def test_ordinary_columns_have_no_notes(values: object) -> None:
     assert fit(values).features["x"].notes == ()
 
 
@@ -246,7 +246,7 @@ def test_with_times_a_date_that_rises_is_expected_to() -> None:
         (["5", "7", "  "], [5.0, 7.0, None]),
     ],
 )
-def test_a_column_of_a_csv_is_what_its_values_are(
+def test_a_column_of_a_csv_has_the_type_of_its_values(
     tmp_path: Path, values: list[str], expected: list[object]
 ) -> None:
     column = from_csv(tmp_path, values)["x"]

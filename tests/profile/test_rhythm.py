@@ -29,7 +29,7 @@ def office_hours(days: int, *, closed: tuple[int, ...] = ()) -> np.ndarray:
     )
 
 
-def test_nights_and_weekends_are_no_gap() -> None:
+def test_nights_and_weekends_do_not_count_as_gaps() -> None:
     """Nothing is expected in them, however long they are."""
     rhythm = measure(office_hours(28))
     assert rhythm.traffic[8] == 60
@@ -44,7 +44,7 @@ def test_a_gap_counts_by_the_events_that_were_expected_and_once_a_month_not_at_a
     assert measure(office_hours(56, closed=(9, 24))).longest_gap == pytest.approx(525, abs=2)
 
 
-def test_a_profile_keeps_it(profile: profiles.Profile) -> None:
+def test_a_profile_stores_the_rhythm(profile: profiles.Profile) -> None:
     """In the file and in the document that watches read; a profile of an earlier version has none."""
     assert profile.variation is not None
     assert profile.variation.rhythm is not None

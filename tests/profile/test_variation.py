@@ -104,7 +104,7 @@ def test_a_random_walk_grows_with_the_days(seed: int) -> None:
     assert variation.measures["psi"]["x"]["24h"].growth > 0
 
 
-def test_the_rhythm_of_the_week_is_followed_where_it_is_more_than_chance_and_no_clock() -> None:
+def test_the_rhythm_of_the_week_is_followed_if_it_is_more_than_chance_and_not_a_clock() -> None:
     rng = np.random.default_rng(1)
     seconds = list_times(DAYS, 4800)
     hour = (seconds - MONDAY) // 3600 % 24
@@ -262,7 +262,7 @@ def test_mixed_zones_are_one_clock() -> None:
 
 
 @pytest.mark.parametrize("value", [None, "yesterday", 1_767_571_200, float("nan")])
-def test_a_time_that_is_none_is_named(value: object) -> None:
+def test_an_invalid_time_is_named(value: object) -> None:
     frame = make_frame(2)
     frame["at"] = frame["at"].astype(object)
     frame.loc[3, "at"] = value  # type: ignore[assignment, call-overload]
@@ -336,7 +336,7 @@ def test_fitting_measures_the_largest_rise_of_a_rare_bin(pairs: list[tuple[int, 
         assert served.distance == pytest.approx(largest)
 
 
-def test_it_is_said_in_words() -> None:
+def test_the_variation_is_described_in_words() -> None:
     fitted = fit(make_frame(30, 2000))
     assert " sd from day to day; a shift is seen from " in describe_variation(fitted, "number")
     assert "its shares move by a PSI of " in describe_variation(fitted, "kind")
@@ -348,7 +348,7 @@ def test_it_is_said_in_words() -> None:
     )
 
 
-def test_the_default_is_said_of_what_a_feature_has() -> None:
+def test_a_feature_with_the_default_variation_says_so() -> None:
     """A category has no shift, and a constant no change."""
     frame = make_frame(2).drop(columns="at")
     fitted = profiles.fit(frame, model="m", version="1")
@@ -395,7 +395,7 @@ def fit_by_command(folder: Path, frame: pd.DataFrame, *options: str) -> tuple[in
     return done.exit_code, done.output
 
 
-def test_a_time_zone_that_is_none_is_named_with_the_likely_one(tmp_path: Path) -> None:
+def test_an_unknown_time_zone_is_named_with_the_most_similar_one(tmp_path: Path) -> None:
     code, said = fit_by_command(tmp_path, make_frame(2), "--time", "at", "--timezone", "Europe/Berln")
     assert code == 2
     assert "--timezone: 'Europe/Berln' is not a time zone; did you mean 'Europe/Berlin'?" in said

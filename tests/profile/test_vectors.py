@@ -59,7 +59,7 @@ def checks(check: Checker, value: Any) -> tuple[dict[str, list[str]], list[str]]
 VECTOR: list[float] = frame(7)["embedding"][0].tolist()
 
 
-def test_a_vector_and_what_is_derived_from_it_are_features(fitted: profiles.Profile) -> None:
+def test_a_vector_and_the_numbers_derived_from_it_are_features(fitted: profiles.Profile) -> None:
     assert list(fitted.features) == ["embedding", "embedding:norm", "embedding:cosine", "age"]
     vector, norm, cosine, _ = fitted.features.values()
     assert (vector.kind, vector.counts, vector.special) == ("vector", (594,), {"!missing": 6})
@@ -98,7 +98,7 @@ def test_a_vector_of_training_is_compared_with_the_others() -> None:
     ],
     ids=["list", "tuple", "numpy", "float32", "array", "numpy's numbers", "pandas"],
 )  # fmt: skip
-def test_forms_of_a_vector(check: Checker, value: Any) -> None:
+def test_every_form_of_a_vector_is_read(check: Checker, value: Any) -> None:
     failed, bins = checks(check, value)
     assert failed == {}
     assert bins == checks(check, VECTOR)[1]
@@ -110,7 +110,7 @@ def test_forms_of_a_vector(check: Checker, value: Any) -> None:
     [VECTOR[:-1], [*VECTOR, 1.0], [VECTOR], {"values": VECTOR}, json.dumps(VECTOR), 1.5, [True] * DIMENSION,
      ["1"] * DIMENSION, [], [0.0] * (MAX_DIMENSION + 1), np.zeros((DIMENSION, 1)), np.array(1.0)],
 )  # fmt: skip
-def test_anything_else_is_of_another_type(check: Checker, value: Any) -> None:
+def test_anything_but_a_vector_is_of_a_wrong_type(check: Checker, value: Any) -> None:
     assert checks(check, value) == ({"wrong_type": ["embedding"]}, ["embedding=!type"])
 
 
@@ -146,7 +146,7 @@ def test_an_event_holds_the_whole_vector_and_its_numbers(fitted: profiles.Profil
     )
 
 
-def test_a_batch_says_what_single_calls_say(fitted: profiles.Profile) -> None:
+def test_a_batch_of_vectors_gives_the_same_events_as_single_calls(fitted: profiles.Profile) -> None:
     rows = frame(4, rows=40)
     rows.at[3, "embedding"] = None
     rows.at[4, "embedding"] = [1.0]
@@ -160,7 +160,7 @@ def test_a_batch_says_what_single_calls_say(fitted: profiles.Profile) -> None:
         assert orjson.loads(line)["ml"].get("check") == single["ml"].get("check")
 
 
-def test_what_is_derived_from_a_private_vector_is_hidden(fitted: profiles.Profile) -> None:
+def test_features_derived_from_a_private_vector_are_hidden(fitted: profiles.Profile) -> None:
     processor = PredictionProcessor(model="m", version="1", profile=fitted, private={"embedding": "drop"})
     event = processor.build_event({"inputs": {"embedding": VECTOR, "age": 40}})
     assert event["ml"]["input"]["numeric"] == {"age": 40}
@@ -228,7 +228,7 @@ NUMBERS = st.floats(-1e6, 1e6)
 
 
 @given(st.integers(2, 8).flatmap(lambda n: st.tuples(*[st.lists(NUMBERS, min_size=n, max_size=n)] * 2)))
-def test_measures_are_those_of_numpy(pair: tuple[list[float], list[float]]) -> None:
+def test_measures_of_vectors_agree_with_numpy(pair: tuple[list[float], list[float]]) -> None:
     vector, centroid = pair
     measured = measure_vector(vector, centroid, float(np.linalg.norm(centroid)))
     assert measured is not None
@@ -247,7 +247,7 @@ def test_measures_are_those_of_numpy(pair: tuple[list[float], list[float]]) -> N
         max_leaves=8,
     )
 )
-def test_any_value_is_a_vector_or_not(value: Any) -> None:
+def test_any_value_is_either_a_vector_or_refused(value: Any) -> None:
     vector = read_vector(value)
     assert vector is None or (len(vector) >= 2 and all(isinstance(item, int | float) for item in vector))
     orjson.dumps(vector)

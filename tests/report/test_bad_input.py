@@ -35,7 +35,7 @@ def rendered(report: Any) -> str:
     return render_page(report)
 
 
-def test_an_empty_store(tmp_path: Path) -> None:
+def test_a_report_of_an_empty_store_is_refused(tmp_path: Path) -> None:
     with (
         EmbeddedStore(None) as store,
         pytest.raises(NothingToReport, match="no predictions; index some with"),
@@ -47,7 +47,7 @@ def test_an_empty_store(tmp_path: Path) -> None:
     assert "this folder has no events; index some" in result.output
 
 
-def test_one_event(fit: profile.Profile) -> None:
+def test_a_report_of_one_event_is_a_page(fit: profile.Profile) -> None:
     with EmbeddedStore(None) as store:
         fill(store, list(predictions(fit, 1)))
         store.index("ml-profiles", [profile.build_document(fit)])
@@ -58,7 +58,7 @@ def test_one_event(fit: profile.Profile) -> None:
     assert "All is well" in page
 
 
-def test_a_model_without_a_profile() -> None:
+def test_a_report_of_a_model_without_a_profile_is_a_page() -> None:
     with EmbeddedStore(None) as store:
         fill(store, list(predictions(None, 300)))
         made = report_of(store)
@@ -72,7 +72,7 @@ def test_a_model_without_a_profile() -> None:
     assert "Mean of the prediction over time" in page
 
 
-def test_a_profile_without_events(fit: profile.Profile) -> None:
+def test_a_report_of_a_profile_without_events_is_a_page(fit: profile.Profile) -> None:
     other = fitted(model="other", version="9")
     with EmbeddedStore(None) as store:
         fill(store, list(predictions(fit, 50)))
@@ -85,7 +85,7 @@ def test_a_profile_without_events(fit: profile.Profile) -> None:
     assert "nothing was evaluated" in page
 
 
-def test_a_period_with_no_data(store: EmbeddedStore) -> None:
+def test_a_report_of_a_period_without_data_is_a_page(store: EmbeddedStore) -> None:
     start = datetime(2019, 1, 1, tzinfo=UTC)
     made = report_of(store, model="loans", start=start, end=start + timedelta(days=1))
     assert made.verdict.level == "unknown"
@@ -102,7 +102,7 @@ def test_one_of_several_models_has_to_be_chosen(fit: profile.Profile) -> None:
             report_of(store, model="none")
 
 
-def test_three_hundred_features() -> None:
+def test_a_report_of_three_hundred_features_is_a_page() -> None:
     made_by, events = wide()
     with EmbeddedStore(None) as store:
         fill(store, events)
@@ -122,7 +122,7 @@ def test_three_hundred_features() -> None:
     [5_000, pytest.param(1_000_000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])],
     ids=["everyday", "a million"],
 )
-def test_a_million_categories(values: int, tmp_path: Path) -> None:
+def test_a_report_of_a_million_categories_is_a_page(values: int, tmp_path: Path) -> None:
     """Each event has a value that no other has: the report, and every panel of the preview, stay short and true."""
     fit = fitted()
     category = next(name for name, one in fit.features.items() if one.kind == "category")
@@ -171,7 +171,7 @@ def panels_of(store: Any) -> dict[tuple[str, str], Any]:
     return views
 
 
-def test_times_the_wrong_way_round_and_files_that_are_none(folder: Path, tmp_path: Path) -> None:
+def test_times_in_the_wrong_order_and_wrong_files_are_refused(folder: Path, tmp_path: Path) -> None:
     stored = ("--store", folder / "store")
     assert (
         "--since 2018-03-01 is after --until 2018-02-01"

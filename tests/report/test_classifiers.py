@@ -125,7 +125,7 @@ def test_without_an_evaluation_the_estimate_is_called_optimistic(store: Store) -
     assert "training, optimistic" in render_page(made)
 
 
-def test_with_labels_both_stand_beside_each_other(store: Store) -> None:
+def test_with_labels_the_estimate_is_shown_beside_the_measured_quality(store: Store) -> None:
     served = draw_binary(3, ROWS)
     model, namespace = serve_binary(store, served)
     labeled = served[: ROWS // 2]
@@ -153,7 +153,7 @@ def test_with_labels_both_stand_beside_each_other(store: Store) -> None:
 
 
 @pytest.mark.parametrize("source", ["scores", "confidence"])
-def test_several_classes(store: Store, source: str) -> None:
+def test_a_report_shows_several_classes(store: Store, source: str) -> None:
     served = draw_classes(3, ROWS)
     names = ["bird", "cat", "dog"]
     if source == "scores":
@@ -188,7 +188,7 @@ def test_several_classes(store: Store, source: str) -> None:
     assert "Answers by their probability" in texts(show_classifier(made.classifier))
 
 
-def test_labels_of_other_classes_are_a_problem_and_no_accuracy_of_0(store: Store) -> None:
+def test_labels_of_other_classes_are_a_problem_and_not_an_accuracy_of_0(store: Store) -> None:
     served = draw_binary(3, 200)
     model, namespace = serve_binary(store, served)
     label(store, model, namespace, served["yes"].tolist(), new_classes=True)
@@ -200,7 +200,7 @@ def test_labels_of_other_classes_are_a_problem_and_no_accuracy_of_0(store: Store
     assert "not measured" in markdown.render(made)
 
 
-def test_a_regression_has_neither(store: Store) -> None:
+def test_a_regression_has_neither_classes_nor_a_calibration(store: Store) -> None:
     served = draw_binary(3, 100)
     outputs = [{"prediction": x} for x in served["x"].tolist()]
     train = draw_binary(1)[["p", "x", "y"]]

@@ -74,7 +74,7 @@ def test_missing_values_have_another_cause_than_changed_ones() -> None:
     }
 
 
-def test_what_begins_with_one_alert_is_one_entry() -> None:
+def test_alerts_with_one_beginning_are_one_entry() -> None:
     """As the columns of a lost join; another that follows alone is another entry."""
     entries = merged(
         alert(0, "na-spike", "speed_1", "speed_2", check="missing"),
@@ -89,7 +89,7 @@ def test_days_without_a_repeat_end_an_incident() -> None:
     assert [len(entry.times) for entry in entries] == [3, 1]
 
 
-def test_what_is_about_no_input_has_a_cause_for_each_watch() -> None:
+def test_alerts_that_are_not_about_an_input_have_one_cause_for_each_watch() -> None:
     entries = merged(
         alert(0, "latency-regression", "p95"), alert(0, "resources", "p95"), alert(1, "no-traffic")
     )
@@ -162,7 +162,7 @@ def test_the_verdict_names_three_causes(crowded: ModelReport) -> None:
     assert crowded.sent == 400
 
 
-def test_the_summary_folds_what_is_beyond_the_first_ten(crowded: ModelReport) -> None:
+def test_the_summary_folds_all_but_the_first_ten(crowded: ModelReport) -> None:
     text = markdown.render(crowded)
     assert len(crowded.alerts) > SHOWN
     before, folded = text.split("<details>")
@@ -189,7 +189,7 @@ def test_the_page_fits_on_two_screens(
         assert visit.width_overflow() <= 0
 
 
-def test_a_link_opens_what_is_folded(chromium: Any, crowded: ModelReport, tmp_path: Any) -> None:
+def test_a_link_opens_a_folded_part(chromium: Any, crowded: ModelReport, tmp_path: Any) -> None:
     file = tmp_path / "report.html"
     file.write_text(render_page(crowded), "utf-8")
     with Visit(chromium, width=390) as visit:

@@ -36,7 +36,7 @@ def frame(live: list[Document]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def test_traffic_and_latency(made: ModelReport, frame: pd.DataFrame) -> None:
+def test_the_report_shows_traffic_and_latency(made: ModelReport, frame: pd.DataFrame) -> None:
     main = made.main
     assert main is not None
     assert main.documents == len(frame)
@@ -121,7 +121,7 @@ def test_rates_of_each_check(made: ModelReport, frame: pd.DataFrame) -> None:
                 assert rate.peak == pytest.approx(shares.max())
 
 
-def test_predictions_by_bin(made: ModelReport, frame: pd.DataFrame) -> None:
+def test_the_report_shows_predictions_by_bin(made: ModelReport, frame: pd.DataFrame) -> None:
     assert made.output is not None
     served = frame.groupby("bin")["weight"].sum()
     assert {s.name: s.served for s in made.output.shares if s.served} == served.to_dict()
@@ -138,7 +138,7 @@ def test_quality_of_late_labels(made: ModelReport, live: list[Document]) -> None
     assert sum(moment.labels for moment in quality.moments) == len(errors)
 
 
-def test_live_and_shadow_stand_side_by_side(made: ModelReport, shadow: list[Document]) -> None:
+def test_live_and_shadow_are_shown_side_by_side(made: ModelReport, shadow: list[Document]) -> None:
     other = next(v for v in made.variants if v.role == "shadow")
     values = [one["ml"]["prediction"]["value"] for one in shadow if "prediction" in one["ml"]]
     assert other.documents == len(shadow)
@@ -170,7 +170,7 @@ def _weights(documents: list[Document]) -> list[float]:
     return [one["ml"]["sample"]["weight"] for one in documents if "prediction" in one["ml"]]
 
 
-def test_a_period_leaves_out_what_is_outside(store: EmbeddedStore, frame: pd.DataFrame) -> None:
+def test_events_outside_the_period_are_left_out(store: EmbeddedStore, frame: pd.DataFrame) -> None:
     start, end = (pd.Timestamp(f"2018-02-01T{hour}:00:00Z").to_pydatetime() for hour in (11, 12))
     main = report_of(store, start=start, end=end).main
     assert main is not None
@@ -178,7 +178,7 @@ def test_a_period_leaves_out_what_is_outside(store: EmbeddedStore, frame: pd.Dat
     assert main.predictions == inside["weight"].sum()
 
 
-def test_what_differs_is_found_and_what_does_not_is_not(made: ModelReport) -> None:
+def test_a_report_finds_only_the_inputs_that_differ(made: ModelReport) -> None:
     status: dict[str, Any] = {feature.name: feature.status for feature in made.features}
     assert status["income"] == "moved"  # a tenth of all values is missing
     assert status[SCRIPT] == "alerted"

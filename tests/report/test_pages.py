@@ -224,7 +224,7 @@ def test_the_preview_opens_on_the_models_that_need_attention(
     assert visit.said == []
 
 
-def test_a_panel_of_what_does_not_exist_is_not_shown(chromium: Any, served: str) -> None:
+def test_a_panel_without_data_is_not_shown(chromium: Any, served: str) -> None:
     with Visit(chromium) as visit:
         shown(visit, f"{served}#predictions")
         panels = visit.page.locator("section[aria-label^='Live against shadow']")

@@ -68,7 +68,7 @@ def looked_at(
     return texts
 
 
-def test_an_empty_store(chromium: Any, fit: profile.Profile, tmp_path: Path) -> None:
+def test_a_preview_of_an_empty_store_is_a_page(chromium: Any, fit: profile.Profile, tmp_path: Path) -> None:
     with EmbeddedStore(None) as store:
         views = views_of(store, every(fit))
         texts = looked_at(chromium, store, every(fit), tmp_path / "a.html", "light")
@@ -82,7 +82,7 @@ def test_an_empty_store(chromium: Any, fit: profile.Profile, tmp_path: Path) -> 
     )
 
 
-def test_one_event(chromium: Any, fit: profile.Profile, tmp_path: Path) -> None:
+def test_a_preview_of_one_event_is_a_page(chromium: Any, fit: profile.Profile, tmp_path: Path) -> None:
     with EmbeddedStore(None) as store:
         fill(store, list(predictions(fit, 1)))
         store.index("ml-profiles", [profile.build_document(fit)])
@@ -100,7 +100,7 @@ def test_one_event(chromium: Any, fit: profile.Profile, tmp_path: Path) -> None:
     )  # a point without a band
 
 
-def test_a_model_without_a_profile(chromium: Any, tmp_path: Path) -> None:
+def test_a_preview_of_a_model_without_a_profile_is_a_page(chromium: Any, tmp_path: Path) -> None:
     with EmbeddedStore(None) as store:
         fill(store, list(predictions(None, 300)))
         views = views_of(store, every(), model="loans")
@@ -114,7 +114,9 @@ def test_a_model_without_a_profile(chromium: Any, tmp_path: Path) -> None:
     )
 
 
-def test_a_profile_without_events(chromium: Any, fit: profile.Profile, tmp_path: Path) -> None:
+def test_a_preview_of_a_profile_without_events_is_a_page(
+    chromium: Any, fit: profile.Profile, tmp_path: Path
+) -> None:
     """Its own dashboard and, chosen, all others."""
     other = fitted(model="other", version="9")
     with EmbeddedStore(None) as store:
@@ -129,7 +131,7 @@ def test_a_profile_without_events(chromium: Any, fit: profile.Profile, tmp_path:
     assert "Trained on 2,000 rows" in texts[-1]
 
 
-def test_a_period_with_no_data(store: EmbeddedStore, fit: profile.Profile) -> None:
+def test_a_preview_of_a_period_without_data_is_a_page(store: EmbeddedStore, fit: profile.Profile) -> None:
     views = views_of(store, every(fit), **{"from": "2019-01-01T00:00", "to": "2019-01-02T00:00"})
     drawn = {view["kind"] for panels in views.values() for view in panels.values()}
     assert drawn == {"text", "numbers", "empty", "hidden"}
@@ -138,7 +140,7 @@ def test_a_period_with_no_data(store: EmbeddedStore, fit: profile.Profile) -> No
     )
 
 
-def test_zero_failures_are_said_and_not_nothing(fit: profile.Profile) -> None:
+def test_zero_failures_are_shown_as_zero(fit: profile.Profile) -> None:
     """A share of 0 is a share of something: the panel draws it."""
     with EmbeddedStore(None) as store:
         fill(store, [one for one in predictions(fit, 90) if one["event"]["outcome"] == "success"])
@@ -152,7 +154,7 @@ def test_zero_failures_are_said_and_not_nothing(fit: profile.Profile) -> None:
 
 
 @pytest.mark.slow
-def test_three_hundred_features(chromium: Any, tmp_path: Path) -> None:
+def test_a_preview_of_three_hundred_features_is_a_page(chromium: Any, tmp_path: Path) -> None:
     """All of them are on the model's dashboard, from one search for all bins; the others show the largest."""
     made, events = wide()
     with EmbeddedStore(None) as opened:

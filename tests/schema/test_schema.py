@@ -67,7 +67,7 @@ def test_every_field_has_an_example_that_its_own_schema_accepts() -> None:
         jsonschema.validate(value, generate._build_value_schema(field))
 
 
-def test_the_schema_refuses_what_the_contract_does_not_have(
+def test_the_schema_refuses_fields_that_the_contract_does_not_have(
     valid: Callable[[dict[str, Any]], dict[str, Any]],
 ) -> None:
     event = {
@@ -117,7 +117,7 @@ def test_a_value_is_never_taken_for_a_special_bin(feature: str, value: str) -> N
 
 
 @given(names, names)
-def test_a_token_that_was_not_cut_splits_into_what_it_was_made_of(feature: str, value: str) -> None:
+def test_an_uncut_token_splits_into_its_parts(feature: str, value: str) -> None:
     text = tokens.token(feature, value)
     if "%~" not in text:
         assert tokens.split(text) == (feature, value)

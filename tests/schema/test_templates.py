@@ -81,7 +81,7 @@ def test_a_file_that_is_not_made_any_more_is_stale(
 
 
 @given(st.text(alphabet='aZ9._-\\/*?"<>| ,#:\n\x00é', max_size=105))
-def test_a_namespace_is_what_elasticsearch_takes(text: str) -> None:
+def test_a_namespace_is_one_that_elasticsearch_accepts(text: str) -> None:
     wrong = not 1 <= len(text.encode()) <= 100 or any(c in 'Z-\\/*?"<>| ,#:\n\x00' for c in text)
     if wrong:
         with pytest.raises(ValueError, match="namespace: "):

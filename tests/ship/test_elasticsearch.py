@@ -202,7 +202,7 @@ def test_a_dead_letter_that_is_refused_too_ends_there(
     assert (state.shipped, state.dead_lettered) == (0, 3)
 
 
-def test_what_was_refused_is_sent_again_after_the_mapping_is_fixed(
+def test_refused_events_are_sent_again_after_the_mapping_is_fixed(
     spool: Spool, ship: Make, streams: Streams
 ) -> None:
     streams.make("ml.prediction", dynamic="strict")
@@ -253,9 +253,7 @@ def test_a_plain_index_in_the_way_is_left_alone(bare: Streams, spool: Spool, shi
     streams.client.indices.delete(index=f"logs-ml.prediction-{streams.namespace}")
 
 
-def test_lines_that_are_no_events_of_ours_do_not_block_the_rest(
-    spool: Spool, ship: Make, streams: Streams
-) -> None:
+def test_foreign_lines_do_not_block_the_rest(spool: Spool, ship: Make, streams: Streams) -> None:
     deep = b'{"event":{"id":"deep","dataset":"ml.health"},"x":' + b"[" * 500 + b"]" * 500 + b"}"
     invalid = {
         "no event.id": b'{"model": "loans"}',
@@ -372,7 +370,7 @@ def test_a_key_that_may_not_write_blames_no_event(
     assert not (spool.directory / DEAD_LETTERS).exists()
 
 
-def test_user_and_password(
+def test_a_user_and_a_password_authenticate_the_shipper(
     spool: Spool, ship: Make, secured: Streams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = fill(spool, 3)

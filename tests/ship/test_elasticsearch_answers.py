@@ -59,7 +59,7 @@ def test_a_batch_is_one_request_of_creates(sink: BulkSink, spool: Spool, ship: M
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-def test_an_answer_that_may_pass_is_asked_for_once_and_tried_again_by_the_shipper(
+def test_a_temporary_error_is_not_repeated_by_the_client_but_retried_by_the_shipper(
     status: int, sink: BulkSink, spool: Spool, ship: Make
 ) -> None:
     names = fill(spool, 3)
@@ -177,7 +177,9 @@ def test_an_answer_about_the_request_blames_no_event(
 
 
 @pytest.mark.parametrize("kind", ["application/json", "text/html", "application/x-unknown", ""])
-def test_a_server_that_is_not_elasticsearch(kind: str, sink: BulkSink, spool: Spool, ship: Make) -> None:
+def test_a_server_other_than_elasticsearch_is_named(
+    kind: str, sink: BulkSink, spool: Spool, ship: Make
+) -> None:
     fill(spool, 1)
     sink.headers = {"Content-Type": kind} if kind else {}
     sink.answer = lambda events: (200, '{"items": [{"create": {"status": 201}}]}')
@@ -195,7 +197,7 @@ def test_a_redirect_is_not_followed(sink: BulkSink, spool: Spool, ship: Make) ->
         assert elsewhere.requests == []
 
 
-def test_a_server_that_is_down_then_up(spool: Spool, ship: Make) -> None:
+def test_events_wait_until_a_server_is_up(spool: Spool, ship: Make) -> None:
     names = fill(spool, 3)
     with BulkSink() as sink:
         port = sink.port
@@ -260,7 +262,7 @@ def test_user_and_key_go_into_the_header_and_nowhere_else(
 
 
 @pytest.mark.parametrize("key", ["two words", "a\nb: c", "schlüssel"])
-def test_a_key_that_is_none(key: str, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_api_key_is_refused(key: str, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(API_KEY, key)
     with pytest.raises(ValueError, match="LOGGING_LIB_ELASTICSEARCH_API_KEY in the environment") as caught:
         create_receiver(parse_target("es+http://127.0.0.1:1"))
@@ -288,7 +290,7 @@ def test_without_the_client_the_extra_is_named(spool: Spool, monkeypatch: pytest
     logging_lib.configure(model="m", version="1", spool=spool)
 
 
-def test_a_host_that_is_no_host(spool: Spool, ship: Make) -> None:
+def test_an_invalid_host_name_is_refused(spool: Spool, ship: Make) -> None:
     fill(spool, 1)
     with pytest.raises(RetryError, match=r"es\+http"):
         drain(ship(spool, f"es+http://{'a' * 70}.invalid"))

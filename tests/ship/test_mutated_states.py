@@ -84,7 +84,7 @@ def spool() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_mutated_states_of_the_shipper(seed: int, spool: Path) -> None:
+def test_a_mutated_state_of_the_shipper_is_read_or_refused(seed: int, spool: Path) -> None:
     chance, mutator = random.Random(seed), Mutator(STATES, names=("offsets", "shipped", DEAD_LETTERS))
     for number in range(CASES):
         whole = chance.random() < 0.8

@@ -80,7 +80,7 @@ def ships_on(spool: Spool, make: Make, url: str, names: list[str], sink: HttpSin
     "kind", ["text/html; charset=idna", "text/html; charset=undefined", "text/plain; charset=no"]
 )
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_a_charset_that_cannot_be_read(
+def test_an_answer_in_an_unknown_charset_is_retried(
     status: int, kind: str, http: HttpSink, spool: Spool, ship: Make
 ) -> None:
     tries(http, lambda _: (status, b"\xff overloaded \x1b[31m"), {"Content-Type": kind})
@@ -229,7 +229,7 @@ def test_whatever_fails_is_tried_again_with_its_reason(
     assert "MemoryError" in caplog.text
 
 
-def test_once_fails_where_something_is_left(elasticsearch: BulkSink, spool: Spool) -> None:
+def test_ship_once_fails_if_something_is_left(elasticsearch: BulkSink, spool: Spool) -> None:
     fill(spool, 3)
     spool.close()
     elasticsearch.answer = lambda _: (200, ODD_BULK["nulls"])

@@ -70,7 +70,7 @@ def received_once(calls: list[str], beats: BeatsSink) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_service_that_is_ended(
+def test_events_of_a_terminated_service_arrive(
     how: int, tmp_path: Path, beats: BeatsSink, ship: Callable[..., Any]
 ) -> None:
     calls = stopped_at_random(tmp_path, how, 2, seed=how)
@@ -80,14 +80,16 @@ def test_a_service_that_is_ended(
 
 
 @pytest.mark.slow
-def test_kill_9_at_100_random_points(tmp_path: Path, beats: BeatsSink, ship: Callable[..., Any]) -> None:
+def test_no_event_is_lost_if_the_service_is_killed_at_100_random_points(
+    tmp_path: Path, beats: BeatsSink, ship: Callable[..., Any]
+) -> None:
     calls = stopped_at_random(tmp_path, signal.SIGKILL, 100, seed=1)
     drain(ship(tmp_path, f"beats://127.0.0.1:{beats.port}"))
     received_once(calls, beats)
 
 
 @pytest.mark.parametrize("ending", ["sys.exit(3)", "os._exit(3)"])
-def test_a_service_that_exits(
+def test_events_of_an_exiting_service_arrive(
     ending: str, tmp_path: Path, beats: BeatsSink, ship: Callable[..., Any]
 ) -> None:
     process = python(SERVICE + ending, tmp_path, "a", 50, stdout=subprocess.PIPE)
@@ -123,7 +125,9 @@ for process in processes: process.join()
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_forks(when: str, tmp_path: Path, beats: BeatsSink, ship: Callable[..., Any]) -> None:
+def test_events_of_forked_processes_arrive_once(
+    when: str, tmp_path: Path, beats: BeatsSink, ship: Callable[..., Any]
+) -> None:
     process = python(FORKS, tmp_path, when, f"beats://127.0.0.1:{beats.port}")
     assert process.wait(300) == 0
     drain(ship(tmp_path, f"beats://127.0.0.1:{beats.port}"))
@@ -132,7 +136,9 @@ def test_forks(when: str, tmp_path: Path, beats: BeatsSink, ship: Callable[..., 
     assert sorted(set(beats.ids())) == sorted(expected)
 
 
-def test_spawned_processes(tmp_path: Path, beats: BeatsSink, ship: Callable[..., Any]) -> None:
+def test_events_of_spawned_processes_arrive_once(
+    tmp_path: Path, beats: BeatsSink, ship: Callable[..., Any]
+) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "import multiprocessing, sys, logging_lib\n"
@@ -163,7 +169,9 @@ def many_threads(spool: Spool, threads: int, events: int) -> None:
 
 
 @pytest.mark.parametrize("events", [2_000, pytest.param(50_000, marks=pytest.mark.slow)])
-def test_eight_threads(events: int, tmp_path: Path, beats: BeatsSink, ship: Callable[..., Any]) -> None:
+def test_events_of_eight_threads_arrive_once(
+    events: int, tmp_path: Path, beats: BeatsSink, ship: Callable[..., Any]
+) -> None:
     spool = Spool(tmp_path, rotate_bytes=1 << 20)
     many_threads(spool, 8, events)
     assert drain(ship(spool, f"beats://127.0.0.1:{beats.port}")) == 8 * events
@@ -276,7 +284,9 @@ def test_ship_once_and_status(tmp_path: Path, beats: BeatsSink) -> None:
         (["--to", "beats://127.0.0.1:1", "--once"], "Connection refused", 1),
     ],
 )
-def test_mistakes_are_named(arguments: list[str], said: str, code: int, tmp_path: Path) -> None:
+def test_a_mistake_on_the_command_line_is_named(
+    arguments: list[str], said: str, code: int, tmp_path: Path
+) -> None:
     spool = Spool(tmp_path)
     fill(spool, 1)
     result = CliRunner().invoke(app, ["ship", str(tmp_path), *arguments])

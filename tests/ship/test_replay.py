@@ -55,7 +55,7 @@ def received(sink: HttpSink) -> Counter[str]:
     return Counter(event["event"]["id"] for event in sink.events if not is_letter(event))
 
 
-def test_what_was_refused_goes_out_again(spool: Spool, ship: Make) -> None:
+def test_refused_events_are_sent_again_by_a_replay(spool: Spool, ship: Make) -> None:
     with HttpSink() as sink:
         ids = fill(spool, 4)
         refused(spool, ship, sink)
@@ -119,7 +119,7 @@ def test_a_refused_event_may_be_refused_and_replayed_again(spool: Spool, ship: M
     assert load_state(spool.directory).dead_lettered == 6
 
 
-def test_nothing_to_replay(spool: Spool) -> None:
+def test_a_replay_without_dead_letters_does_nothing(spool: Spool) -> None:
     fill(spool, 1)
     assert replayed(spool) == ReplayResult(0, 0, [])
     assert len(list_segments(spool.directory)) == 1
@@ -198,7 +198,7 @@ def test_dead_letters_that_somebody_deleted_begin_a_new_file(spool: Spool, ship:
     assert len(list(filter(is_letter, sink.events))) == 12
 
 
-def test_a_torn_dead_letter_is_passed_over(spool: Spool, ship: Make) -> None:
+def test_a_torn_dead_letter_is_skipped(spool: Spool, ship: Make) -> None:
     with HttpSink() as sink:
         fill(spool, 1)
         with (spool.directory / DEAD_LETTERS).open("wb") as file:
@@ -211,7 +211,7 @@ def test_a_torn_dead_letter_is_passed_over(spool: Spool, ship: Make) -> None:
     assert len(lines) == 2
 
 
-def test_the_command(spool: Spool, ship: Make) -> None:
+def test_the_replay_command(spool: Spool, ship: Make) -> None:
     run = CliRunner().invoke
     with HttpSink() as sink:
         fill(spool, 2)

@@ -54,7 +54,7 @@ def test_large_backlogs_go_in_batches_over_one_connection(
     assert beats.batches == [100, 100, 50]
 
 
-def test_what_was_not_acknowledged_is_sent_again_by_the_next_shipper(
+def test_unacknowledged_events_are_sent_again_by_the_next_shipper(
     spool: Spool, beats: BeatsSink, ship: Make
 ) -> None:
     ids = fill(spool, 3)
@@ -125,9 +125,7 @@ def test_an_event_that_kills_its_connection_is_found(spool: Spool, beats: BeatsS
     assert json.loads(letter["event"]["original"])["event"]["id"] == "e-4"
 
 
-def test_a_receiver_that_bears_nothing_gets_no_event_blamed(
-    spool: Spool, beats: BeatsSink, ship: Make
-) -> None:
+def test_no_event_is_blamed_if_the_receiver_accepts_none(spool: Spool, beats: BeatsSink, ship: Make) -> None:
     fill(spool, 3)
     beats.behaviour = lambda lines: "hang_up"
     shipper = ship(spool, f"beats://127.0.0.1:{beats.port}")
@@ -178,7 +176,7 @@ def test_an_answer_that_may_pass_is_tried_again(status: int, spool: Spool, ship:
     assert dead_letters(spool.directory) == []
 
 
-def test_tcp(spool: Spool, ship: Make) -> None:
+def test_events_are_shipped_over_tcp(spool: Spool, ship: Make) -> None:
     with TcpSink() as sink:
         shipper = ship(spool, f"tcp://127.0.0.1:{sink.port}")
         ids = fill(spool, 3)
@@ -191,7 +189,7 @@ def test_tcp(spool: Spool, ship: Make) -> None:
         assert sink.ids() == ids
 
 
-def test_stdout(spool: Spool) -> None:
+def test_events_are_shipped_to_stdout(spool: Spool) -> None:
     ids = fill(spool, 2)
     stream = io.BytesIO()
     shipper = Shipper(spool.directory, StdoutReceiver(stream))
@@ -371,7 +369,7 @@ def test_waits_grow_with_full_jitter_and_the_error_is_kept(
     assert len(caplog.records) == 1
 
 
-def test_after_a_failure_a_few_events_try_the_way(spool: Spool, beats: BeatsSink, ship: Make) -> None:
+def test_after_a_failure_a_small_batch_is_tried_first(spool: Spool, beats: BeatsSink, ship: Make) -> None:
     ids = fill(spool, 120)
     answers = iter(["silent", *["ack"] * 10])
     beats.behaviour = lambda lines: next(answers)
@@ -400,7 +398,7 @@ def test_a_health_event_each_minute(spool: Spool, beats: BeatsSink, ship: Make, 
     assert events[0]["ml"]["health"]["backlog"] == {"events": 0, "bytes": 0, "age": 0.0}
 
 
-def test_a_deleted_folder_is_survived(spool: Spool, beats: BeatsSink, ship: Make) -> None:
+def test_the_shipper_survives_a_deleted_folder(spool: Spool, beats: BeatsSink, ship: Make) -> None:
     import shutil
 
     fill(spool, 1)
@@ -431,7 +429,7 @@ def test_a_deleted_folder_is_survived(spool: Spool, beats: BeatsSink, ship: Make
      ("https://h?key=x", "needs its cert"), ("beats+tls://h?x=1", "unknown option x"),
      ("beats://h:port", "Port could not be cast")],
 )  # fmt: skip
-def test_a_url_that_is_none(url: str, said: str) -> None:
+def test_an_invalid_url_is_refused(url: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         parse_target(url)
 
@@ -452,7 +450,7 @@ def test_a_url_and_its_files() -> None:
     "url",
     ["es+https://u:secret@h?x=1", "https:u:secret@h", "beats://u:secret@h:port", "es+http://u:secret@[h"],
 )
-def test_a_refused_url_does_not_tell_its_password(url: str) -> None:
+def test_the_error_of_a_refused_url_does_not_show_its_password(url: str) -> None:
     with pytest.raises(ValueError) as caught:
         parse_target(url)
     assert "secret" not in str(caught.value)

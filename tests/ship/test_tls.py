@@ -40,7 +40,7 @@ def server(authority: Any, name: str = "127.0.0.1", **options: Any) -> ssl.SSLCo
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_trusted_receiver(
+def test_a_trusted_receiver_gets_the_events(
     scheme: str, authority: Any, ca: str, spool: Spool, ship: Callable[..., Any]
 ) -> None:
     fill(spool, 3)
@@ -92,7 +92,7 @@ def test_an_untrusted_receiver_gets_nothing(
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_client_certificate(
+def test_a_client_certificate_is_shown_to_the_receiver(
     scheme: str, authority: Any, ca: str, spool: Spool, ship: Callable[..., Any], tmp_path: Path
 ) -> None:
     fill(spool, 2)

@@ -48,7 +48,9 @@ def test_a_second_deploy_changes_nothing(call: Call) -> None:
     call("stack", "status", "--roles")
 
 
-def test_what_somebody_edited_is_refused_and_then_nothing_changes(deployed: Call, root: Connection) -> None:
+def test_an_edited_object_stops_the_deployment_before_anything_changes(
+    deployed: Call, root: Connection
+) -> None:
     """Until it is forced; the difference is shown line by line."""
     edit(root, refresh_interval="77s")
     root.call("DELETE", "/_index_template/ml-watch-state")
@@ -122,7 +124,9 @@ def test_retention_is_an_option(deployed: Call, root: Connection) -> None:
     )
 
 
-def test_destroy_leaves_what_data_needs_and_what_is_not_ours(deployed: Call, root: Connection) -> None:
+def test_destroy_keeps_the_resources_that_data_needs_and_those_of_others(
+    deployed: Call, root: Connection
+) -> None:
     ElasticsearchStore(root).index(elastic.new_stream("ml.start"), [event(1)])
     root.call("PUT", "/_scripts/not-ours", {"script": {"lang": "painless", "source": "return 1"}})
     edit(root, refresh_interval="77s")

@@ -69,7 +69,7 @@ def test_each_fault_is_found_with_its_remedy(deployed: Call, root: Connection) -
     deployed("stack", "deploy")
 
 
-def test_what_is_said_of_several_parts_is_one_line(deployed: Call, root: Connection) -> None:
+def test_one_finding_about_several_parts_is_one_line(deployed: Call, root: Connection) -> None:
     parts = [replace(part, name=f"{part.name}-not-there") for part in elastic.wanted(root)]
     findings = diagnose(root, lambda server: parts)
     assert len([finding for finding in findings if finding.check == "templates"]) == len(parts) > 20
@@ -118,7 +118,7 @@ def test_a_stream_that_was_there_before_us_is_found(deployed: Call, root: Connec
     assert not [finding for finding in found(root)["streams"] if stream in finding.message]
 
 
-def test_nothing_there_is_one_finding() -> None:
+def test_a_server_that_does_not_answer_is_one_finding() -> None:
     with Connection(ConnectionSettings("http://127.0.0.1:9"), timeout=2) as connection:
         (finding,) = diagnose(connection, lambda server: [])
     assert finding.level is FindingLevel.ERROR
@@ -126,7 +126,9 @@ def test_nothing_there_is_one_finding() -> None:
     assert "docs/elasticsearch.md" in finding.remedy
 
 
-def test_what_may_not_be_asked_is_said(deployed: Call, secured: ConnectionSettings, tmp_path: Path) -> None:
+def test_requests_without_permission_are_reported(
+    deployed: Call, secured: ConnectionSettings, tmp_path: Path
+) -> None:
     deployed("stack", "deploy", "--api-key", "writer", "--keys", str(tmp_path))
     key = (tmp_path / "logging-lib-writer.key").read_text().strip()
     with Connection(ConnectionSettings(secured.url, api_key=key)) as writer:

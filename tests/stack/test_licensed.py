@@ -42,7 +42,7 @@ def run(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ca
     return invoke
 
 
-def test_watches_are_put_once_a_model_and_stay_as_they_are(run: Call, cluster: Cluster) -> None:
+def test_watches_are_deployed_once_per_model_and_then_unchanged(run: Call, cluster: Cluster) -> None:
     cluster.models = {"loans": True, "Chürn 2": True}
     run("stack", "deploy")
     watches = cluster.watches()
@@ -70,7 +70,7 @@ def test_watches_that_would_notify_nobody_are_refused_before_anything_is_put(
     run("stack", "deploy", "--dry-run")
 
 
-def test_watches_of_a_model_that_does_not_serve_any_more_go(run: Call, cluster: Cluster) -> None:
+def test_watches_of_a_retired_model_are_removed(run: Call, cluster: Cluster) -> None:
     """Except those that somebody tuned."""
     cluster.models = {"loans": True, "churn": True}
     run("stack", "deploy")
@@ -96,7 +96,7 @@ def test_a_tuned_watch_is_not_overwritten(run: Call, cluster: Cluster) -> None:
     assert cluster.watches()[name]["metadata"]["min_hits"] == 5
 
 
-def test_on_basic_watcher_is_left_out_and_that_is_said(run: Call, cluster: Cluster) -> None:
+def test_without_a_watcher_license_watches_are_skipped_with_a_note(run: Call, cluster: Cluster) -> None:
     cluster.license = "basic"
     said = run("stack", "deploy").stdout
     assert "skipped: Watcher: the basic license leaves it out; `logging-lib watch run` does its work" in said
@@ -105,7 +105,9 @@ def test_on_basic_watcher_is_left_out_and_that_is_said(run: Call, cluster: Clust
 
 
 @pytest.mark.parametrize("license_type", ["trial", "gold", "platinum", "enterprise"])
-def test_licenses_with_watcher(run: Call, cluster: Cluster, license_type: str) -> None:
+def test_watches_are_deployed_with_each_license_that_has_watcher(
+    run: Call, cluster: Cluster, license_type: str
+) -> None:
     cluster.license = license_type
     assert "left out" not in run("stack", "deploy").stdout
     assert len(cluster.watches()) == len(SHIPPED)

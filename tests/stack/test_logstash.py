@@ -56,7 +56,7 @@ def test_a_queue_that_grows_and_one_that_is_full() -> None:
     assert "shippers wait" in text
 
 
-def test_a_backlog_that_shrinks_or_is_short_is_no_fault() -> None:
+def test_a_short_or_shrinking_backlog_is_not_a_fault() -> None:
     documents = answers()
     ml(documents)["queue"].update(events_count=40_000, queue_size_in_bytes=200_000_000)
     ml(documents)["flow"]["queue_persisted_growth_events"] = flow(-300.0)
@@ -66,7 +66,7 @@ def test_a_backlog_that_shrinks_or_is_short_is_no_fault() -> None:
     assert not faults(documents)
 
 
-def test_an_output_that_stands_still_is_a_fault() -> None:
+def test_an_output_that_makes_no_progress_is_a_fault() -> None:
     documents = answers()
     ml(documents)["queue"].update(events_count=500)
     ml(documents)["flow"]["queue_persisted_growth_events"] = flow(4.0)
@@ -102,7 +102,7 @@ def test_dead_letters_that_are_dropped_pile_up_or_are_refused_again() -> None:
     assert "has no dead letter queue" in faults(documents)[0][1]
 
 
-def test_ids_that_are_there_already() -> None:
+def test_refusals_of_existing_ids_are_not_a_fault() -> None:
     documents = answers()
     ml(documents)["plugins"]["outputs"][0]["documents"] = {
         "successes": 90_000, "non_retryable_failures": 50, "dlq_routed": 7,
@@ -116,7 +116,7 @@ def test_ids_that_are_there_already() -> None:
     assert "30,000 events not stored (25.0 %), since the id was there already" in text
 
 
-def test_pipelines_that_are_not_there() -> None:
+def test_missing_pipelines_are_reported() -> None:
     documents = answers()
     del documents["/_node/stats/pipelines"]["pipelines"]["ml-dead-letters"]
     ((level, text),) = faults(documents)
@@ -160,7 +160,7 @@ def test_the_health_report_is_passed_on() -> None:
     assert "8.16" in note.text
 
 
-def test_an_old_logstash() -> None:
+def test_an_old_logstash_is_a_warning() -> None:
     documents = answers()
     documents["/"] = {**ROOT, "version": "8.4.3"}
     ((level, text),) = faults(documents)
@@ -211,7 +211,7 @@ def changed(document: Any) -> Iterator[Any]:
                 yield [*document[:number], part, *document[number + 1 :]]
 
 
-def test_nothing_there_is_one_finding() -> None:
+def test_a_server_that_does_not_answer_is_one_finding() -> None:
     (finding,) = diagnose_logstash(logstash_settings({}, url="http://127.0.0.1:9"))
     assert finding.level is FindingLevel.ERROR
     assert "no answer" in finding.text

@@ -31,7 +31,7 @@ def stored(part: Resource, version: str = "1") -> Any:
 
 
 @pytest.mark.parametrize("part", ALL, ids=str)
-def test_each_part_is_current_as_it_was_put_and_outdated_when_we_want_another(part: Resource) -> None:
+def test_a_part_is_current_until_another_one_is_wanted(part: Resource) -> None:
     assert compare(part, None) is OwnershipState.MISSING
     assert compare(part, stored(part)) is OwnershipState.CURRENT
     assert compare(part, stored(part, "0.0.1")) is OwnershipState.CURRENT
@@ -49,7 +49,7 @@ def test_each_part_is_current_as_it_was_put_and_outdated_when_we_want_another(pa
     assert compare(part, foreign) is OwnershipState.FOREIGN
 
 
-def test_what_elasticsearch_makes_of_a_body_is_no_edit() -> None:
+def test_the_form_that_elasticsearch_gives_a_body_does_not_count_as_an_edit() -> None:
     """Settings come back as texts, dates and defaults are added."""
     body = {
         "template": {
@@ -80,7 +80,7 @@ def test_what_elasticsearch_makes_of_a_body_is_no_edit() -> None:
     assert compare(role, answered) is OwnershipState.CURRENT
 
 
-def test_watchers_defaults_are_no_edit_but_a_threshold_is() -> None:
+def test_watchers_defaults_do_not_count_as_an_edit_but_a_threshold_does() -> None:
     (part,) = (resource for resource in ALL if resource.name == "logging-lib-na-spike--loans")
     back = stored(part)
     request = back["input"]["chain"]["inputs"][0]["window"]["search"]["request"]

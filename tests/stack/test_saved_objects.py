@@ -71,7 +71,7 @@ def test_a_kibana_that_does_not_answer_stops_the_deploy_before_anything_changes(
     assert "503" in next(finding for finding in findings if finding["check"] == "Kibana")["message"]
 
 
-def test_what_another_dashboard_needs_stays(deployed: Call, server: fake_kibana.Server) -> None:
+def test_objects_that_another_dashboard_needs_stay(deployed: Call, server: fake_kibana.Server) -> None:
     deployed("stack", "deploy", "--force")
     my_dashboard = json.loads(json.dumps(server.spaces["default"]["dashboard", "logging-lib-fleet"])) | {
         "id": "mine"

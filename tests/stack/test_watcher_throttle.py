@@ -16,7 +16,7 @@ WATCHERS = sorted(content.path("watchers").glob("*.json"))
 
 
 @pytest.mark.parametrize("file", WATCHERS, ids=lambda file: file.stem)
-def test_a_deployed_watch_goes_on_with_what_is_not_known(file: Any) -> None:
+def test_a_deployed_watch_continues_only_with_unknown_findings(file: Any) -> None:
     """Its searches and its messages are the shipped ones, and no action is held back as a whole."""
     shipped = json.loads(file.read_text("utf-8"))
     deployed = throttle_by_finding(shipped)

@@ -47,12 +47,14 @@ def embedded() -> Iterator[Filled]:
 
 
 @pytest.mark.parametrize("body", bodies.all_bodies(), ids=repr)
-def test_bodies(body: dict[str, Any], real: Filled, embedded: Filled) -> None:
+def test_bodies_are_answered_as_by_elasticsearch(
+    body: dict[str, Any], real: Filled, embedded: Filled
+) -> None:
     compare(body, real, embedded)
 
 
 @pytest.mark.parametrize("seed", range(150))
-def test_random_bodies(seed: int, real: Filled, embedded: Filled) -> None:
+def test_random_bodies_are_answered_as_by_elasticsearch(seed: int, real: Filled, embedded: Filled) -> None:
     compare(bodies.random_body(seed), real, embedded)
 
 

@@ -81,7 +81,7 @@ def stream(own: profiles.Profile, inputs: dict[str, Any], elasticsearch: Connect
 
 
 @pytest.mark.elasticsearch
-def test_a_run_that_was_stopped_goes_on_where_it_was(
+def test_a_stopped_run_continues_where_it_stopped(
     own: profiles.Profile, stream: str, elasticsearch: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No event is lost, none is checked twice, and those without a profile stay countable."""
@@ -144,7 +144,7 @@ def test_the_command_reports_what_it_did_and_what_is_left(
 
 
 @pytest.mark.elasticsearch
-def test_following_takes_what_arrives(
+def test_following_reads_events_as_they_arrive(
     call: Call,
     own: profiles.Profile,
     stream: str,

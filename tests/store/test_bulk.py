@@ -86,20 +86,20 @@ def test_a_reason_that_quotes_a_value_cannot_act_on_a_terminal() -> None:
     assert cluster.send(*operations("a")) == [BulkOutcome("a", 400, "no \ufffd[2J\ufffd")]
 
 
-def test_only_what_the_cluster_was_too_busy_for_is_sent_again() -> None:
+def test_only_documents_that_a_busy_cluster_refused_are_sent_again() -> None:
     cluster = Cluster(statuses(b=429, d=503), statuses(d=429))
     assert [outcome.status for outcome in cluster.send(*operations(*"abcd"))] == [201] * 4
     assert cluster.asked == [["a", "b", "c", "d"], ["b", "d"], ["d"]]
 
 
 @pytest.mark.parametrize("status", [0, 429, 502, 503, 504])
-def test_no_answer_is_waited_for(status: int) -> None:
+def test_an_answer_that_does_not_come_is_not_waited_for(status: int) -> None:
     cluster = Cluster(*[down(status)] * 6)
     assert [outcome.status for outcome in cluster.send(*operations("a"))] == [201]
     assert 5 < cluster.now < 60
 
 
-def test_retrying_ends() -> None:
+def test_retries_end_after_some_time() -> None:
     cluster = Cluster(*[down()] * 1000)
     with pytest.raises(ElasticsearchError, match="down"):
         cluster.send(*operations("a"), retry_seconds=60)

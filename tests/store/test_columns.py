@@ -57,13 +57,13 @@ def test_lines_in_the_loggers_form_and_all_others() -> None:
     assert values(columns.columns["event.id"]) == ["a", "b", "c", "d"]
 
 
-def test_several_values_in_a_field_of_one_are_said() -> None:
+def test_several_values_in_a_field_of_one_value_are_reported() -> None:
     """No column can be made of it."""
     with pytest.raises(ListsError, match=r"ml\.model\.name"):
         read_columns([line(ml={"model": {"name": ["a", "b"]}})], ["ml.model.name"])
 
 
-def test_a_generator_is_closed_where_reading_ends_early() -> None:
+def test_a_generator_is_closed_if_reading_ends_early() -> None:
     """What it holds open at a server must not wait for the collector of garbage."""
     closed = []
 
@@ -80,7 +80,7 @@ def test_a_generator_is_closed_where_reading_ends_early() -> None:
     assert closed == [True]
 
 
-def test_two_documents_in_a_line_are_no_event() -> None:
+def test_two_documents_in_a_line_are_not_an_event() -> None:
     """Also where blank lines make up for the number of lines."""
     block = line(id="a").strip() + line(id="b") + b"\n" + line(id="c")
     columns = read_columns([block], ["@timestamp"])

@@ -54,7 +54,7 @@ def test_wrong_settings_name_the_variable_and_no_secret(values: dict[str, str], 
     assert "secret" not in str(caught.value)
 
 
-def test_an_authority_that_cannot_be_read() -> None:
+def test_an_unreadable_certificate_authority_is_refused() -> None:
     with pytest.raises(StoreError, match=r"CA: nowhere\.pem"):
         Connection(ConnectionSettings(URL, ca="nowhere.pem"))
 
@@ -105,7 +105,7 @@ def url(server: ThreadingHTTPServer) -> str:
     return f"http://127.0.0.1:{server.server_port}"
 
 
-def test_a_server_of_an_older_major_version_is_spoken_to(server: Any) -> None:
+def test_a_server_of_an_older_major_version_is_supported(server: Any) -> None:
     """The client's own format carries its major version; a test server that refuses it stands for 8.15."""
     with Connection(ConnectionSettings(url(server), api_key="a2V5")) as connection:
         assert connection.call("POST", "/x/_search", {"size": 0}) == {"ok": True}
@@ -154,7 +154,7 @@ def test_a_server_that_is_busy_is_asked_again(server: Any) -> None:
     assert waits[0] <= 0.25 < waits[1] * 2 <= 1
 
 
-def test_nothing_there() -> None:
+def test_an_error_says_that_no_server_runs() -> None:
     with (
         Connection(ConnectionSettings("http://127.0.0.1:9"), timeout=120) as connection,
         pytest.raises(ElasticsearchError, match=r"no answer: .*is it running") as caught,

@@ -400,7 +400,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_answers(case: Case, subject: Subject) -> None:
+def test_each_store_gives_the_expected_answer(case: Case, subject: Subject) -> None:
     contains(subject.search(case.documents, case.body), case.expected, "$")
 
 
@@ -450,7 +450,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize("body", WRONG, ids=repr)
-def test_refuses(body: dict[str, Any], subject: Subject) -> None:
+def test_each_store_refuses_an_invalid_body(body: dict[str, Any], subject: Subject) -> None:
     with pytest.raises(SearchError):
         subject.search(
             [event(0, ml__check__missing=["a"], ml__input__boolean={"joint": True}), event(2000)], body

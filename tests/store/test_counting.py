@@ -59,7 +59,7 @@ def counted(
     return dict(subject.store.counts(plan, grid, start, end))
 
 
-def test_an_edge_belongs_to_the_slot_that_ends_there(subject: Subject) -> None:
+def test_an_event_on_an_edge_belongs_to_the_slot_that_ends_there(subject: Subject) -> None:
     """Windows are (gt, lte]: with edges that are moved by a millisecond, an event exactly at one is before it."""
     grid = Grid(BEGIN + 1, SLOT)
     fill(subject, [arriving(n, at) for n, at in enumerate([-SLOT, 0, 1, SLOT, SLOT + 1, 3 * SLOT])])

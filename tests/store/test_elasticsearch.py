@@ -71,7 +71,7 @@ def test_an_index_replaces_by_id(subject: Subject) -> None:
     assert [(hit["_id"], hit["_source"]) for hit in hits] == [("b", {"n": 2}), ("a", {"n": 3})]
 
 
-def test_names_that_match_nothing_are_no_error(subject: Subject) -> None:
+def test_names_that_match_nothing_are_not_an_error(subject: Subject) -> None:
     """The same over both stores."""
     answer = subject.store.search(["no-such-index", "logs-ml.no-such-*"], COUNT)
     assert answer["hits"]["total"]["value"] == 0
@@ -136,7 +136,7 @@ def test_too_many_buckets_is_an_error_and_no_quiet_cut(
         store.search(stream, body)
 
 
-def test_a_replacement_does_not_overwrite_what_changed_since(store: ElasticsearchStore) -> None:
+def test_a_replacement_does_not_overwrite_later_changes(store: ElasticsearchStore) -> None:
     stream = elastic.new_stream()
     store.index(stream, [event(1), event(2)])
     store.refresh()
@@ -155,7 +155,7 @@ def test_a_replacement_does_not_overwrite_what_changed_since(store: Elasticsearc
 
 
 @pytest.mark.slow
-def test_a_power_cut_while_events_come_in_loses_none() -> None:
+def test_a_power_failure_while_events_arrive_loses_none() -> None:
     """Elasticsearch is killed amid the ingest and comes up again: each event is there, once."""
     try:
         server = elasticsearch_server.Server()

@@ -121,7 +121,7 @@ def test_a_second_store_sees_what_was_indexed(tmp_path: Path) -> None:
         assert total(again) == 3
 
 
-def test_two_writers(tmp_path: Path) -> None:
+def test_two_writers_share_a_store(tmp_path: Path) -> None:
     with EmbeddedStore(tmp_path) as first, EmbeddedStore(tmp_path) as other:
         for number in range(6):
             (first, other)[number % 2].index(STREAM, [event(number)], now=NOW)
@@ -131,7 +131,7 @@ def test_two_writers(tmp_path: Path) -> None:
         assert len(path_of(tmp_path).read_bytes().splitlines()) == 6
 
 
-def test_read_only_writes_nothing(tmp_path: Path) -> None:
+def test_a_read_only_store_writes_nothing(tmp_path: Path) -> None:
     with EmbeddedStore(tmp_path / "none", read_only=True) as store:
         with pytest.raises(StoreError, match="read-only"):
             store.index(STREAM, [event(1)])
@@ -169,16 +169,14 @@ def test_a_line_is_read_once_it_is_whole(cut: int, tmp_path: Path) -> None:
         assert (total(store), store.torn_lines) == (2, 0)
 
 
-def test_lines_that_are_no_objects_are_counted(tmp_path: Path) -> None:
+def test_lines_that_are_not_objects_are_counted(tmp_path: Path) -> None:
     (tmp_path / STREAM).mkdir()
     (tmp_path / STREAM / "a.jsonl").write_text("5\n" + json.dumps(event(1)) + "\n[1]\n")
     with EmbeddedStore(tmp_path) as store:
         assert (total(store), store.torn_lines) == (1, 2)
 
 
-def test_what_could_not_be_written_can_be_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_write_can_be_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
@@ -216,7 +214,7 @@ def test_damaged_lines_are_skipped_and_counted(tmp_path: Path) -> None:
         assert all("_source" in hit for hit in store.search("*", {})["hits"]["hits"])
 
 
-def test_files_added_by_hand(tmp_path: Path) -> None:
+def test_files_added_by_hand_are_read(tmp_path: Path) -> None:
     folder = tmp_path / STREAM
     folder.mkdir()
     (folder / "some.jsonl").write_text(json.dumps(event(1)) + "\n" + json.dumps(event(1)) + "\n")
@@ -427,7 +425,7 @@ def test_many_groups_are_cut_in_sql(store: EmbeddedStore) -> None:
     assert [bucket["key"] for bucket in answer["buckets"][0]["e"]["buckets"]] == ["e50498", "e50499"]
 
 
-def test_values_turn_up_as_arrays_later(store: EmbeddedStore) -> None:
+def test_a_field_may_become_an_array_later(store: EmbeddedStore) -> None:
     store.index(STREAM, [event(1, ml__input={"category": {"x": "[a]"}})], now=NOW)
     assert total(store, term={"ml.input.category.x": "[a]"}) == 1
     store.index(STREAM, [event(2, ml__input={"category": {"x": ["[a]", "b"]}})], now=NOW)
@@ -461,7 +459,9 @@ UNSUPPORTED = [
 
 
 @pytest.mark.parametrize(("body", "path"), UNSUPPORTED, ids=[path for _, path in UNSUPPORTED])
-def test_what_is_not_answered_is_named(body: dict[str, Any], path: str, store: EmbeddedStore) -> None:
+def test_unsupported_searches_are_refused_by_name(
+    body: dict[str, Any], path: str, store: EmbeddedStore
+) -> None:
     store.index(STREAM, [event(1)], now=NOW)
     with pytest.raises(QueryNotSupported) as refused:
         store.search(STREAM, body)
@@ -514,7 +514,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=repr)
-def test_hostile_texts(text: str, store: EmbeddedStore) -> None:
+def test_hostile_texts_are_stored_unchanged(text: str, store: EmbeddedStore) -> None:
     """As a feature's name, as a value, in a body, as the name of an aggregation and of a filter."""
     documents = [
         event(1, ml__input={"category": {text: text}}, ml__check={"missing": [text]}, labels={text: text}),

@@ -14,7 +14,7 @@ LINES = st.lists(st.binary(max_size=40).map(lambda line: line.replace(b"\n", b""
 
 
 @given(lines=LINES, at_once=st.integers(1, 100))
-def test_a_stretch_gives_what_the_folder_gives(lines: list[bytes], at_once: int) -> None:
+def test_a_stretch_gives_the_same_as_the_folder(lines: list[bytes], at_once: int) -> None:
     """Whatever the size of the blocks, also with lines that are longer."""
     with TemporaryDirectory() as name:
         file = Path(name) / OWN_FILE

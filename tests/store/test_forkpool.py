@@ -63,7 +63,7 @@ def after_a_fork_began(what: Callable[[], object]) -> Callable[[int], int]:
     return work
 
 
-def test_what_a_fork_raises_is_raised() -> None:
+def test_an_exception_in_a_fork_is_raised() -> None:
     """As if it were raised here."""
 
     def fail() -> None:
@@ -73,7 +73,7 @@ def test_what_a_fork_raises_is_raised() -> None:
         map_forked(after_a_fork_began(fail), range(2), here=lambda place: place == 1, processes=2)
 
 
-def test_a_fork_that_was_killed_is_said() -> None:
+def test_a_killed_fork_is_reported() -> None:
     """With the signal, and the likely cause."""
     work = after_a_fork_began(lambda: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(RuntimeError, match="ended with -9 before it was done; was memory short"):
@@ -87,7 +87,7 @@ def test_one_process_forks_nothing() -> None:
     assert done == [0, 1, 2]
 
 
-def test_a_fork_that_was_killed_is_said_beside_others_with_much_to_tell() -> None:
+def test_a_killed_fork_is_reported_beside_others_that_return_much() -> None:
     """Those wait until what they have is taken, and must not be waited for."""
     reading, writing = os.pipe()
     parent = os.getpid()
@@ -143,7 +143,7 @@ def test_a_fork_ends_when_the_first_process_was_killed() -> None:
     raise AssertionError("the fork lives on")
 
 
-def test_where_no_process_can_be_had_one_does_it_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_process_does_everything_if_none_can_be_forked(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused() -> int:
         raise BlockingIOError(11, "no more processes")
 

@@ -35,7 +35,7 @@ def read(store: Store, own: profiles.Profile, **options: Any) -> history.Predict
     return history.read_history(store, **arguments)
 
 
-def test_inputs_come_back_as_they_were_given(
+def test_loaded_inputs_equal_the_logged_ones(
     target: tuple[Store, str], own: profiles.Profile, inputs: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Oldest first, with kinds, missing values, absent keys, what could not be typed, and the outputs."""
@@ -72,7 +72,7 @@ def test_inputs_come_back_as_they_were_given(
     assert len(read(store, own, days=8).frame) == 3
 
 
-def test_nothing_is_said_by_name(own: profiles.Profile) -> None:
+def test_a_history_without_predictions_names_the_model(own: profiles.Profile) -> None:
     with (
         EmbeddedStore(None) as store,
         pytest.raises(StoreError, match=r"no prediction of the model .* in the last 30 days"),

@@ -65,7 +65,9 @@ def search(store: EmbeddedStore, body: Any) -> str:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_mutated_bodies_in_the_embedded_store(seed: int, stores: list[EmbeddedStore]) -> None:
+def test_a_mutated_body_is_answered_or_refused_by_the_embedded_store(
+    seed: int, stores: list[EmbeddedStore]
+) -> None:
     chance, mutator = random.Random(seed), Mutator(BODIES)
     store = stores[seed % len(stores)]
     results = [search(store, mutator.draw(chance)) for _ in range(CASES)]
@@ -92,7 +94,7 @@ def lint(body: Any) -> str:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_mutated_bodies_in_lint(seed: int) -> None:
+def test_a_mutated_body_is_checked_by_lint(seed: int) -> None:
     chance, mutator = random.Random(seed), Mutator(BODIES)
     results = [lint(mutator.draw(chance)) for _ in range(CASES)]
     assert 0.1 < results.count("taken") / CASES < 0.9

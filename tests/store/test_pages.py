@@ -103,7 +103,7 @@ def test_a_slot_with_too_many_buckets_is_counted_in_partitions(fleet: Sandbox) -
         ({"timed_out": False, "_shards": {"failed": 1}}, StoreError),
     ],
 )
-def test_an_incomplete_page_is_no_count(answer: dict[str, Any], error: type[StoreError]) -> None:
+def test_an_incomplete_page_is_not_counted(answer: dict[str, Any], error: type[StoreError]) -> None:
     """One that times out is asked in smaller parts first."""
     asked: list[dict[str, Any]] = []
     times = {"first": {"value": 0.0}, "last": {"value": 4.0 * MINUTE - 1}}

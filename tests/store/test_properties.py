@@ -124,7 +124,7 @@ aggregations = st.dictionaries(
 
 @settings(max_examples=examples(120), deadline=None)
 @given(documents, queries, aggregations)
-def test_agrees_with_the_reference(
+def test_the_store_agrees_with_the_reference_implementation(
     flat: list[dict[str, Any]], query: dict[str, Any], aggs: dict[str, Any]
 ) -> None:
     with EmbeddedStore(None) as store:

@@ -59,7 +59,7 @@ def test_both_tables_answer_alike(file: Path, tmp_path: Path) -> None:
         assert ours == theirs, body
 
 
-def test_what_is_added_is_read_once_and_the_rest_not_again(file: Path, tmp_path: Path) -> None:
+def test_appended_lines_are_read_once(file: Path, tmp_path: Path) -> None:
     """The last line may lack its end, or be half there; doubles of what was read before do not count."""
     said: list[tuple[int, int]] = []
     file.write_text(lines(event(1), event(2)).rstrip("\n"))

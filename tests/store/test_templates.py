@@ -100,7 +100,7 @@ def test_a_refusal_has_its_reason(store: ElasticsearchStore, stream: str) -> Non
     assert "@timestamp" in result.failed[1][1]
 
 
-def test_arrival_and_id_are_given_where_the_sender_gave_none(
+def test_arrival_and_id_are_added_if_the_sender_gave_none(
     store: ElasticsearchStore, stream: str, elasticsearch: Connection
 ) -> None:
     """So that a shipper which knows nothing of us does no harm: its second delivery is a duplicate, too."""

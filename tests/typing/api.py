@@ -233,7 +233,7 @@ def open_stores(events: list[dict[str, Any]]) -> None:
 # -- logging_lib.testing ------------------------------------------------------------------------------------
 
 
-def test_a_service(captured: list[dict[str, Any]], serve: Callable[[], None]) -> None:
+def test_a_service_type_checks(captured: list[dict[str, Any]], serve: Callable[[], None]) -> None:
     with capture_predictions() as events:
         serve()
     assert_type(events, list[dict[str, Any]])

@@ -52,7 +52,7 @@ def accepted(
 
 
 @pytest.mark.parametrize("watch_id", EXPECTED)
-def test_what_was_accepted_is_silent_until_it_is_undone(watch_id: str) -> None:
+def test_an_accepted_change_is_silent_until_it_is_undone(watch_id: str) -> None:
     """In the script itself, so in any runner of it."""
     script, ctx = payloads.of_watch(watch_id)
     before = deepcopy(ctx["payload"]["profiles"])
@@ -130,7 +130,7 @@ def test_of_two_acceptances_of_one_feature_the_first_can_be_undone() -> None:
     assert undo(last, first["id"]) is None
 
 
-def test_the_longest_window_since_the_incident_opened_is_what_is_expected() -> None:
+def test_the_longest_window_since_the_incident_opened_becomes_expected() -> None:
     script, ctx = payloads.of_watch("na-spike")
     (finding,) = evaluate(script, ctx)
     rows = []
@@ -145,7 +145,7 @@ def test_the_longest_window_since_the_incident_opened_is_what_is_expected() -> N
     assert rows == [windows[window]["weight"]["value"] for window in chosen]
 
 
-def test_what_no_profile_can_expect_is_left_out_by_the_runner() -> None:
+def test_the_runner_skips_findings_that_no_profile_can_expect() -> None:
     """Until its effect has doubled; from the acceptance on; and of this watch only."""
     script, ctx = payloads.of_watch("latency-regression")
     (finding,) = evaluate(script, ctx)
@@ -167,7 +167,7 @@ def test_what_no_profile_can_expect_is_left_out_by_the_runner() -> None:
 
 
 @pytest.mark.parametrize("watch_id", ["resources", "prediction-failures", "no-traffic"])
-def test_what_is_compared_with_no_profile_cannot_be_accepted(watch_id: str) -> None:
+def test_a_finding_that_is_not_compared_with_a_profile_cannot_be_accepted(watch_id: str) -> None:
     script, ctx = payloads.of_watch(watch_id)
     finding = evaluate(script, ctx)[0]
     ctx["payload"].get("profiles", {"hits": {}})["hits"]["hits"] = []
@@ -177,7 +177,7 @@ def test_what_is_compared_with_no_profile_cannot_be_accepted(watch_id: str) -> N
         )
 
 
-def test_what_is_not_found_cannot_be_accepted() -> None:
+def test_a_change_that_is_not_found_cannot_be_accepted() -> None:
     script, ctx = payloads.of_watch("na-spike")
     (finding,) = evaluate(script, ctx)
     assert find_finding([finding], key_of(finding)) is finding

@@ -272,7 +272,7 @@ def test_a_slack_post_a_channel(webhook: Webhook) -> None:
         ((302, {"Location": "http://127.0.0.1:1/"}, b""), False, "Slack answered 302"),
     ],
 )
-def test_slacks_refusals(webhook: Webhook, answer: Any, down: bool, expected: str) -> None:
+def test_slacks_refusals_name_the_remedy(webhook: Webhook, answer: Any, down: bool, expected: str) -> None:
     """What may pass by itself says so; redirects are not followed."""
     webhook.answers = [answer]
     with pytest.raises(DeliveryError) as caught:

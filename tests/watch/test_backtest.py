@@ -249,7 +249,7 @@ def test_odd_searches_are_answered_as_by_the_store(seed: int, events: int) -> No
         assert next(differences(store, odd(), random.Random(seed)), None) is None
 
 
-def test_what_is_not_answered_in_one_pass_is_said() -> None:
+def test_searches_that_cannot_be_counted_are_reported() -> None:
     """With the part of the body that is in the way."""
     watches = odd()
     with filled(1, 200) as store:

@@ -84,7 +84,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     store.delete(INDEX, {"match_all": {}})
 
 
-def test_an_acknowledged_incident_is_silent_until_it_is_over(place: Place) -> None:
+def test_an_acknowledged_incident_is_silent_until_it_is_resolved(place: Place) -> None:
     """And no other is."""
     place.found = [finding("a", model="A"), finding("b", model="A"), finding("a", model="B")]
     assert place.run(0) == ["A 1 a\nA 1 b", "B 1 a"]
@@ -118,7 +118,7 @@ def test_one_action_is_acknowledged(place: Place) -> None:
     assert (row["open"], row["acknowledged"]) == (1, 0)
 
 
-def test_what_is_not_open_cannot_be_acknowledged(place: Place) -> None:
+def test_only_an_open_incident_can_be_acknowledged_by_command(place: Place) -> None:
     """It is said, and nothing remembered."""
     assert "nope: no such incident is open" in place("ack", "nope", code=1).stderr
     assert place.state.watch_ids() == []
@@ -145,7 +145,7 @@ def test_a_mute_is_made_shown_and_ended(place: Place) -> None:
     assert place.run(65) == ["A 1 a", "B 1 a"]
 
 
-def test_the_history_tells_what_was_done(place: Place) -> None:
+def test_the_history_lists_the_actions(place: Place) -> None:
     """Runs, alerts, deliveries, and what people did; quiet runs when asked for."""
     place.run(0)
     place.found = [finding("a", model="A")]
@@ -184,7 +184,7 @@ def test_wrong_input_ends_with_2(tmp_path: Path, arguments: list[str], message: 
     assert message in result.stderr
 
 
-def test_a_state_has_to_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_commands_require_a_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """For each command that needs one."""
     for name in ("STORE", "WATCH_STATE", "ELASTICSEARCH_URL"):
         monkeypatch.delenv(f"LOGGING_LIB_{name}", raising=False)

@@ -76,7 +76,7 @@ def test_a_bot_posts_to_a_channel(receiver: Receiver, caplog: pytest.LogCaptureF
         (["what"], False, None, "the answer is not Slack's"),
     ],
 )
-def test_a_refusal_in_an_answer_of_200_is_none_the_less_one(
+def test_a_refusal_with_status_200_is_a_refusal(
     receiver: Receiver, answer: Any, down: bool, wait: float | None, expected: str
 ) -> None:
     """What concerns the token or the service says that all others would fail, too."""
@@ -112,7 +112,7 @@ def test_a_bot_comes_from_the_environment() -> None:
         assert "topsecret" not in str(caught.value)
 
 
-def test_kept_messages_are_the_same_again() -> None:
+def test_stored_notifications_are_read_back_unchanged() -> None:
     """All kinds go through JSON, as the runner's state keeps them."""
     call = {"webhook": {"url": "https://x.org/a?b=c", "method": "post", "body": "{}"}}
     context = {
@@ -133,7 +133,7 @@ def test_kept_messages_are_the_same_again() -> None:
     assert index.subject == "1 document to x"
 
 
-def test_documents_that_the_store_refuses_are_what_is_left() -> None:
+def test_only_the_documents_that_the_store_refuses_are_left() -> None:
     """The others are stored; a name that is none is the store's own error."""
     with EmbeddedStore(None) as store:
         both = documents(
@@ -151,7 +151,7 @@ def test_documents_that_the_store_refuses_are_what_is_left() -> None:
         assert caught.value.down
 
 
-def test_documents_of_a_data_stream_get_what_it_asks_for() -> None:
+def test_documents_of_a_data_stream_get_an_id_and_a_time() -> None:
     """An id and a time, where the payload has none."""
     action = {"index": {"index": "logs-ml.label-default"}}
     ctx = {"id": "i", "watch_id": "w", "payload": {"event": {"dataset": "d"}}, "execution_time": "2018-01-01"}

@@ -83,7 +83,7 @@ def test_every_script_has_its_twin() -> None:
         (99.999, "100.00"),
     ],
 )
-def test_numbers_for_people(value: float, text: str) -> None:
+def test_numbers_are_formatted_for_people(value: float, text: str) -> None:
     assert format_number(value) == text
 
 
@@ -106,7 +106,7 @@ def test_a_percentage_has_one_decimal_or_says_that_it_is_close_to_all_or_nothing
     assert format_percent(rate) == text
 
 
-def test_spans_for_people() -> None:
+def test_time_spans_are_formatted_for_people() -> None:
     spans = ["59 s", "10 min", "2 h", "2 days 8 h", "26 days 22 h", "3 days"]
     assert [format_span(s) for s in (59, 600, 7200, 200_000, 2_325_600, 259_200)] == spans
     windows = ["15 min", "1 h", "24 h", "7 days", "1 day"]
@@ -145,7 +145,7 @@ def test_a_probability_has_one_digit(tail: float, text: str) -> None:
         ("", " (1,151)"),
     ],
 )
-def test_an_example_shows_what_cannot_be_seen_in_it(value: str, text: str) -> None:
+def test_an_example_shows_its_invisible_characters(value: str, text: str) -> None:
     assert format_example(value, 1151) == text
 
 
@@ -230,7 +230,7 @@ def drift(observed: dict[str, float], documents: int, **more: Any) -> dict[str, 
     return SCRIPTS["ml-distribution"](context("input-drift", METADATA, payload), {})
 
 
-def test_drift_is_quiet_where_nothing_changed() -> None:
+def test_drift_is_quiet_if_nothing_changed() -> None:
     """Five hundred windows of 50 to 1000 events of the training's own shares: not one alarm."""
     chance = random.Random(5)
     for _ in range(500):

@@ -43,7 +43,7 @@ def met(**condition: Any) -> bool:
     return is_met(Condition.model_validate(condition), CONTEXT)
 
 
-def test_always_and_never() -> None:
+def test_always_and_never_conditions() -> None:
     """Without data they say what they are called."""
     assert met(always={})
     assert not met(never={})
@@ -85,7 +85,7 @@ def test_always_and_never() -> None:
         ("n", "gt", "{{ctx.payload.buckets.0.doc_count}}", True),
     ],
 )
-def test_compare(path: str, operator: str, value: Any, expected: bool) -> None:
+def test_conditions_that_compare_a_value(path: str, operator: str, value: Any, expected: bool) -> None:
     """By the type of the right side; missing values are never ordered."""
     assert met(compare={f"ctx.payload.{path}": {operator: value}}) is expected
 
@@ -101,12 +101,12 @@ def test_compare(path: str, operator: str, value: Any, expected: bool) -> None:
         ({"path": "key", "not_eq": {"value": 3}}, False),
     ],
 )
-def test_array_compare(operand: dict[str, Any], expected: bool) -> None:
+def test_conditions_that_compare_an_array(operand: dict[str, Any], expected: bool) -> None:
     """Some is the default quantifier."""
     assert met(array_compare={"ctx.payload.buckets": operand}) is expected
 
 
-def test_array_compare_of_nothing() -> None:
+def test_conditions_that_compare_an_empty_array() -> None:
     """``all`` holds for an empty list and without one, as in Watcher; anything else is an error."""
     for quantifier, expected in (("some", False), ("all", True)):
         operand = {"path": "x", "gt": {"value": 0, "quantifier": quantifier}}
@@ -132,12 +132,12 @@ def test_comparing_never_fails_and_is_consistent(left: Any, right: Any) -> None:
         assert not results["lte"]
 
 
-def test_paths_through_what_is_no_object_are_nothing() -> None:
+def test_paths_through_a_value_that_is_not_an_object_find_nothing() -> None:
     """A scalar has no parts."""
     assert resolve_path("a.b.0", {"a": 3}) is None
 
 
-def test_durations() -> None:
+def test_durations_are_parsed() -> None:
     """Read and written in Watcher's units."""
     for text, seconds in (("500ms", 0.5), ("90s", 90), ("15m", 900), ("6h", 21600), ("7d", 604800)):
         assert parse_duration(text) == timedelta(seconds=seconds)
@@ -149,13 +149,13 @@ def test_durations() -> None:
             parse_duration(wrong)
 
 
-def test_instants() -> None:
+def test_instants_are_parsed() -> None:
     """Always UTC, with milliseconds and Z."""
     assert format_instant(parse_instant("2018-02-01T13:00:00+01:00")) == "2018-02-01T12:00:00.000Z"
     assert parse_instant("2018-02-01") == datetime(2018, 2, 1, tzinfo=UTC)
 
 
-def test_date_maths() -> None:
+def test_dates_in_conditions_may_use_date_math() -> None:
     """As Elasticsearch reads it."""
     now = datetime(2018, 3, 31, 12, 34, 56, tzinfo=UTC)
     assert resolve_date_math("now-1h/h", now) == datetime(2018, 3, 31, 11, tzinfo=UTC)

@@ -113,7 +113,7 @@ def test_a_wrong_clock_costs_no_page_for_each_slot_between() -> None:
     assert len(asked) < 10
 
 
-def test_a_clock_that_steps_back_runs_nothing_twice_and_is_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_clock_that_steps_back_runs_nothing_twice_and_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     clock, state, found = Time(), MemoryState(), FakeStore()
     one = daemon(clock, state, found, conftest.watch(email=conftest.email_action()), channel=Outbox())
     with caplog.at_level(logging.WARNING):
@@ -156,7 +156,7 @@ class Deleting(ElasticsearchStore):
 
 
 @pytest.mark.elasticsearch
-def test_an_index_deleted_between_pages_is_no_count(
+def test_a_search_fails_if_its_index_is_deleted_between_pages(
     elasticsearch: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is an error; a backtest asks at each tick then, and says why."""
@@ -263,7 +263,7 @@ def test_a_mapping_without_arrival(elasticsearch: Connection, kind: str | None, 
         elasticsearch.call("DELETE", f"/{name}")
 
 
-def test_events_without_arrival_are_said(tmp_path: Path) -> None:
+def test_events_without_arrival_are_reported(tmp_path: Path) -> None:
     """A backtest goes by their own time; by arrival no window would have them."""
     (tmp_path / STREAM).mkdir()
     documents = [arriving(n, "") for n in range(3)]

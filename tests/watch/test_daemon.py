@@ -182,7 +182,7 @@ def test_a_slow_watch_delays_no_other_and_never_runs_twice_at_once() -> None:
     assert all(report.ok for report in reports)
 
 
-def test_each_of_many_watches_runs_once_a_slot() -> None:
+def test_each_of_many_watches_runs_once_per_scheduled_time() -> None:
     """Also where one ends while the next ones are chosen. What all of them search is asked once, also for those
     that wait for a place."""
     clock, store, reports = Time(), FakeStore(), list[RunReport]()
@@ -218,7 +218,7 @@ def test_messages_of_one_tick_are_gathered_into_a_digest(mail_server: MailServer
     assert {run.alerts[0].actions["email"].status for run in runs} == {"executed"}
 
 
-def test_one_of_two_works_and_the_other_takes_over(opened: Callable[[], StateStore]) -> None:
+def test_one_of_two_runners_works_and_the_other_takes_over(opened: Callable[[], StateStore]) -> None:
     """Within the lease's time of the first one's end; what it had sent is not sent again."""
     clock = Time()
     outboxes = [Outbox(), Outbox()]
@@ -253,7 +253,9 @@ def test_one_of_two_works_and_the_other_takes_over(opened: Callable[[], StateSto
     assert len(stores[0].searches) == searches
 
 
-def test_what_a_killed_runner_left_is_delivered_by_its_successor(opened: Callable[[], StateStore]) -> None:
+def test_notifications_of_a_killed_runner_are_delivered_by_its_successor(
+    opened: Callable[[], StateStore],
+) -> None:
     """The message that it wrote down and did not send."""
     clock, outbox = Time(), Outbox()
 
@@ -286,7 +288,7 @@ def test_what_a_killed_runner_left_is_delivered_by_its_successor(opened: Callabl
     assert [each["status"] for each in opened().history(HistoryQuery(kinds=("delivery",)))] == ["delivered"]
 
 
-def test_a_state_that_is_away_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_state_that_cannot_be_reached_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
     """The runner stands by, and works again when it is back; it says so once."""
     caplog.set_level(logging.INFO, logger="logging_lib.watch")
     from logging_lib.store.port import StoreError
@@ -335,7 +337,7 @@ def test_one_watchs_damaged_state_silences_no_other(tmp_path: Path, caplog: pyte
     assert caplog.text.count("what waits of damaged is not delivered") == 1
 
 
-def test_an_end_lets_what_runs_finish_and_gives_the_lease_away() -> None:
+def test_the_daemon_finishes_running_watches_and_returns_the_lease() -> None:
     """The next one need not wait."""
     clock, outbox, store, state = Time(), Outbox(), Blocking("slow"), MemoryState()
     one = daemon(clock, state, store, slow_watch(), channel=outbox)
@@ -417,7 +419,7 @@ def test_a_heartbeat_that_cannot_be_written_stops_nothing(
     assert "read-only" in caplog.text
 
 
-def test_old_history_is_forgotten_by_and_by() -> None:
+def test_old_history_is_deleted() -> None:
     """Runs that found nothing after a week, all else after three months."""
     clock, state = Time(), MemoryState()
     days = (8, 6)

@@ -60,7 +60,7 @@ def subjects(server: MailServer) -> list[str]:
     return [str(mail["Subject"]) for mail in server.mails]
 
 
-def test_mail_that_was_down_for_an_hour(mail_server: MailServer, webhook: Webhook) -> None:
+def test_mails_arrive_after_a_server_was_down_for_an_hour(mail_server: MailServer, webhook: Webhook) -> None:
     """Ticks go on, tries grow rarer, and when the server is back each alert arrives once, dated as it was."""
     state = MemoryState()
     store = FakeStore(lambda now: [finding("a"), finding("b", model="other")])
@@ -183,7 +183,9 @@ def test_a_message_goes_to_its_fallback_after_some_tries(mail_server: MailServer
     ]
 
 
-def test_what_no_server_ever_takes_is_given_up_and_said(mail_server: MailServer, webhook: Webhook) -> None:
+def test_a_notification_that_no_server_accepts_is_given_up_and_reported(
+    mail_server: MailServer, webhook: Webhook
+) -> None:
     """After days, in the report and in the history."""
     state = MemoryState()
     mail_server.refuse = {"ml@example.org"}
@@ -214,7 +216,9 @@ def test_many_alerts_for_one_recipient_are_one_mail(mail_server: MailServer, web
     assert engine.tick(NOW + minutes(5)).alerts == ()
 
 
-def test_a_recovery_is_sent_to_whom_the_alert_was_sent(mail_server: MailServer, webhook: Webhook) -> None:
+def test_a_resolution_is_sent_to_the_recipients_of_the_alert(
+    mail_server: MailServer, webhook: Webhook
+) -> None:
     """By mail and in Slack, once, when the finding has been absent for three runs; back after the throttle, a new
     one is sent."""
     both = watch(email=email_action(throttle_period="30m"), slack=slack_action(throttle_period="30m"))
@@ -234,7 +238,9 @@ def test_a_recovery_is_sent_to_whom_the_alert_was_sent(mail_server: MailServer, 
     assert webhook.posts[1]["channel"] == "#ml"
 
 
-def test_flapping_is_neither_recovery_nor_alert(mail_server: MailServer, webhook: Webhook) -> None:
+def test_a_flapping_finding_causes_neither_a_resolution_nor_an_alert(
+    mail_server: MailServer, webhook: Webhook
+) -> None:
     """An incident that is absent for two runs of three is one incident."""
     engine = runner(FakeStore(present((0, 1), (15, 16), (30, 31), (45, 46))), mail_server, webhook)
     for step in range(11):
@@ -285,7 +291,7 @@ def test_a_mute_holds_until_its_time(mail_server: MailServer, webhook: Webhook) 
     assert mail_server.bodies()[2:] == ["loans 1 a\n"]
 
 
-def test_a_recovery_waits_for_the_end_of_a_mute(mail_server: MailServer, webhook: Webhook) -> None:
+def test_a_resolution_waits_for_the_end_of_a_mute(mail_server: MailServer, webhook: Webhook) -> None:
     """Whoever was notified is notified of the end, too."""
     state = MemoryState()
     engine = runner(FakeStore(present((0, 1))), mail_server, webhook, state=state)
@@ -302,7 +308,7 @@ def test_a_recovery_waits_for_the_end_of_a_mute(mail_server: MailServer, webhook
     ("metadata", "runs"),
     [({"recovery_after": 1}, 1), ({"recovery_after": "20m"}, 5), ({"recovery": False}, None)],
 )
-def test_a_watch_says_when_it_is_over(
+def test_a_watch_sets_its_own_resolve_policy(
     mail_server: MailServer, webhook: Webhook, metadata: dict[str, Any], runs: int | None
 ) -> None:
     """In runs or time, or that it never says so."""
@@ -318,7 +324,7 @@ def test_a_watch_says_when_it_is_over(
 
 
 @pytest.mark.parametrize("given", [0, True, "soon", [3]])
-def test_a_recovery_that_cannot_be_is_refused(
+def test_an_impossible_resolve_policy_is_refused(
     mail_server: MailServer, webhook: Webhook, given: object
 ) -> None:
     """When the runner is made, by JSON path."""
@@ -338,7 +344,7 @@ def test_the_runners_resolve_policy_is_a_default(mail_server: MailServer, webhoo
     assert len(mail_server.mails) == 2
 
 
-def test_hostile_names_in_a_recovery_are_harmless(mail_server: MailServer, webhook: Webhook) -> None:
+def test_hostile_names_in_a_resolution_are_harmless(mail_server: MailServer, webhook: Webhook) -> None:
     """No header of its own, no call to people in Slack."""
     both = watch(email=email_action(), slack=slack_action())
     name = "a\r\nBcc: evil@x.org\u202e <!channel>"
@@ -353,7 +359,7 @@ def test_hostile_names_in_a_recovery_are_harmless(mail_server: MailServer, webho
     assert "\u202e" not in webhook.posts[1]["text"] + mail_server.bodies()[1]
 
 
-def test_missed_slots_are_skipped_or_caught_up(mail_server: MailServer, webhook: Webhook) -> None:
+def test_missed_runs_are_skipped_or_caught_up(mail_server: MailServer, webhook: Webhook) -> None:
     """By option; a new runner goes on where the one before it ended."""
     for catch_up, expected in ((False, ["12:30"]), (True, [f"12:{minute:02}" for minute in range(5, 31, 5)])):
         state, store = MemoryState(), FakeStore()
@@ -366,7 +372,7 @@ def test_missed_slots_are_skipped_or_caught_up(mail_server: MailServer, webhook:
         assert again.tick(NOW + minutes(34)).runs == ()
 
 
-def test_a_message_that_comes_while_others_are_delivered_is_not_forgotten() -> None:
+def test_a_notification_queued_during_a_delivery_is_not_forgotten() -> None:
     """It is written down between the look into the state and its end."""
     sent: list[str] = []
 
@@ -400,7 +406,7 @@ def test_a_message_that_comes_while_others_are_delivered_is_not_forgotten() -> N
     assert (sent, queue.size) == (["late"], 0)
 
 
-def test_a_recovery_is_kept_when_its_server_is_down(mail_server: MailServer, webhook: Webhook) -> None:
+def test_a_resolution_waits_while_its_server_is_down(mail_server: MailServer, webhook: Webhook) -> None:
     """As an alert is."""
     state = MemoryState()
     engine = runner(FakeStore(present((0, 1))), mail_server, webhook, state=state)
@@ -416,7 +422,7 @@ def test_a_recovery_is_kept_when_its_server_is_down(mail_server: MailServer, web
     assert subjects(mail_server)[1:] == ["[Resolved] loans v1: income (Test)"]
 
 
-def test_a_channel_that_is_none_stops_no_other_watch(
+def test_an_unknown_channel_in_a_state_does_not_stop_other_watches(
     mail_server: MailServer, webhook: Webhook, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A state that was written by another version, or by hand."""

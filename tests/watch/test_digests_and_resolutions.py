@@ -81,7 +81,7 @@ def written(message: Notification) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize("channel", ["email", "slack", "teams"])
 @pytest.mark.parametrize("kind", MESSAGES)
-def test_a_resolution_and_a_digest_are_the_golden_ones(kind: str, channel: str) -> None:
+def test_resolutions_and_digests_match_the_golden_files(kind: str, channel: str) -> None:
     for ending, text in written(MESSAGES[kind](channel)):
         golden = GOLDEN / f"{kind}-{channel}.{ending}"
         if os.environ.get("UPDATE_GOLDEN"):
@@ -126,7 +126,7 @@ def test_a_digest_counts_alerts_and_resolutions_apart() -> None:
     assert render_digest(sent, [], NOW).subject == "2 resolutions"
 
 
-def test_texts_and_tests_are_mails_of_the_same_look() -> None:
+def test_plain_texts_and_test_mails_have_the_same_design() -> None:
     """That is, a fallback's mail, and that of ``notify-test``."""
     mail = CHANNELS["email"].test(draft(), "a@x.org", "A <test>", "one\ntwo")
     assert find_cards(mail.content["html"]) is not None

@@ -118,7 +118,7 @@ def test_a_message_links_to_the_runbook_or_carries_its_first_steps(watch: Watch)
         assert url in text
 
 
-def test_a_message_links_to_the_report_where_there_is_one() -> None:
+def test_a_message_links_to_the_report_if_there_is_one() -> None:
     url = "https://reports.example.org/loans.html"
     (linked,) = with_settings([WATCHES["na-spike"]], {"LOGGING_LIB_REPORT_URL": url})
     assert all(url in text for text in texts(linked, "q"))
@@ -134,6 +134,6 @@ def test_a_watch_keeps_an_address_of_its_own() -> None:
 @pytest.mark.parametrize(
     "url", ["kibana", "javascript:alert(1)", "https://k/#/x", 'https://k/"x', "https://"]
 )
-def test_what_is_no_address_is_refused(url: str) -> None:
+def test_text_that_is_not_an_address_is_refused(url: str) -> None:
     with pytest.raises(SettingsError, match="LOGGING_LIB_KIBANA_URL"):
         with_settings([LINKED], {"LOGGING_LIB_KIBANA_URL": url})

@@ -95,7 +95,7 @@ def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     return invoke
 
 
-def test_list_and_show(call: Callable[..., Result]) -> None:
+def test_the_list_and_show_commands(call: Callable[..., Result]) -> None:
     """Who is notified of what, how often; as a table and as JSON."""
     table = call("list").stdout
     assert "na-spike" in table

@@ -51,7 +51,7 @@ def test_a_timeout_goes_with_the_search() -> None:
         run(altered, store)
 
 
-def test_the_context_is_watchers() -> None:
+def test_the_context_of_templates_is_that_of_watcher() -> None:
     """Times are ISO strings with milliseconds; ids do not change when the same run is repeated."""
     ctx = run(document(), FakeStore()).context["ctx"]
     assert ctx["execution_time"] == "2018-02-01T12:00:00.000Z"
@@ -63,7 +63,7 @@ def test_the_context_is_watchers() -> None:
     assert ctx["metadata"]["title"] == "Test"
 
 
-def test_inputs_simple_none_and_nested_chains() -> None:
+def test_simple_none_and_nested_chain_inputs() -> None:
     """Each input of a chain sees what came before it."""
     seen = []
 
@@ -155,7 +155,7 @@ def test_terms_that_are_cut_at_the_size_that_the_watch_states_are_a_warning() ->
     assert "aggregation m left out 7 documents" in warning
 
 
-def test_what_is_meant_as_a_top_list_may_be_cut() -> None:
+def test_a_search_for_the_largest_terms_may_be_cut() -> None:
     """``meta.top`` says so; hits of other indices are samples anyway."""
     body = {"aggs": {"m": {**TERMS, "meta": {"top": True}}}}
     request = SearchRequest(indices=("logs-x",), body=body)
@@ -166,7 +166,7 @@ def test_what_is_meant_as_a_top_list_may_be_cut() -> None:
     assert not list(find_omissions(request, body, response))
 
 
-def test_extract_keeps_only_what_was_asked_for() -> None:
+def test_extract_keeps_only_the_requested_paths() -> None:
     """Dotted paths, lists gone through, ``*`` for any key."""
     response = {
         "took": 3,

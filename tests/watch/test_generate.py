@@ -49,7 +49,7 @@ def changed(path: str, value: Any) -> str:
     return yaml.safe_dump(document, sort_keys=False)
 
 
-def test_every_shipped_watch_is_what_its_spec_compiles_to(root: Path) -> None:
+def test_every_shipped_watch_matches_its_compiled_spec(root: Path) -> None:
     """And the README lists it with its interval."""
     contents = build_outputs(root)
     assert {f"watchers/{file.name}" for file in SHIPPED.glob("*.json")} == contents.keys() - {
@@ -178,7 +178,7 @@ OTHERS = [
 
 
 @pytest.mark.parametrize(("watch", "right", "wrong", "problem"), OTHERS)
-def test_each_kind_refuses_what_its_script_cannot_use(
+def test_each_kind_refuses_settings_that_its_script_cannot_use(
     watch: str, right: str, wrong: str, problem: str
 ) -> None:
     text = (SHIPPED / f"{watch}.yml").read_text("utf-8")
@@ -196,7 +196,7 @@ def test_each_kind_refuses_what_its_script_cannot_use(
         ("title: a\ntitle: b", "line 1: the key 'title' is given twice"),
     ],
 )
-def test_what_is_no_spec_is_refused(text: str, problem: str) -> None:
+def test_a_file_that_is_not_a_spec_is_refused(text: str, problem: str) -> None:
     with pytest.raises(WatchError, match=problem):
         parse_spec(text, id="test")
 
@@ -209,7 +209,7 @@ def test_problems_of_all_files_come_together(tmp_path: Path) -> None:
     assert [Path(problem.file).name for problem in caught.value.problems] == ["a.yml", "b.yml"]
 
 
-def test_what_is_compiled_is_checked_as_a_watch(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_compiled_watch_is_checked_like_any_watch(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A field that the schema does not have is found before anything is written."""
     spec = root / "watchers" / "oov-rise.yml"
     spec.write_text(spec.read_text("utf-8").replace("oov_words", "oov_wordz"), "utf-8")

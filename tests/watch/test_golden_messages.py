@@ -52,7 +52,7 @@ def render_first_mail(file: Path) -> Notification:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_the_mail_of_the_first_finding_is_the_golden_one(file: Path) -> None:
+def test_the_mail_of_the_first_finding_matches_the_golden_file(file: Path) -> None:
     golden = file.with_suffix(".txt")
     mail = render_first_mail(file)
     text = f"Subject: {mail.subject}\n\n{mail.text}"

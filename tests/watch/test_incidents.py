@@ -78,7 +78,7 @@ def test_an_incident_is_open_until_it_was_absent_long_enough() -> None:
         assert closed.acked_at is None
 
 
-def test_what_a_run_could_not_evaluate_is_not_resolved() -> None:
+def test_an_incident_that_a_run_could_not_evaluate_is_not_resolved() -> None:
     """A model version without a profile tells nothing of its incidents."""
     known = observe({}, [A, B], NOW)
     after = observe(known, [], NOW + minutes(5), is_unknown=lambda key: key == A)
@@ -86,7 +86,7 @@ def test_what_a_run_could_not_evaluate_is_not_resolved() -> None:
     assert after[B].closed_at == NOW + minutes(5)
 
 
-def test_closed_incidents_are_forgotten_after_a_month() -> None:
+def test_resolved_incidents_are_deleted_after_a_month() -> None:
     """The state does not grow for ever."""
     closed = observe(observe({}, [A], NOW), [], NOW)
     assert observe(closed, [], NOW + minutes(60 * 24 * 29)) == closed
@@ -182,7 +182,7 @@ def test_a_finding_that_leads_with_nothing_new_does_not_notify() -> None:
         assert decide(known, A, now=NOW + minutes(step)) == "throttled"
 
 
-def test_a_throttle_outlives_a_recovery() -> None:
+def test_a_throttle_period_outlives_a_resolution() -> None:
     """Who heard that it is resolved hears that it is back when the throttle has passed, or it is clearly worse."""
     known = notify(observe({}, {A: {"effect": 2.0, "window": "15m"}}, NOW), A)
     closed = observe(known, [], NOW + minutes(10))
@@ -204,14 +204,14 @@ def test_a_throttle_outlives_a_recovery() -> None:
     assert [each.key for each in awaiting_resolution(gone, NOW, watch="w")] == [A]
 
 
-def test_several_findings_of_an_incident_are_the_gravest_one() -> None:
+def test_the_gravest_of_several_findings_represents_an_incident() -> None:
     """As of a feature that fails several checks of one watch."""
     small, large, other = finding("a", effect=2), finding("a", effect=3), finding("b")
     assert list(gravest_by_key([small, other, large]).values()) == [large, other]
     assert gravest_by_key([]) == {Key(): {}}
 
 
-def test_only_what_is_open_can_be_acknowledged() -> None:
+def test_only_an_open_incident_can_be_acknowledged() -> None:
     """Else the next one would pass unheard."""
     closed = observe(observe({}, [A], NOW), [B], NOW)
     acked, chosen = inc.acknowledge(closed, lambda key: True, NOW)

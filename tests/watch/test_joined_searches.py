@@ -62,7 +62,7 @@ def differences(
 
 @given(seed=st.integers(0, 2**32), events=st.integers(0, 300))
 @settings(max_examples=6, deadline=None)
-def test_searches_asked_together_answer_as_each_does(seed: int, events: int) -> None:
+def test_combined_searches_answer_as_each_alone(seed: int, events: int) -> None:
     """Those of all shipped watches and odd ones, at any tick; errors, too, are the same."""
     draw = random.Random(seed)
     scheduled = START + minutes(draw.randrange(MINUTES + 300))
@@ -71,7 +71,7 @@ def test_searches_asked_together_answer_as_each_does(seed: int, events: int) -> 
 
 
 @pytest.mark.elasticsearch
-def test_a_cluster_answers_together_as_by_itself(elasticsearch: Connection) -> None:
+def test_a_cluster_answers_combined_searches_as_each_alone(elasticsearch: Connection) -> None:
     with closing(Sandbox(elasticsearch)) as store:
         fill(store, 7, 400)
         counting = Counting(store)
@@ -103,7 +103,7 @@ def test_a_tick_asks_for_the_same_documents_once() -> None:
     [{"timed_out": True}, {"_shards": {"failed": 1}}, SearchError("too many buckets"), {"aggregations": {}}],
     ids=["timed out", "partial", "refused", "without aggregations"],
 )
-def test_what_cannot_be_asked_together_is_asked_by_itself(spoil: Mapping[str, Any] | Exception) -> None:
+def test_searches_that_cannot_be_combined_are_sent_alone(spoil: Mapping[str, Any] | Exception) -> None:
     """A partial answer to all is no answer to any."""
     scheduled = START + minutes(MINUTES)
     with filled(2, 200) as store:

@@ -65,7 +65,7 @@ def findings(path: str = "", value: Any = None) -> list[LintFinding]:
     return lint_watch(parse_watch(document, id="w", file="w.json"), now=NOW)
 
 
-def test_a_bucket_s_name_that_is_not_a_text_is_no_name() -> None:
+def test_a_bucket_name_that_is_not_text_names_no_bucket() -> None:
     filters = {"filters": {"a": {"match_all": {}}}, "other_bucket_key": {"x": 1}}
     assert findings(f"{BODY}.aggs.windows.filters", filters)  # no bucket `1h` any more
 
@@ -80,7 +80,7 @@ def lint_script(script: Any) -> list[LintFinding]:
     return lint_watch(parse_watch(document, id="w", file="w.json", sources={"own": "return 1"}), now=NOW)
 
 
-def test_a_good_watch_has_no_findings() -> None:
+def test_lint_finds_nothing_in_a_good_watch() -> None:
     """Variables of aggregations, hits, metadata and vars are known or unknowable."""
     assert findings() == []
 
@@ -152,7 +152,7 @@ def test_each_rule_finds_its_fault(path: str, value: Any, rule: str, message: st
         assert result.remedy
 
 
-def test_the_size_of_hits_is_asked_for() -> None:
+def test_lint_requires_the_size_of_hits() -> None:
     """Ten is seldom what was meant."""
     document = deepcopy(GOOD)
     del document["input"]["search"]["request"]["body"]["size"]
@@ -164,7 +164,7 @@ def test_the_size_of_hits_is_asked_for() -> None:
     )
 
 
-def test_hits_of_size_zero_are_no_list_to_go_over() -> None:
+def test_a_loop_over_hits_of_size_zero_is_a_finding() -> None:
     """An empty list fails a foreach, and array_compare is false over it."""
     document = deepcopy(GOOD)
     document["input"]["search"]["request"]["body"]["size"] = 0
@@ -183,7 +183,7 @@ def test_hits_of_size_zero_are_no_list_to_go_over() -> None:
     ]
 
 
-def test_what_scripts_write_is_known() -> None:
+def test_lint_knows_what_scripts_write() -> None:
     """A shipped script's keys at any depth; a user's own where its results are written out."""
     settings = ("metadata", "windows", "checks")
     shipped = [result.message for result in lint_script({"id": "own"}) if result.path not in settings]
@@ -205,7 +205,7 @@ def test_shipped_scripts_are_known_deeply() -> None:
     assert any("did you mean 'count'?" in result.message for result in results)
 
 
-def test_the_command(tmp_path: Path) -> None:
+def test_the_lint_commands_exit_codes(tmp_path: Path) -> None:
     """Errors end with 1, warnings with 0, what is no watch with 2; a refused file is a finding."""
     run = CliRunner()
     assert run.invoke(app, ["watch", "lint"]).exit_code == 0

@@ -294,7 +294,7 @@ REFUSED = [
 @pytest.mark.parametrize(
     ("path", "value", "where", "message"), REFUSED, ids=[f"{r[0]}-{r[3]}" for r in REFUSED]
 )
-def test_what_cannot_run_is_refused(path: str, value: Any, where: str | None, message: str) -> None:
+def test_a_watch_that_cannot_run_is_refused(path: str, value: Any, where: str | None, message: str) -> None:
     """Each refusal names the JSON path and the remedy."""
     messages = problems(changed(path, value))
     matching = {at: text for at, text in messages.items() if message in text}
@@ -332,13 +332,13 @@ def test_all_problems_are_reported_at_once() -> None:
         ("[]", "valid dictionary"),
     ],
 )
-def test_what_is_no_json_object_is_refused(text: str, message: str) -> None:
+def test_a_file_that_is_not_a_json_object_is_refused(text: str, message: str) -> None:
     """A damaged file is named, never a traceback."""
     (problem,) = problems(text).values()
     assert message in problem
 
 
-def test_optional_metadata_is_asked_for_with_a_section() -> None:
+def test_optional_metadata_needs_a_section() -> None:
     """A section over what is not there prints nothing and is no fault."""
     text = "{{#ctx.metadata.kibana}}{{ctx.metadata.kibana}}{{/ctx.metadata.kibana}}"
     assert parse_watch(changed("actions.email.email.subject", text), id="good", scripts=SCRIPTS)
@@ -351,7 +351,7 @@ def test_fields_outside_our_streams_are_the_users_own() -> None:
     assert parse_watch(altered, id="good", scripts=SCRIPTS)
 
 
-def test_values_of_an_earlier_answer_may_stand_in_a_later_search() -> None:
+def test_a_later_search_may_use_values_of_an_earlier_answer() -> None:
     """What only a run knows is taken as given, also as a date."""
     altered = document()
     later = deepcopy(altered["input"]["chain"]["inputs"][0]["window"])

@@ -145,7 +145,7 @@ Vanished feature: watch vanished-feature, checked at 2018-02-01 12:00:00 UTC
     )
 
 
-def test_of_several_findings_the_worst_is_the_subject_and_each_has_its_lines() -> None:
+def test_the_subject_names_the_worst_of_several_findings() -> None:
     email, slack = rendered(finding("income"), finding("home", "high"), finding("age", "medium"))
     assert email.subject == "loans v3: home 41.1 % absent (expected 1.3 %) +2 more"
     assert email.text.startswith(

@@ -82,7 +82,7 @@ RANGES = [
 
 @pytest.mark.elasticsearch
 @pytest.mark.parametrize("bounds", RANGES, ids=str)
-def test_ranges_as_watcher_takes_them(elastic: Store, bounds: dict[str, Any]) -> None:
+def test_ranges_have_the_form_that_watcher_accepts(elastic: Store, bounds: dict[str, Any]) -> None:
     """``now`` beside a format, which is asked for the run's own moment; and the older names of bounds."""
     text = {"log": {"logging": {"text": "{{ctx.payload.hits.total}}"}}}
     loaded = watch(input=search(size=0, query={"range": {"at": bounds}}), actions=text)
@@ -97,7 +97,7 @@ def test_older_bounds_on_the_embedded_store(embedded: Store) -> None:
 
 
 @pytest.mark.parametrize("size", [2, 50])
-def test_the_largest_terms_are_enough_for_a_watch_of_ones_own(embedded: Store, size: int) -> None:
+def test_the_largest_terms_are_enough_for_a_users_own_watch(embedded: Store, size: int) -> None:
     """As in Watcher; the run says what it left out, lint that it may."""
     aggs = {"hosts": {"terms": {"field": "host", "size": size}}}
     text = {"log": {"logging": {"text": "{{ctx.payload.aggregations.hosts.buckets.0.key}}"}}}

@@ -112,7 +112,7 @@ def test_the_state_that_is_mutated_is_a_good_one() -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_mutated_states_of_the_runner(seed: int) -> None:
+def test_a_mutated_state_of_the_runner_is_read_or_refused(seed: int) -> None:
     documents = build_documents()
     chance = random.Random(seed)
     mutators = {

@@ -40,13 +40,13 @@ def check(document: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("name", WATCHES)
-def test_each_shipped_watch(name: str) -> None:
+def test_every_shipped_watch_survives_mutation(name: str) -> None:
     chance, mutator = random.Random(name), Mutator([WATCHES[name]])
     assert "refused" in {check(mutator.draw(chance)) for _ in range(15)}
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_mutated_watches(seed: int) -> None:
+def test_a_mutated_watch_is_loaded_or_refused_with_its_place(seed: int) -> None:
     chance, mutator = random.Random(seed), Mutator(WATCHES.values())
     results = [check(mutator.draw(chance)) for _ in range(CASES)]
     assert 0.1 < results.count("taken") / CASES < 0.9

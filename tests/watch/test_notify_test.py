@@ -34,7 +34,7 @@ def call(monkeypatch: pytest.MonkeyPatch) -> Call:
     return invoke
 
 
-def test_a_mail(call: Call, mail_server: MailServer) -> None:
+def test_notify_test_sends_a_mail(call: Call, mail_server: MailServer) -> None:
     """The server's own words come back."""
     result = call("--channel", "email", "--recipient", "Team <a@x.org>, b@x.org", SMTP_URL=mail_server.url)
     assert result.stdout == "email: delivered; the server answered: 250 OK\n"
@@ -47,7 +47,7 @@ def test_a_mail(call: Call, mail_server: MailServer) -> None:
     assert "email: not delivered: the mail server refused a@x.org: 550 no such user" in refused.stderr
 
 
-def test_channels_over_http(call: Call, receiver: Receiver) -> None:
+def test_notify_test_sends_over_http(call: Call, receiver: Receiver) -> None:
     """Slack, Teams, PagerDuty and any webhook."""
     place = f"http://127.0.0.1:{receiver.port}"
     receiver.answers["/pd"] = (202, {}, b'{"status":"success"}')
@@ -78,7 +78,9 @@ def test_channels_over_http(call: Call, receiver: Receiver) -> None:
     }
 
 
-def test_the_log_and_the_store(call: Call, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_notify_test_writes_to_the_log_and_the_store(
+    call: Call, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """A line, a document."""
     assert "logging: delivered" in call("--channel", "logging").stdout
     assert SUBJECT in caplog.text

@@ -20,7 +20,7 @@ WATCHES = load_watches(content.path("watchers"))
 START = datetime(2018, 2, 1, tzinfo=UTC)
 
 
-def test_a_setting_takes_the_type_that_is_there() -> None:
+def test_a_setting_takes_the_type_of_the_existing_value() -> None:
     """Numbers, texts, lists and places within them; only what is named changes."""
     settings = [
         "na-spike.min_effect=0.05", 'na-spike.windows=["5m", "1h", "6h", "24h"]', "no-traffic.window=9d",
@@ -62,7 +62,7 @@ def by_id(name: str) -> object:
         ("na-spike.windows=1h", "'1h' is not a list"),
     ],
 )
-def test_a_setting_that_cannot_be_is_refused(setting: str, message: str) -> None:
+def test_an_impossible_setting_is_refused(setting: str, message: str) -> None:
     """By name, with what there is."""
     with pytest.raises(OverrideError) as refused:
         apply_overrides(WATCHES, [setting])
@@ -87,7 +87,7 @@ def result(*alerts: Alert, watches: tuple[str, ...] = ("na-spike", "uptime")) ->
     return Backtest(watches, START, START + timedelta(days=4), 1153, alerts, {("uptime", "<b>"): 3})
 
 
-def test_alerts_a_day() -> None:
+def test_a_backtest_shows_alerts_per_day() -> None:
     """Each day of the span has its count, days without an alert too."""
     backtest_result = result(alert(1, "na-spike", "x"), alert(2, "na-spike", "y"), alert(50, "na-spike", "z"))
     assert backtest_result.alerts_a_day("na-spike") == [2, 0, 1, 0, 0]

@@ -158,7 +158,7 @@ def test_all_of_watchers_fields(service: Receiver) -> None:
         ({"severity": "info"}, "unknown field 'severity'"),
     ],
 )
-def test_what_is_no_event_is_refused_when_it_is_loaded(fields: Document, message: str) -> None:
+def test_an_invalid_event_type_is_refused_when_the_watch_is_loaded(fields: Document, message: str) -> None:
     """With the JSON path; `context`, the older name, is taken."""
     with pytest.raises(WatchError, match=r"\$\.actions\.page\.pagerduty") as caught:
         paging(**fields)
@@ -232,7 +232,7 @@ def test_severity_comes_from_the_watch(service: Receiver) -> None:
         assert bodies(service)[-1]["payload"]["severity"] == expected
 
 
-def test_it_falls_back_to_mail_and_is_a_fallback(service: Receiver, mail_server: MailServer) -> None:
+def test_pagerduty_has_a_fallback_and_is_one(service: Receiver, mail_server: MailServer) -> None:
     """By name, after the failed attempts."""
     options = Options(delivery=DeliveryPolicy(fallback_after=1), fallback={"email": "oncall@example.org"})
     channels: dict[str, Channel] = {"email": EmailChannel(mail_server.url)}
@@ -259,7 +259,7 @@ def test_it_falls_back_to_mail_and_is_a_fallback(service: Receiver, mail_server:
         ((307, {"Location": "http://127.0.0.1:1/"}, b""), False, "307"),
     ],
 )
-def test_refusals(
+def test_pagerdutys_refusals_are_explained(
     service: Receiver, answer: Any, down: bool, expected: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What may pass by itself says so; the key is never shown, and sent nowhere else."""
@@ -274,7 +274,7 @@ def test_refusals(
     assert len(service.requests) == 1
 
 
-def test_no_server_is_a_server_that_is_down(service: Receiver) -> None:
+def test_a_server_that_does_not_run_counts_as_down(service: Receiver) -> None:
     """Which the others need not try."""
     channel = configure_channels(environ(service))["pagerduty"]
     service.stop()
@@ -286,7 +286,7 @@ def test_no_server_is_a_server_that_is_down(service: Receiver) -> None:
     service.__init__()  # type: ignore[misc]  # so that the fixture can stop it
 
 
-def test_settings() -> None:
+def test_the_settings_of_pagerduty_are_checked() -> None:
     """Without a key there is no such channel; its address is https."""
     assert "pagerduty" not in configure_channels({})
     with pytest.raises(SettingsError, match="LOGGING_LIB_PAGERDUTY_URL: is not an https"):
@@ -295,7 +295,7 @@ def test_settings() -> None:
         PagerDutyChannel()
 
 
-def test_limits_of_the_api() -> None:
+def test_long_texts_are_cut_to_the_limits_of_the_api() -> None:
     """A summary of 1,024 characters, a key of 255, details that fit."""
     payload = {"result": {"findings": [{"model": "m" * 3000, "feature": "f"}]}, "more": "x" * 600_000}
     fields = {"incident_key": "{{ctx.payload.result.findings.0.model}}", "attach_payload": True}

@@ -250,7 +250,7 @@ def test_a_shipped_watch_gives_the_same_while_indices_are_lacking(
         assert execute(elasticsearch_url, script, context) == SCRIPTS[script](context, {})
 
 
-def test_elasticsearch_answers_without_aggregations_where_no_index_matches(
+def test_elasticsearch_answers_without_aggregations_if_no_index_matches(
     elasticsearch: Connection,
 ) -> None:
     """Which is what the payloads above imitate."""

@@ -95,7 +95,9 @@ def test_files_and_folders_are_replayed_on_the_same_clock(
     assert result["clock"] == "event"
 
 
-def test_what_arrived_as_it_happened_counts_from_its_arrival(call: Call, spool: Path, fitted: Path) -> None:
+def test_events_that_arrived_as_they_happened_count_from_their_arrival(
+    call: Call, spool: Path, fitted: Path
+) -> None:
     assert replay(call, spool, "--profile", fitted)["clock"] == "arrival"
 
 
@@ -111,7 +113,7 @@ def test_what_arrived_as_it_happened_counts_from_its_arrival(call: Call, spool: 
         ((), (), False),
     ],
 )
-def test_when_arrival_says_nothing(
+def test_event_time_is_used_if_arrival_says_nothing(
     happened: tuple[float, ...], arrival: tuple[float, ...], later: bool
 ) -> None:
     assert were_loaded_later(happened, arrival) is later

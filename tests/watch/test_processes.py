@@ -113,7 +113,7 @@ class KillingServer(MailServer):
         return answer
 
 
-def test_killed_between_delivery_and_record(place: list[str], tmp_path: Path) -> None:
+def test_a_runner_killed_between_delivery_and_record_sends_again(place: list[str], tmp_path: Path) -> None:
     """The same mail comes once more, by its Message-ID the same; and then no more."""
     server = KillingServer()
     try:

@@ -40,12 +40,12 @@ def test_waits_double_up_to_a_limit_with_jitter(identity: str, attempts: int) ->
     assert wait == POLICY.wait(identity, attempts)
 
 
-def test_messages_are_not_tried_all_at_the_same_moment() -> None:
+def test_retries_are_spread_over_time() -> None:
     """Else a server that comes back is overrun."""
     assert len({POLICY.wait(str(number), 3) for number in range(50)}) == 50
 
 
-def test_a_server_that_asks_to_be_left_alone_is() -> None:
+def test_a_retry_after_of_a_server_is_obeyed() -> None:
     """By a run that tries all at once, too; our own backoff it passes over."""
     everyone = frozenset(["a@x.org"])
     busy = DeliveryError("429", retry_after=180.0)
@@ -60,7 +60,7 @@ def test_a_server_that_asks_to_be_left_alone_is() -> None:
     assert queue.is_due(plain, NOW + minutes(1))
 
 
-def test_few_messages_go_out_as_they_are() -> None:
+def test_few_notifications_are_sent_unchanged() -> None:
     """Up to the limit; a log line is never part of a digest."""
     entries = [mail(str(number), "a@x.org", "b@x.org") for number in range(5)]
     logs = [log(f"log{number}") for number in range(9)]
@@ -68,7 +68,7 @@ def test_few_messages_go_out_as_they_are() -> None:
     assert [delivery.notification for delivery in deliveries] == [*entries, *logs]
 
 
-def test_who_gets_many_gets_one_that_lists_them() -> None:
+def test_a_recipient_of_many_notifications_gets_a_digest() -> None:
     """The others get theirs as they are."""
     entries = [mail(str(n), "Team <team@x.org>", f"owner{n}@x.org", subject=f"s{n}") for n in range(6)]
     *single, digest = plan_deliveries(entries, NOW, 5)
@@ -100,7 +100,7 @@ def test_a_channel_gets_a_digest_too() -> None:
     assert len(together.content["text"]) < 3500
 
 
-def test_what_a_digest_lists_is_escaped_for_its_channel() -> None:
+def test_the_list_of_a_digest_is_escaped_for_its_channel() -> None:
     """A subject is plain text until then."""
     entries = [post(str(n), "#ml", "<!channel> *b*") for n in range(6)]
     (digest,) = plan_deliveries(entries, NOW, 5)
@@ -141,7 +141,7 @@ def test_a_plan_delivers_each_notification_to_each_of_its_people_once(
                 assert len(own) <= over
 
 
-def test_a_part_that_failed_is_all_that_is_tried_again() -> None:
+def test_only_the_failed_part_is_sent_again() -> None:
     """With the addresses that did not get it."""
     refused = (DeliveryError("550"), frozenset(["b@x.org"]))
     failed = queue.after_failure(mail("a", "a@x.org", "b@x.org"), [refused], NOW, POLICY)
@@ -149,7 +149,7 @@ def test_a_part_that_failed_is_all_that_is_tried_again() -> None:
     assert failed.address["to"] == ["a@x.org", "b@x.org"]
 
 
-def test_a_notification_as_its_fallback_takes_it() -> None:
+def test_a_notification_is_rendered_for_its_fallback() -> None:
     """Escaped for there; none where nothing is named or it is of no use."""
     hostile = mail("a", "a@x.org", subject="<!channel> s", fallback=("slack", "#ops"))
     moved = queue.to_fallback(hostile)
@@ -166,7 +166,7 @@ def test_a_notification_as_its_fallback_takes_it() -> None:
     assert registry.fallback_of("email", {"email": "a@x.org", "slack": "#ops"}) == ("slack", "#ops")
 
 
-def test_where_a_watch_says_its_fallback_is() -> None:
+def test_a_watch_names_its_own_fallback() -> None:
     """Its own, else the runner's, else none."""
     runners = {"email": "ops@x.org"}
     assert registry.fallback_addresses({}, runners) == runners

@@ -69,7 +69,7 @@ def test_a_watch_runs_on_a_fresh_cluster(cleared: WatcherServer, watch_id: str) 
 
 
 @pytest.mark.parametrize("file", CASES, ids=lambda file: file.stem)
-def test_a_watch_finds_and_says_what_the_runner_does(cleared: WatcherServer, file: Path) -> None:
+def test_watcher_finds_and_says_the_same_as_the_runner(cleared: WatcherServer, file: Path) -> None:
     """On the documents of its cases: firing, silent, low traffic and the others."""
     content_of_file = cases.load_case_file(file).content
     generator = DocumentGenerator(content_of_file, file.parent)

@@ -101,7 +101,7 @@ def test_a_bad_arrival_is_counted(call: Call, spool: Path, fitted: Path, ingeste
     assert replay["events"] == EVENTS
 
 
-def test_a_time_that_is_none_in_utc_and_the_future_are_refused(
+def test_a_time_that_does_not_exist_in_utc_and_a_future_time_are_refused(
     call: Call, spool: Path, fitted: Path, inputs: dict[str, Any]
 ) -> None:
     """A foreign event without a time stays refused, too."""
@@ -144,7 +144,7 @@ def test_a_start_after_the_end_is_refused(call: Call, spool: Path) -> None:
     assert "the start, 2018-02-02 00:00:00 UTC, is after the end" in result.stderr.replace("\n", " ")
 
 
-def test_what_overflows_is_no_time() -> None:
+def test_a_time_that_overflows_is_refused() -> None:
     """ValueError, as for any other text."""
     with pytest.raises(ValueError, match="is not a time between"):
         parse_instant("9999-12-31T23:59:59-05:00")

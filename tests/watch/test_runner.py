@@ -294,7 +294,7 @@ def test_a_server_that_is_down_is_tried_once_a_run() -> None:
     assert len(mail.messages) == 3
 
 
-def test_what_remains_of_a_message_is_kept() -> None:
+def test_the_remaining_part_of_a_notification_is_stored() -> None:
     """Only those who did not get it are tried again."""
     mail, state = Recorder(), MemoryState()
     left = notification("email", to=("a@x.org",))
@@ -386,7 +386,7 @@ def test_findings_that_the_watchs_transform_makes() -> None:
     assert recorder.texts() == ["a", "b"]
 
 
-def test_a_message_that_cannot_be_made_fails_alone() -> None:
+def test_a_notification_that_cannot_be_rendered_fails_alone() -> None:
     """And is tried anew at the next run, since nobody was notified."""
     altered = document(email=email_action(), slack=slack_action())
     altered["metadata"]["to"] = "nobody"
@@ -400,7 +400,7 @@ def test_a_message_that_cannot_be_made_fails_alone() -> None:
     assert statuses(engine.run_once(NOW + minutes(1))) == [{"email": "failed", "slack": "throttled"}]
 
 
-def test_ticks_run_what_is_due() -> None:
+def test_a_tick_runs_the_due_watches() -> None:
     """Slots are aligned to the interval; the windows refer to the slot, not to the tick. What both search is asked
     once."""
     hourly = document()
@@ -485,7 +485,7 @@ def test_one_cause_that_two_watches_find_is_one_alert() -> None:
     assert state.load("two").by_key()[Key("loans", "1", "a")].related == ""
 
 
-def test_what_belongs_to_another_watchs_incident_notifies_when_that_is_resolved() -> None:
+def test_a_finding_of_another_watchs_incident_notifies_when_that_is_resolved() -> None:
     mail = Recorder()
     one, two = (finding("a", severity="low", of=name) for name in ("one", "two"))
     found = [one, two]

@@ -95,12 +95,12 @@ def first(document: dict[str, Any], after: str, count: int = 3) -> list[str]:
     ],
     ids=str,
 )
-def test_times_each_kind(schedule: dict[str, Any], expected: list[str]) -> None:
+def test_each_kind_of_schedule_gives_its_times(schedule: dict[str, Any], expected: list[str]) -> None:
     """After the beginning of Wednesday, 28 February 2024."""
     assert first(schedule, "2024-02-28") == expected
 
 
-def test_a_clock_that_is_changed() -> None:
+def test_schedules_follow_a_changed_clock() -> None:
     """What it leaves out comes an hour later; what it shows twice comes once, but every hour comes always."""
     spring, autumn = "2024-03-30T12:00", "2024-10-26T12:00"
     berlin = {"timezone": "Europe/Berlin"}
@@ -234,7 +234,7 @@ def test_cron_times_are_those_that_each_minute_shows(
     st.sampled_from(["2024-03-31T01:00", "2024-10-27T01:00", "2024-03-10T07:00", "2024-11-03T06:00"]),
     st.integers(-300, 300),
 )
-def test_what_is_due_every_hour_follows_the_clock_through_its_changes(
+def test_an_hourly_schedule_follows_the_clock_through_its_changes(
     minute: str, zone: str, change: str, shift: int
 ) -> None:
     """Each instant at which the clock shows a due minute, twice shown ones twice."""

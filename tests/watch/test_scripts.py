@@ -89,11 +89,11 @@ def test_a_clear_rise_is_found_with_counts_rates_values_and_a_query() -> None:
 
 
 @pytest.mark.parametrize(("total", "hits"), [(0, 0), (100, 0), (100, 2), (150, 2), (20, 3), (5000, 10)])
-def test_few_hits_pass(total: float, hits: float) -> None:
+def test_a_few_hits_are_not_flagged(total: float, hits: float) -> None:
     assert run(ctx(same(total, hits)))["count"] == 0
 
 
-def test_a_rate_that_training_had_passes_and_twice_of_it_is_found() -> None:
+def test_the_rate_of_training_is_not_flagged_but_twice_the_rate_is() -> None:
     usual = {"home": {"count": 68, "rows": 680, "dispersion": 0.001}}
     assert run(ctx(same(1000, 110), expected=usual))["count"] == 0
     assert run(ctx(same(1000, 220), expected=usual))["count"] == 1
@@ -118,7 +118,7 @@ def test_a_slow_leak_is_found_by_the_longer_window() -> None:
     assert finding["window"] == "6h"
 
 
-def test_a_fault_that_is_over_is_not_reported_by_the_longer_window() -> None:
+def test_a_past_fault_is_not_reported_by_the_longer_window() -> None:
     over = [window(20, {}), window(80, {}), window(480, {"home": 25}), window(2000, {"home": 25})]
     assert run(ctx(over))["count"] == 0
     night = [window(0, {}), window(0, {}), window(480, {"home": 40}), window(2000, {"home": 90})]
@@ -141,7 +141,7 @@ def test_a_feature_that_the_profile_does_not_have_is_not_evaluated() -> None:
     assert run(ctx([window(100, {"new": 90})] * 4))["count"] == 0
 
 
-def test_a_version_without_a_profile_is_said() -> None:
+def test_a_version_without_a_profile_is_reported() -> None:
     context = ctx(same(100, 90))
     context["payload"]["profiles"]["hits"]["hits"] = []
     assert run(context)["skipped"] == [{"model": "m", "version": "1", "reason": "no profile"}]
@@ -187,7 +187,7 @@ def test_a_search_without_any_index_has_no_buckets(watch_id: str) -> None:
         assert SCRIPTS[script](ctx, {}) == result
 
 
-def test_every_finding_says_how_grave_it_is() -> None:
+def test_every_finding_has_a_severity() -> None:
     """One firing case of each shipped watch: the severity, with the effect and the share that it follows from."""
     severities = {}
     for watch_id in payloads.WATCHES:
@@ -232,7 +232,7 @@ def test_each_text_has_its_own_new_words() -> None:
     assert {finding["feature"] for finding in result["findings"]} == {"title", "a=b"}
 
 
-def test_new_words_as_common_as_those_of_training_pass() -> None:
+def test_new_words_as_common_as_in_training_are_not_flagged() -> None:
     assert run(new_words(400, {"title=enfermera": 40}, count=100))["count"] == 0
     assert run(new_words(400, {"title=enfermera": 10}))["count"] == 0
     assert run(new_words(400, {f"title=w{i}": 4 for i in range(50)}))["count"] == 0

@@ -256,16 +256,16 @@ def lose_anywhere(event: Event) -> None:
         event.inputs["income"] = event.inputs["title"] = None
 
 
-def test_what_fails_everywhere_has_no_slice(
-    new_store: Callable[[], Store], profile: profiles.Profile
-) -> None:
+def test_failures_everywhere_have_no_slice(new_store: Callable[[], Store], profile: profiles.Profile) -> None:
     """Not even by what fails with it: two inputs that are lost together do not explain each other."""
     alert = run(fill(new_store(), profile, traffic(profile, lose_anywhere)), "na-spike")
     assert {finding["feature"] for finding in alert.findings} == {"income", "title"}
     assert not any("slice" in finding or lines(finding) for finding in alert.findings)
 
 
-def test_what_was_so_a_week_ago_is_no_news(new_store: Callable[[], Store], profile: profiles.Profile) -> None:
+def test_a_slice_that_was_the_same_a_week_ago_is_not_named(
+    new_store: Callable[[], Store], profile: profiles.Profile
+) -> None:
     """Some slices are always over-represented among the failing events: only a new one is where they come from."""
     week = timedelta(weeks=1)
 
@@ -324,7 +324,7 @@ def mobile(profile: profiles.Profile) -> Iterator[EmbeddedStore]:
         yield store
 
 
-def test_it_is_asked_only_when_somebody_is_notified(mobile: EmbeddedStore) -> None:
+def test_slices_are_searched_only_if_somebody_is_notified(mobile: EmbeddedStore) -> None:
     """At most four searches a model version, and none while the incident is throttled."""
     store, box = CountingStore(mobile), Outbox()
     runner = Runner(store, [WATCHES["na-spike"]], channels={"email": box, "slack": box})
@@ -356,7 +356,7 @@ def test_an_alert_does_not_wait_for_its_slice(mobile: EmbeddedStore) -> None:
         ({"check": "missing", "window": "15m"}, 0),
     ],
 )
-def test_of_a_watch_of_ones_own_only_such_findings_are_asked_about(
+def test_slices_are_searched_only_for_findings_with_the_shipped_form(
     own: dict[str, Any], searches: int
 ) -> None:
     """Those that name a check and one of the watch's windows, as the shipped scripts do."""
@@ -384,7 +384,7 @@ def test_a_run_asks_about_few_findings(profile: profiles.Profile) -> None:
     assert counting.searches <= 3 + 4
 
 
-def test_a_backtest_names_it(mobile: EmbeddedStore) -> None:
+def test_a_backtest_names_the_slice(mobile: EmbeddedStore) -> None:
     """In the alerts' findings, which are those of a report, too."""
     result = backtest(
         mobile, [WATCHES["na-spike"]], start=START, end=NOW, every=timedelta(minutes=5), arrivals=None
@@ -439,7 +439,7 @@ def test_chance_names_a_slice_as_rarely_as_stated(events: int, failing: int, wei
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_the_tail_is_fishers(seed: int) -> None:
+def test_the_tail_probability_agrees_with_fishers_test(seed: int) -> None:
     """That of scipy, for small tables and for large ones."""
     chance = random.Random(seed)
     size = 10 ** chance.randrange(1, 6)
@@ -470,7 +470,7 @@ def test_a_value_too_rare_to_be_listed_may_be_named() -> None:
     assert (found["value"], found["of_failing"], found["of_all"]) == ("acme", 1.0, 10 / 2000)
 
 
-def test_of_equal_slices_the_origin_goes_before_the_content() -> None:
+def test_of_equal_slices_those_of_the_origin_are_preferred() -> None:
     """A label before a host, a host before another input's bin."""
     keys = [("ml.input.bins", "home=OWN"), ("host.name", "web-1"), ("labels.channel", "shop")]
     none = {name: 0 for name, _ in keys}, {name: 0.0 for name, _ in keys}

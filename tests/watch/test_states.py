@@ -102,7 +102,7 @@ def test_a_change_that_fails_leaves_all_as_it_was(opened: Opener) -> None:
     assert opened().load("w") == state()
 
 
-def test_mutes_are_kept(opened: Opener) -> None:
+def test_mutes_are_stored(opened: Opener) -> None:
     """One list for all watches."""
     mute = Mute(id="a", since=NOW, until=NOW + minutes(5), model=HOSTILE, comment="é")
     assert opened().mutes() == ()

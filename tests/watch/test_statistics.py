@@ -17,7 +17,7 @@ from tests.strategies import examples
 
 @settings(max_examples=examples(300), deadline=None)
 @given(st.integers(1, 5000), st.floats(0, 1), st.floats(0.01, 500), st.floats(0.01, 5000))
-def test_the_tail_is_scipys(trials: int, share: float, a: float, b: float) -> None:
+def test_the_tail_probability_agrees_with_scipy(trials: int, share: float, a: float, b: float) -> None:
     hits = round(share * trials)
     ours = beta_binomial_tail(hits, trials, a, b)
     if hits <= trials * a / (a + b) or hits == 0:
@@ -35,7 +35,7 @@ def test_more_hits_are_never_likelier(trials: int, a: float, b: float) -> None:
     assert all(later <= earlier * (1 + 1e-9) for earlier, later in itertools.pairwise(tails))
 
 
-def test_no_more_hits_than_trials() -> None:
+def test_hits_are_limited_to_the_number_of_trials() -> None:
     assert beta_binomial_tail(6, 5, 1.0, 9.0) == 0.0
     assert beta_binomial_tail(0, 0, 1.0, 9.0) == 1.0
 
@@ -53,7 +53,7 @@ def test_the_predictive_distribution_has_jeffreys_mean_and_a_width_that_grows_wi
     assert sum((a, b)) <= tight + 1e-9
 
 
-def test_two_hits_of_150_at_one_in_a_thousand_are_no_alarm_though_their_z_is_above_four() -> None:
+def test_two_hits_of_150_at_a_rate_of_one_in_a_thousand_are_not_flagged() -> None:
     a, b = predictive(1, 1000, 0.0)
     z = (2 / 150 - 0.001) / math.sqrt(0.001 * 0.999 / 150)
     assert z > 4

@@ -154,7 +154,7 @@ def test_many_alerts_are_one_card(receiver: Receiver) -> None:
         ((302, {"Location": "http://127.0.0.1:1/"}, b""), False, "Teams answered 302"),
     ],
 )
-def test_refusals(
+def test_teams_refusals_are_explained(
     receiver: Receiver, answer: Any, down: bool, expected: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What may pass by itself says so; redirects are not followed, and the secret is not shown."""
@@ -179,7 +179,7 @@ def test_an_endless_answer_is_read_up_to_a_size(receiver: Receiver) -> None:
         channel.deliver(notification("teams"))
 
 
-def test_what_is_not_delivered_says_why(receiver: Receiver) -> None:
+def test_an_undelivered_notification_says_why(receiver: Receiver) -> None:
     """No address, too large a card, no server."""
     with pytest.raises(DeliveryError, match="set LOGGING_LIB_TEAMS_WEBHOOK"):
         TeamsChannel().deliver(notification("teams"))
@@ -233,7 +233,7 @@ def test_a_value_cannot_make_a_link(receiver: Receiver) -> None:
     assert preview(message).startswith("teams\n[click] (https")
 
 
-def test_a_card_that_is_no_json_is_an_error(receiver: Receiver) -> None:
+def test_a_card_that_is_not_json_is_an_error(receiver: Receiver) -> None:
     """Named, and never sent."""
     broken = action(receiver)
     broken["webhook"]["body"] = f'{{"type": "message", "x": "{CARD_TYPE}", {{{{ctx.v}}}}}}'

@@ -58,7 +58,7 @@ def text(template: str, medium: Medium = Medium.TEXT) -> str:
         ("a\n{{#ctx.metadata.windows}}\n- {{.}}\n{{/ctx.metadata.windows}}\nb", "a\n- 15m\n- 1h\nb"),
     ],
 )
-def test_watchers_dialect(template: str, rendered: str) -> None:
+def test_templates_follow_watchers_dialect(template: str, rendered: str) -> None:
     """Paths go through lists, sections repeat, Watcher's functions exist, values print as in Watcher."""
     assert text(template) == rendered
 
@@ -163,14 +163,14 @@ def test_no_text_breaks_the_engine(template: str, medium: Medium) -> None:
         ("{{>a}}", "partials"),
     ],
 )
-def test_what_is_not_mustache_is_refused(template: str, message: str) -> None:
+def test_text_that_is_not_mustache_is_refused(template: str, message: str) -> None:
     """The error says what is wrong with the template."""
     with pytest.raises(TemplateError) as caught:
         text(template)
     assert message in str(caught.value)
 
 
-def test_a_body_that_is_no_json_is_an_error() -> None:
+def test_a_body_that_is_not_json_is_an_error() -> None:
     """The message shows where the rendered text broke."""
     with pytest.raises(TemplateError, match="not JSON") as caught:
         render_json(json.dumps({"terms": {"a": "{{#toJson}}ctx.metadata.windows{{/toJson}}"}}), CONTEXT)

@@ -137,7 +137,7 @@ def test_a_finding_that_was_not_expected_is_shown_with_its_line(tmp_path: Path) 
     assert "0 cases passed, 1 failed" in output
 
 
-def test_silence_where_an_alert_was_expected_is_shown(tmp_path: Path) -> None:
+def test_a_missing_expected_alert_is_shown(tmp_path: Path) -> None:
     expect = [{"at": "20m", "alerts": [{"feature": "income"}]}]
     assert "- loans 1 income" in call(write(tmp_path, cases=case(expect=expect)), code=1)
 
@@ -163,7 +163,7 @@ def test_without_a_profile_the_note_says_so(tmp_path: Path) -> None:
     assert "+ a note: no profile" in output
 
 
-def test_what_arrives_after_an_outage_is_found_then(tmp_path: Path) -> None:
+def test_a_fault_that_arrives_after_an_outage_is_found_then(tmp_path: Path) -> None:
     """A fault wholly inside an outage of the shipping is found when its events arrive."""
     streams = [{"every": "10s", "for": "1h", "missing": {"income": 0.5}, "not_before": "5h"}]
     expect = [{"at": "1h", "alerts": []}, {"at": "5h", "alerts": [{"feature": "income"}]}]
@@ -197,7 +197,7 @@ def test_a_wrong_file_is_refused_by_line_and_path(
     assert message in call(write(tmp_path, **changes), code=2)
 
 
-def test_a_file_that_is_no_yaml_and_an_empty_folder_are_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_yaml_and_an_empty_folder_are_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.yml").write_text("watch: [")
     assert "cannot be read" in call(tmp_path / "broken.yml", code=2)
     (tmp_path / "empty").mkdir()

@@ -67,7 +67,7 @@ def find(
 
 
 @pytest.mark.parametrize("factor", [0.1, 1, 10, 0.001])
-def test_the_level_of_what_is_served_decides_what_is_usual(factor: float) -> None:
+def test_the_served_level_decides_which_traffic_is_usual(factor: float) -> None:
     """However many events training had: a silent hour is found, and an hour like the others is not."""
     trained = 600.0 / factor
     assert find({"rate": 600.0, "1h-0": 0.0}, hours=50, trained=trained) == ["0 in the last 1 h"]
@@ -87,7 +87,7 @@ def test_a_span_in_which_training_had_gaps_says_nothing() -> None:
     assert find(served, hours=50, trained=600, gap=450) == ["0 in the last 6 h"]
 
 
-def test_hours_at_which_this_model_never_has_traffic_are_no_silence() -> None:
+def test_hours_without_usual_traffic_are_not_silence() -> None:
     """And of the first day nothing is known."""
     silent = {"rate": 600.0, "1h-0": 0.0}
     assert find({**silent, "1h-1": 0.0, "1h-2": 0.0}, hours=50, trained=600) == []
@@ -95,7 +95,7 @@ def test_hours_at_which_this_model_never_has_traffic_are_no_silence() -> None:
     assert find(silent, hours=20, trained=600) == []
 
 
-def test_sampling_makes_gaps_that_are_no_silence() -> None:
+def test_gaps_caused_by_sampling_are_not_silence() -> None:
     """Of 600 events an hour one in a hundred is kept: an hour without any is chance, a day without any is not."""
     served = {"rate": 600.0, "1h-0": 0.0}
     assert find(served, hours=50, trained=600, weight=100.0) == []

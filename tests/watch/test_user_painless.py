@@ -79,7 +79,9 @@ def result(store: Any, script: Any) -> Any:
         ("return ['s': new HashSet([1])]", {"s": [1]}),
     ],
 )
-def test_results_are_those_of_watcher(store: ElasticsearchStore, script: str, expected: Any) -> None:
+def test_results_of_users_painless_are_those_of_watcher(
+    store: ElasticsearchStore, script: str, expected: Any
+) -> None:
     """Any type, functions, early returns, and a last expression without return; dates are dates."""
     value = result(store, {"source": script, "params": {"of": 21}})
     if expected is None:
@@ -90,7 +92,7 @@ def test_results_are_those_of_watcher(store: ElasticsearchStore, script: str, ex
 
 
 @pytest.mark.elasticsearch
-def test_conditions_and_transforms(store: ElasticsearchStore) -> None:
+def test_users_painless_conditions_and_transforms_run(store: ElasticsearchStore) -> None:
     """A condition gives true or false; what it puts into ctx.vars is there for the transform after it."""
     assert run(store, condition={"script": "ctx.payload.n == 7"}).met
     assert not run(
@@ -162,7 +164,7 @@ def test_offsets_are_those_of_the_users_text() -> None:
     assert wrapped.place(wrapped.source.index("watchJson")) is None
 
 
-def test_what_the_store_refuses_is_a_failed_run() -> None:
+def test_a_search_that_the_store_refuses_is_a_failed_run() -> None:
     """The privilege is named by the store's own error."""
 
     def refuse(source: str, params: Any) -> str:

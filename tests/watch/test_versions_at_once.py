@@ -83,7 +83,7 @@ def backtest(profile: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("served", [["old.json"], ["old.json", "new.json"]])
 @pytest.mark.parametrize("published", ["old.json", "new.json"])
-def test_nothing_is_flagged_of_unchanged_data_and_notes_say_what_is_compared(
+def test_unchanged_data_is_not_flagged_and_notes_say_what_is_compared(
     folder: Path, served: list[str], published: str
 ) -> None:
     serve(*served)

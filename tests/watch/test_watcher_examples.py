@@ -119,7 +119,7 @@ NAMES = sorted(file.stem for file in FOLDER.glob("*.json"))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_is_loaded_as_it_is(name: str) -> None:
+def test_each_of_watchers_examples_is_loaded_unchanged(name: str) -> None:
     """And lint has nothing to say but what is so: a password, a condition that is never, the largest terms."""
     watch = load_watch(FOLDER / f"{name}.json")
     assert watch.schedule.next(NOW) is not None
@@ -133,7 +133,7 @@ def test_each_is_loaded_as_it_is(name: str) -> None:
     assert rules == expected.get(name, set())
 
 
-def test_a_search_a_comparison_a_line_in_the_log(
+def test_an_example_that_searches_compares_and_logs(
     store: Store, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The search is bounded by the slot."""
@@ -144,7 +144,7 @@ def test_a_search_a_comparison_a_line_in_the_log(
     ]
 
 
-def test_an_http_input(store: Store, receiver: Receiver, mail_server: MailServer) -> None:
+def test_an_example_with_an_http_input(store: Store, receiver: Receiver, mail_server: MailServer) -> None:
     """Parameters, headers and a login are sent; what is extracted is compared; the run's data is attached."""
     receiver.json(
         "/_cluster/health", {"status": "red", "nodes": {"a": {"name": "n1", "ip": "x"}}, "tasks": 4}
@@ -166,7 +166,7 @@ def test_an_http_input(store: Store, receiver: Receiver, mail_server: MailServer
     assert perform(load("http_health", receiver), store) == {}
 
 
-def test_an_answer_that_is_text(store: Store, receiver: Receiver) -> None:
+def test_an_example_with_an_answer_that_is_text(store: Store, receiver: Receiver) -> None:
     """It is ctx.payload._value; an error's answer is a payload, too, with its status."""
     receiver.answers["/ping"] = (503, {}, b"no way")
     assert texts(perform(load("http_text", receiver), store)["log"]) == ["it said no way"]
@@ -187,7 +187,7 @@ def test_each_input_of_a_chain_sees_those_before_it(store: Store, receiver: Rece
     assert texts(messages) == ["last error: {{ctx.watch_id}}"]  # a value is never a template
 
 
-def test_array_compare_and_a_request_for_each(store: Store, receiver: Receiver) -> None:
+def test_an_example_with_array_compare_and_foreach(store: Store, receiver: Receiver) -> None:
     """No more than max_iterations; what was left out is reported."""
     messages = perform(load("array_compare_foreach", receiver), store)["each_host"]
     assert messages is not None
@@ -209,7 +209,9 @@ def test_a_transforming_search_and_conditions_of_actions(store: Store, receiver:
     assert outcomes["not_now"] is None
 
 
-def test_attachments_of_a_mail(store: Store, receiver: Receiver, mail_server: MailServer) -> None:
+def test_an_example_with_attachments_of_a_mail(
+    store: Store, receiver: Receiver, mail_server: MailServer
+) -> None:
     """Data as JSON and YAML, what another server brings, a note in place of what it did not; one line a header."""
     receiver.answers["/chart"] = (200, {"Content-Type": "text/html"}, b"\x89PNG")
     receiver.answers["/gone"] = (404, {}, b"")
@@ -234,7 +236,9 @@ def test_attachments_of_a_mail(store: Store, receiver: Receiver, mail_server: Ma
     assert "is not attached: the server answered 404" in attached["gone.pdf.txt"].get_content()
 
 
-def test_dynamic_attachments_of_slack(store: Store, receiver: Receiver, webhook: Webhook) -> None:
+def test_an_example_with_dynamic_attachments_of_slack(
+    store: Store, receiver: Receiver, webhook: Webhook
+) -> None:
     """One for each element, whose keys are the variables; values cannot call people."""
     messages = perform(load("slack_dynamic", receiver), store)["notify"]
     for message in messages or ():
@@ -247,7 +251,7 @@ def test_dynamic_attachments_of_slack(store: Store, receiver: Receiver, webhook:
     assert dynamic[0]["footer"] == "slack_dynamic"
 
 
-def test_a_form_of_a_webhook(store: Store, receiver: Receiver) -> None:
+def test_an_example_with_a_webhook_that_sends_a_form(store: Store, receiver: Receiver) -> None:
     """A value can begin no other part, parameter, header or field."""
     (message,) = perform(load("webhook_form", receiver), store)["post"] or ()
     WebhookChannel().deliver(message)
@@ -276,7 +280,7 @@ def test_documents_are_stored_through_the_port(store: Store, receiver: Receiver)
     }
 
 
-def test_foreach_over_hits_texts_and_nothing(store: Store, receiver: Receiver) -> None:
+def test_foreach_runs_over_hits_texts_and_empty_lists(store: Store, receiver: Receiver) -> None:
     """An object is the payload, a text is _value, and what is no list fails the action."""
     watch = load("foreach_hits", receiver)
     assert (watch.throttle_period("each"), watch.throttle_period("tags")) == (minutes(15), minutes(2))
@@ -290,12 +294,12 @@ def test_foreach_over_hits_texts_and_nothing(store: Store, receiver: Receiver) -
     assert outcomes["nothing"] == "foreach: ctx.payload.hits.hits.0._source.none is not a list"
 
 
-def test_a_search_template(store: Store, receiver: Receiver) -> None:
+def test_an_example_with_a_search_template(store: Store, receiver: Receiver) -> None:
     """Its params are variables beside ctx; hits.total may be asked for as an object."""
     assert texts(perform(load("search_template", receiver), store)["log"]) == ["2 in 2"]
 
 
-def test_date_maths_in_a_comparison(store: Store, receiver: Receiver) -> None:
+def test_an_example_with_date_math_in_a_comparison(store: Store, receiver: Receiver) -> None:
     """Dates compare as dates."""
     assert perform(load("date_compare", receiver), store) == {}
     with EmbeddedStore(None) as old:
@@ -363,7 +367,7 @@ def test_templates_of_other_channels_fit_into_every_shipped_watch(name: str, cha
         assert channel_of(watch.actions[name]).name == channel
 
 
-def test_nothing_is_asked_over_http_for_a_time_that_is_past(store: Store, receiver: Receiver) -> None:
+def test_a_backtest_sends_no_http_requests(store: Store, receiver: Receiver) -> None:
     """A backtest's answers would be of another time."""
     with pytest.raises(RunError, match="cannot be made for a time that is past"):
         perform(load("http_text", receiver), AsOf(store))
@@ -408,14 +412,14 @@ def test_documents_made_by_painless_are_stored_in_bulk(
 
 @pytest.mark.elasticsearch
 @pytest.mark.parametrize("name", ["log_errors", "search_template", "foreach_hits", "transform_search"])
-def test_both_stores_say_the_same(
+def test_both_stores_give_the_same_results(
     store: Store, elastic: ElasticsearchStore, receiver: Receiver, name: str
 ) -> None:
     """What needs no Painless."""
     assert perform(load(name, receiver), elastic) == perform(load(name, receiver), store)
 
 
-def test_the_runner_performs_them(store: Store, receiver: Receiver) -> None:
+def test_the_runner_executes_all_of_watchers_actions(store: Store, receiver: Receiver) -> None:
     """Requests and documents go out as mails do, each throttled by itself; the second run is quiet."""
     names = ("array_compare_foreach", "index_document", "webhook_form")
     watches = [load(name, receiver) for name in names]
