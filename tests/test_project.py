@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 import yaml
 
+from tools.check_words import read_files
+
 ROOT = Path(__file__).parents[1]
 MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 SETUP = ConfigParser()
 SETUP.read(ROOT / "setup.cfg", "utf-8")
 WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
+CONFLICT = re.compile(r"^(?:<{7}|>{7})(?: |$)", re.MULTILINE)
 FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
 
 
@@ -139,3 +142,15 @@ def test_one_repository_is_named_everywhere() -> None:
     assert config["contact_links"][0]["url"].startswith(url + "/security/")
     changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
     assert set(re.findall(r"https://github\.com/[\w-]+/[\w-]+", changelog)) <= {url}
+
+
+@pytest.mark.parametrize("marker", ["<", ">"])
+def test_a_conflict_marker_is_recognized(marker: str) -> None:
+    assert CONFLICT.search(f"text\n{marker * 7} main\n")
+
+
+def test_no_file_has_an_unresolved_merge_conflict() -> None:
+    """Git accepts a commit of them, and a page shows them as text."""
+    files = dict(read_files(ROOT))
+    assert "docs/index.md" in files
+    assert [path for path, text in files.items() if CONFLICT.search(text)] == []

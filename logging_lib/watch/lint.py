@@ -362,7 +362,7 @@ def _check_throttles(watch: Watch) -> LintResults:
                 "warning",
                 ("actions", name, "throttle_period") if is_own else ("throttle_period",),
                 f"an open incident is notified of once in {format_duration(period)}",
-                f"write {format_duration(LONG_THROTTLE)} or less; ack or mute what is known",
+                f"write {format_duration(LONG_THROTTLE)} or less; acknowledge or mute known incidents",
             )
 
 
@@ -395,7 +395,7 @@ def _check_secrets(definition: Definition) -> LintResults:
             yield (
                 "warning",
                 (*path, "auth", "basic", "password"),
-                "a password stands in the watch, and in what is kept while a delivery waits",
+                "the watch contains a password, which is also stored while a delivery waits",
                 remedy,
             )
         for place in ("headers", "params"):

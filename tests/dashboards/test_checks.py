@@ -137,7 +137,7 @@ FAULTS: dict[str, tuple[Callable[[list[Json]], Any], str]] = {
     "a panel without a version": (in_panels(lambda made: made[1].pop("version")), "version is not 8.9.0"),
     "a link to nowhere": (
         in_panels(lambda made: made[0]["embeddableConfig"]["savedVis"]["params"].update(markdown="[x](#/view/y)")),
-        "leads to the dashboard y, which is not there",
+        "leads to the dashboard y, which does not exist",
     ),
     "a visualization of another kind": (
         in_panels(lambda made: made[0]["embeddableConfig"]["savedVis"].update(type="tsvb")),
@@ -160,14 +160,14 @@ FAULTS: dict[str, tuple[Callable[[list[Json]], Any], str]] = {
     "a layer that is not drawn": (in_shown("lnsXY", layers=[]), "the layer data is not drawn"),
     "a formula without its parts": (
         in_layer("lnsDatatable", lambda layer: layer["columns"]["metric1"].update(references=["x"])),
-        "the column metric1 refers to x, which is not there",
+        "the column metric1 refers to x, which does not exist",
     ),
     "a calculation with nothing": (
         in_layer(
             "lnsDatatable",
             lambda layer: layer["columns"]["metric1X2"]["params"]["tinymathAst"].update(args=["y", "metric1X1"]),
         ),
-        "calculates with y, which is not there",
+        "calculates with y, which does not exist",
     ),
     "a field of another dataset": (
         in_layer("lnsXY", lambda layer: layer["columns"]["split0"].update(sourceField="ml.label.value")),
@@ -186,7 +186,7 @@ FAULTS: dict[str, tuple[Callable[[list[Json]], Any], str]] = {
     ),
     "an order by nothing": (
         in_layer("lnsXY", lambda layer: layer["columns"]["split0"]["params"].pop("orderAgg")),
-        "is ordered by an aggregation that is not there",
+        "is ordered by an aggregation that does not exist",
     ),
     "a control of an unknown field": (
         lambda all_: dashboard(all_)["attributes"]["controlGroupInput"].update(

@@ -334,7 +334,7 @@ def test_one_watchs_damaged_state_silences_no_other(tmp_path: Path, caplog: pyte
         errors = {run.watch: run.error for run in report.runs}
         assert "damaged.json: is not a state" in str(errors["damaged"])
         assert errors["sound"] is None
-    assert caplog.text.count("what waits of damaged is not delivered") == 1
+    assert caplog.text.count("the waiting notifications of damaged are not delivered") == 1
 
 
 def test_the_daemon_finishes_running_watches_and_returns_the_lease() -> None:

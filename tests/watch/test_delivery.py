@@ -431,5 +431,8 @@ def test_an_unknown_channel_in_a_state_does_not_stop_other_watches(
     state.update("other", lambda stored: stored.with_queued([foreign]))
     assert runner(FakeStore(present((0, 1))), mail_server, webhook, state=state).tick(NOW).ok
     assert len(mail_server.mails) == 1
-    assert "what waits of other is not delivered: its state names a channel 'pigeon'" in caplog.text
+    assert (
+        "the waiting notifications of other are not delivered: its state names a channel 'pigeon'"
+        in caplog.text
+    )
     assert state.load("other").queue == (foreign,)

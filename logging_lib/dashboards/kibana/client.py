@@ -331,7 +331,7 @@ def _explain_refusal(error: Mapping[str, Any]) -> str:
                 f"{destination.get('type')} {destination.get('id')}"
                 for destination in cause.get("references", ())
             )
-            return f"{about}: refers to {printable(missing):.300}, which is not there; import that first"
+            return f"{about}: refers to {printable(missing):.300}, which does not exist; import that first"
         case "unsupported_type":
             return f"{about}: this Kibana does not know the type, or may not import it"
     reason = printable(str(cause.get("message") or cause.get("type") or "no reason was given"))

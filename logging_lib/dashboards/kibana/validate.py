@@ -132,7 +132,7 @@ def _check_object(document: Json, identities: set[tuple[str, str]]) -> Iterator[
     for reference in document["references"]:
         if (reference["type"], reference["id"]) not in identities:
             target = f"{reference['type']} {reference['id']}"
-            yield f"the reference {reference['name']} leads to {target}, which is not there"
+            yield f"the reference {reference['name']} leads to {target}, which does not exist"
     if broken:
         return
     used = {name for name in names if name.startswith("tag-ref-")}
@@ -261,7 +261,7 @@ def _check_layer(layer: Json, accessors: list[tuple[str, str]], dataset: str) ->
         yield "columnOrder has a metric before a bucket"
     for place, name in accessors:
         if name not in columns:
-            yield f"{place} names the column {name}, which is not there"
+            yield f"{place} names the column {name}, which does not exist"
         elif columns[name]["isBucketed"] != (place in _BUCKETED):
             yield f"{place} names the column {name}, which is of the other kind"
     used = {name for _, name in accessors}
@@ -269,7 +269,7 @@ def _check_layer(layer: Json, accessors: list[tuple[str, str]], dataset: str) ->
         for reference in column.get("references", ()):
             used.add(reference)
             if reference not in columns:
-                yield f"the column {name} refers to {reference}, which is not there"
+                yield f"the column {name} refers to {reference}, which does not exist"
         yield from (f"the column {name}: {message}" for message in _check_column(column, columns, dataset))
     yield from (f"the column {name} is used by nothing" for name in columns if name not in used)
 
@@ -284,14 +284,14 @@ def _check_column(column: Json, columns: Json, dataset: str) -> Iterator[str]:
         yield f"unknown parameter {min(unknown)} of {operation}"
     order = params.get("orderBy", {})
     if order.get("type") == "column" and order.get("columnId") not in columns:
-        yield f"is ordered by {order.get('columnId')}, which is not there"
+        yield f"is ordered by {order.get('columnId')}, which does not exist"
     if order.get("type") == "custom" and "orderAgg" not in params:
-        yield "is ordered by an aggregation that is not there"
+        yield "is ordered by an aggregation that does not exist"
     if operation == "formula" and not column.get("references"):
         yield "is a formula without its parts"
     if operation == "math":
         yield from (
-            f"calculates with {name}, which is not there" for name in _find_leaves(params) - columns.keys()
+            f"calculates with {name}, which does not exist" for name in _find_leaves(params) - columns.keys()
         )
     source = column.get("sourceField")
     if source is not None and source != _RECORDS:
@@ -309,7 +309,7 @@ def _check_visualization(visualization: Json, identities: set[tuple[str, str]]) 
     if visualization["type"] == "markdown":
         for target in re.findall(r"\(#/view/([^)]*)\)", visualization["params"]["markdown"]):
             if ("dashboard", target) not in identities:
-                yield f"leads to the dashboard {target}, which is not there"
+                yield f"leads to the dashboard {target}, which does not exist"
     elif visualization["type"] != "vega":
         yield f"{visualization['type']} is not a visualization that is known here"
     elif not _is_json_text(visualization["params"]["spec"]):

@@ -295,7 +295,7 @@ class DeliveryQueue:
             with self._lock:
                 self._waiting.add(watch_id)
             if watch_id not in self._unreadable:
-                _log.warning("what waits of %s is not delivered: %s", watch_id, error)
+                _log.warning("the waiting notifications of %s are not delivered: %s", watch_id, error)
             self._unreadable.add(watch_id)
             return []
         self._unreadable.discard(watch_id)

@@ -377,7 +377,7 @@ def _bounded(attachments: list[dict[str, Any]]) -> list[dict[str, Any]]:
     more = len(attachments) - MAX_ATTACHMENTS
     if more <= 0:
         return attachments
-    note = f"{more + 1} more are left out: Slack takes {MAX_ATTACHMENTS}"
+    note = f"{more + 1} more are omitted: Slack accepts {MAX_ATTACHMENTS}"
     return [*attachments[: MAX_ATTACHMENTS - 1], {"text": note, "fallback": note}]
 
 
