@@ -42,7 +42,7 @@ def drawing(block: Block) -> bool:
 
 
 def shown(block: Block) -> bool:
-    """What is no command: the demo's output, compared in tests/test_packaging.py; the folders of the project,
+    """What is not a command: the demo's output, compared in tests/test_packaging.py; the folders of the project,
     below; formulas, in tests/test_sizing.py."""
     return (block.page, block.kind) in (
         ("README.md", ""),

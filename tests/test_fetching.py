@@ -105,7 +105,7 @@ def test_an_interrupted_fetch_is_continued(
 def test_servers_that_cannot_be_fetched_are_skipped_with_the_reason(
     path: str, java_home: str, reason: str, tmp_path: Path
 ) -> None:
-    """And is no failure: `make test` goes on."""
+    """And it is not a failure: `make test` goes on."""
     if "here" in java_home:
         try:
             java_home = str(cache.find_java())

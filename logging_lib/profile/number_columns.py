@@ -92,7 +92,8 @@ def _parse_range(feature_config: FeatureConfig, kind: Kind, name: str) -> tuple[
         return None
     low, high = (to_epoch(str(bound)) if kind == "date" else bound for bound in feature_config.range)
     if not isinstance(low, int | float) or not isinstance(high, int | float):
-        raise ProfileError(f"features.{name}.range: {list(feature_config.range)!r} are no {kind} values")
+        expected = "dates" if kind == "date" else "numbers"
+        raise ProfileError(f"features.{name}.range: {list(feature_config.range)!r} are not {expected}")
     return float(low), float(high)
 
 

@@ -210,7 +210,7 @@ test "events of other loggers that a shipper parsed, without a model or inputs a
   end
 end
 
-test "fields that are no event" do
+test "fields that are not an event" do
   parameters { { "now" => "1517486400000000" } }
   in_event do
     [{ "foo" => 1 }, { "foo" => 2, "message" => "" }, { "message" => "POST / 200", "level" => "INFO" },
@@ -257,7 +257,7 @@ test "a body whose bytes were not UTF-8" do
   end
 end
 
-test "bytes that are no text" do
+test "bytes that are not text" do
   parameters { { "now" => "1517486400000000" } }
   in_event { { "@metadata" => { "ml_input" => "lines" }, "message" => "\u00ff\u00fe" } }
   expect("a dead letter with these bytes") do |events|

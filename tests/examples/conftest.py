@@ -58,7 +58,7 @@ def call(
     port: int, method: str, path: str, document: Any = None, *, request_id: str | None = None
 ) -> tuple[int, dict[str, str], Any]:
     """One request on a connection of its own: status, headers by lower-case name, and the body (an object, or a
-    text where it is no JSON).
+    text if it is not JSON).
 
     Raises:
         ConnectionError: no connection, or it ended before the answer.

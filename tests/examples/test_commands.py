@@ -82,7 +82,7 @@ def test_the_worker_logs_through_the_standard_library(
         SPOOL=str(tmp_path / "spool"),
     )
     priced = {line["id"]: line["interest_rate"] for line in map(json.loads, done.stdout.splitlines())}
-    good, bad, spanish = map(valid, spooled(tmp_path / "spool"))  # "ready" is no prediction
+    good, bad, spanish = map(valid, spooled(tmp_path / "spool"))  # "ready" is not a prediction
     assert priced == {
         "r-1": good["ml"]["prediction"]["value"],
         "r-3": spanish["ml"]["prediction"]["value"],

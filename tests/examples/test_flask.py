@@ -149,7 +149,7 @@ def scraped(port: int) -> dict[str, float]:
     found = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            assert "pid" not in sample.labels, sample  # a series a worker is no sum
+            assert "pid" not in sample.labels, sample  # a series of each worker is not a sum
             rest = [
                 value
                 for name, value in sample.labels.items()

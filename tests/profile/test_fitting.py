@@ -221,6 +221,15 @@ def test_a_given_range_clips_the_bins() -> None:
     assert sum(feature.counts) == 41
 
 
+def test_a_range_of_another_kind_is_refused() -> None:
+    with pytest.raises(
+        profiles.ProfileError, match=r"x\.range: \['2018-01-01', '2018-02-01'\] are not numbers"
+    ):
+        fit_one(list(range(100)), range=("2018-01-01", "2018-02-01"))
+    with pytest.raises(profiles.ProfileError, match=r"x\.range: \['low', 'high'\] are not dates"):
+        fit_one(pd.date_range("2018-01-01", periods=100), range=("low", "high"))
+
+
 def test_given_bins_are_used() -> None:
     assert fit_one([float(i) for i in range(100)], bins=(25.0, 50.0)).edges == (0, 25, 50, 99)
 

@@ -96,7 +96,7 @@ def test_a_fault_of_a_day_widens_nothing() -> None:
 
 
 def test_a_lasting_shift_stays_a_shift() -> None:
-    """It is no variation, however long it lasts: a day with it is still beyond the limit."""
+    """It is not variation, however long it lasts: a day with it is still beyond the limit."""
     learned = learned_from(serve(lasting=0.8))
     assert limit(learned.variation) < 0.75
     assert limit(learned.variation) < 1.6 * limit(learned_from(serve()).variation)

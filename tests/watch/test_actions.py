@@ -115,7 +115,7 @@ def test_any_value_makes_a_mail_with_the_same_headers(value: str) -> None:
 
 
 def test_addresses_may_be_several_or_none() -> None:
-    """Commas divide, empty ones are left out, what is no address is refused."""
+    """Commas divide, empty ones are left out, and a text that is not an address is refused."""
     assert email(to=["a@x.org, B <b@x.org>", "{{ctx.metadata.none}}"]).address["to"] == [
         "a@x.org",
         "B <b@x.org>",

@@ -241,7 +241,7 @@ def test_a_model_that_is_deleted_between_pages_is_not_left_out() -> None:
 @pytest.mark.elasticsearch
 @pytest.mark.parametrize(("kind", "total"), [(None, 0), ("keyword", None)])
 def test_a_mapping_without_arrival(elasticsearch: Connection, kind: str | None, total: int | None) -> None:
-    """What a search does not find is not counted; what is no date is not counted at all."""
+    """Events that a search does not find are not counted, nor are values that are not dates."""
     name = f"logs-bare-{uuid4().hex[:8]}"
     arrival = {"event": {"properties": {"ingested": {"type": kind}}}} if kind else {}
     happened = {"@timestamp": {"type": "date"}}

@@ -83,7 +83,7 @@ def test_mails_arrive_after_a_server_was_down_for_an_hour(mail_server: MailServe
 
 @pytest.mark.parametrize("farewell", ["421 bye", "500 what?", ""])
 def test_a_server_that_ends_oddly_gets_each_mail_once(webhook: Webhook, farewell: str) -> None:
-    """It took the mail: whatever it says to QUIT, or if it only hangs up, is no failed delivery."""
+    """It accepted the mail: whatever it answers to QUIT, or if it only hangs up, the delivery has not failed."""
 
     class Odd(MailServer):
         async def handle_QUIT(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802

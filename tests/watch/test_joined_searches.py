@@ -104,7 +104,7 @@ def test_a_tick_asks_for_the_same_documents_once() -> None:
     ids=["timed out", "partial", "refused", "without aggregations"],
 )
 def test_searches_that_cannot_be_combined_are_sent_alone(spoil: Mapping[str, Any] | Exception) -> None:
-    """A partial answer to all is no answer to any."""
+    """A partial answer to all of them does not count as an answer to any."""
     scheduled = START + minutes(MINUTES)
     with filled(2, 200) as store:
         spoiled = Counting(store, spoil)

@@ -206,7 +206,7 @@ def test_shipped_scripts_are_known_deeply() -> None:
 
 
 def test_the_lint_commands_exit_codes(tmp_path: Path) -> None:
-    """Errors end with 1, warnings with 0, what is no watch with 2; a refused file is a finding."""
+    """Errors end with 1, warnings with 0, files that are not watches with 2; a refused file is a finding."""
     run = CliRunner()
     assert run.invoke(app, ["watch", "lint"]).exit_code == 0
     (tmp_path / "good.json").write_text(

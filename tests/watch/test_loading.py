@@ -339,7 +339,7 @@ def test_a_file_that_is_not_a_json_object_is_refused(text: str, message: str) ->
 
 
 def test_optional_metadata_needs_a_section() -> None:
-    """A section over what is not there prints nothing and is no fault."""
+    """A section over a missing key prints nothing and is not a fault."""
     text = "{{#ctx.metadata.kibana}}{{ctx.metadata.kibana}}{{/ctx.metadata.kibana}}"
     assert parse_watch(changed("actions.email.email.subject", text), id="good", scripts=SCRIPTS)
 

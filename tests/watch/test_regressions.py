@@ -52,7 +52,7 @@ def test_a_store_without_events_is_refused(call: Call, tmp_path: Path, fitted: P
 
 
 def test_a_backtest_says_what_it_did_not_evaluate(call: Call, spool: Path, fitted: Path) -> None:
-    """Without any profile nothing was evaluated, which is no success."""
+    """Without any profile nothing was evaluated, which is not a success."""
     arguments = ("backtest", spool, "--every", "1h", "--watch", "na-spike")
     blind = call(*arguments, code=1)
     assert "not evaluated: loans 1: no profile; give --profile" in blind.stderr

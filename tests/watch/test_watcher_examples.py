@@ -281,7 +281,7 @@ def test_documents_are_stored_through_the_port(store: Store, receiver: Receiver)
 
 
 def test_foreach_runs_over_hits_texts_and_empty_lists(store: Store, receiver: Receiver) -> None:
-    """An object is the payload, a text is _value, and what is no list fails the action."""
+    """An object is the payload, a text is _value, and a value that is not a list fails the action."""
     watch = load("foreach_hits", receiver)
     assert (watch.throttle_period("each"), watch.throttle_period("tags")) == (minutes(15), minutes(2))
     outcomes = perform(watch, store)

@@ -95,7 +95,7 @@ module MlNormalize
         end
         moment = instant(value)
         return within(moment, arrival) unless moment.nil?
-        value = Text.spelled(value) # eight digits that are no date are a number
+        value = Text.spelled(value) # eight digits that are not a date are a number
       end
       moment = from_number(value) if Text.number?(value)
       moment.nil? ? nil : within(moment, arrival)
