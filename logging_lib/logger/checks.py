@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from logging_lib.logger.classifiers import build_encoder
-from logging_lib.logger.rows import unpack_columns
+from logging_lib.logger.rows import name_values, unpack_columns
 from logging_lib.logger.values import to_json_number, to_jsonable, to_key_text
 from logging_lib.profile.coerce import (
     MAX_CHECKED_TEXT,
@@ -159,6 +159,9 @@ class Checker:
         Args:
             inputs: feature → value of any type; a key that is not a text is converted to text.
             is_unpacked: whether the inputs were unpacked already.
+
+        Raises:
+            InputsError: two keys have the same text, such as ``1`` and ``"1"``.
         """
         result = CheckResult()
         get, add_bin = inputs.get, result.bins.append
@@ -202,7 +205,7 @@ class Checker:
             self.check_value(table, get(table.name, _ABSENT), result)
         absent = result.failed.get("absent")
         if absent and not all(type(key) is str for key in inputs):  # such as integer column names
-            renamed = {to_key_text(key): value for key, value in inputs.items()}
+            renamed = name_values(map(to_key_text, inputs), inputs.values())
             if not renamed.keys().isdisjoint(absent):
                 return self(renamed, is_unpacked=is_unpacked)
         if len(inputs) + (len(absent) if absent else 0) != self._inputs:
@@ -226,9 +229,8 @@ class Checker:
         return unpacked
 
     def _unexpected(self, inputs: Mapping[Any, Any], result: CheckResult) -> None:
-        for key, value in inputs.items():
+        for key, (name, value) in zip(inputs, _name_inputs(inputs).items(), strict=True):
             if not (isinstance(key, str) and key in self.features):
-                name = key if type(key) is str else str(to_jsonable(key))
                 result.fail("unexpected", name)
                 type_by_value(name, value, result)
 
@@ -471,8 +473,20 @@ def type_by_value(name: str, value: Any, result: CheckResult) -> None:
 
 
 def type_all(inputs: Mapping[Any, Any]) -> CheckResult:
-    """Determine the types of the inputs of a model without a profile from their values, without checking them."""
+    """Determine the types of the inputs of a model without a profile from their values, without checking them.
+
+    Raises:
+        InputsError: two keys have the same text, such as ``1`` and ``"1"``.
+    """
     result = CheckResult()
-    for key, value in inputs.items():
-        type_by_value(key if type(key) is str else str(to_jsonable(key)), value, result)
+    for name, value in _name_inputs(inputs).items():
+        type_by_value(name, value, result)
     return result
+
+
+def _name_inputs(inputs: Mapping[Any, Any]) -> Mapping[str, Any]:
+    """Name each input by the text of its key."""
+    if set(map(type, inputs)) <= {str}:
+        return inputs
+    names = (key if type(key) is str else str(to_jsonable(key)) for key in inputs)
+    return name_values(names, inputs.values())
