@@ -47,8 +47,8 @@ def scorecard(
 
     with output.handle_errors(ValueError, OSError), output.progress("Searching"):
         moment = datetime.now(UTC) if now is None else options.instant(now, "--now")
-        recent_span = moment - options.past(since, "--since", moment)
-        if recent_span <= timedelta(0):
+        recent_span = moment - options.since(since, moment)
+        if not recent_span:
             raise options.reject("--since", since, "must be in the past")
         opened = options.choose(store, elasticsearch, read_only=True)
         try:
