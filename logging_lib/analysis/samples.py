@@ -63,7 +63,9 @@ class Selection:
                 where[name] = value
         since, until = selection.since, selection.until
         if since is not None and since > now:
-            raise ValueError(f"since={_format_bound(since)} is in the future; it is now {format_instant(now)}")
+            raise ValueError(
+                f"since={_format_bound(since)} is in the future; it is now {format_instant(now)}"
+            )
         if since is not None and until is not None and since >= until:
             raise ValueError(f"since={_format_bound(since)} is not before until={_format_bound(until)}")
         return replace(selection, where=where)

@@ -32,8 +32,8 @@ def to_jsonable(
     NaN becomes null, and infinity the text ``Infinity``; dates become ISO 8601 in UTC, bytes base64, sets sorted
     lists, dataclasses and mappings objects, an integer beyond 64 bits a float, and anything else its ``repr``.
     Values nested deeper than ``depth`` (as in a cycle), and items beyond ``max_items``, are replaced by a text that
-    says so. Texts longer than ``max_text`` characters are cut, with a mark. Of keys with the same text, such as ``1``
-    and ``"1"``, the later ones have their place added: ``1<2>``.
+    says so. Texts longer than ``max_text`` characters are cut, with a mark. Of keys with the same text, such as
+    ``1`` and ``"1"``, the later ones have their place added: ``1<2>``.
     """
     try:
         converted = _to_jsonable(value, depth, max_items)

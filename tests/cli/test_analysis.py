@@ -80,7 +80,13 @@ def test_compare(call: Call) -> None:
 )
 @pytest.mark.parametrize(
     "words",
-    [["compare"], ["export", "--out", "x.csv"], ["labels", "join"], ["labels", "quality"], ["labels", "delay"]],
+    [
+        ["compare"],
+        ["export", "--out", "x.csv"],
+        ["labels", "join"],
+        ["labels", "quality"],
+        ["labels", "delay"],
+    ],
 )
 def test_a_selection_of_no_time_is_refused(call: Call, words: list[str], which: str, problem: str) -> None:
     assert problem in call(*words, which, *STORE, code=2).stderr

@@ -190,10 +190,16 @@ def test_a_period_in_which_there_is_nothing_is_refused(folder: Path, tmp_path: P
     """Instead of an empty page, as if all were well; a silence with an end can be asked for."""
     stored = ("--store", folder / "store", "--model", "loans", "--no-replay", "-o", tmp_path / "report.html")
     for words, message in (
-        (["--since", "2999-01-01"], "--since 2999-01-01: in the future, and after the last event, which is of 20"),
+        (
+            ["--since", "2999-01-01"],
+            "--since 2999-01-01: in the future, and after the last event, which is of 20",
+        ),
         (["--since", "2999-01-01", "--until", "2999-02-01"], "--since 2999-01-01: in the future, and after"),
         (["--since", "2019-01-01"], "--since 2019-01-01: after the last event, which is of 2018-02-"),
-        (["--until", "2018-01-01"], "--until 2018-01-01: before the first event, which is of 2018-02-01 09:0"),
+        (
+            ["--until", "2018-01-01"],
+            "--until 2018-01-01: before the first event, which is of 2018-02-01 09:0",
+        ),
     ):
         refused = run(*stored, *words)
         assert refused.exit_code == 2

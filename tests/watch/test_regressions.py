@@ -147,7 +147,10 @@ def test_a_start_after_the_end_is_refused(call: Call, spool: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--since", "2999-01-01"], "--since 2999-01-01: in the future, and after the last event, which is of 20"),
+        (
+            ["--since", "2999-01-01"],
+            "--since 2999-01-01: in the future, and after the last event, which is of 20",
+        ),
         (["--since", "2999-01-01", "--until", "2999-01-02"], "--since 2999-01-01: in the future"),
         (["--until", "1999-01-01"], "--until 1999-01-01: before the first event, which is of 20"),
     ],
