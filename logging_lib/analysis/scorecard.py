@@ -33,7 +33,8 @@ class Evidence:
         watches: id → the time of its last run; None if it is deployed and never ran.
         predictions: the recent ones, weighted; ``checked`` of them against a profile, ``timed`` with a duration.
         starts, health: recent events of the model's services.
-        labels: joined labels that became known recently.
+        labels: joined labels that became known recently; ``unknown_labels`` are more, of classes that the model
+            does not have.
         skew: the last recorded result of ``logging-lib skew``, or None.
         profile: of the deployed version: ``trained_at``, ``training_seconds``, ``quality``, ``libraries``; or None.
     """
@@ -46,6 +47,7 @@ class Evidence:
     starts: int = 0
     health: int = 0
     labels: int = 0
+    unknown_labels: int = 0
     skew: Mapping[str, Any] | None = None
     profile: Mapping[str, Any] | None = None
 
@@ -295,8 +297,10 @@ def _check_quality(evidence: Evidence, runs: _WatchRuns) -> Monitor:
         *runs.require("quality"),
         _Need(
             evidence.labels > 0,
-            f"{evidence.labels:,} predictions have a label" if evidence.labels else "",
-            "log the label when it is known: log.label(request_id, actual), or logging-lib labels ingest",
+            _describe_labels(evidence),
+            "write labels as the model writes its classes, and ingest them again"
+            if evidence.unknown_labels
+            else "log the label when it is known: log.label(request_id, actual), or logging-lib labels ingest",
         ),
         _Need(
             bool((evidence.profile or {}).get("quality")),
@@ -313,3 +317,10 @@ def _check_quality(evidence: Evidence, runs: _WatchRuns) -> Monitor:
     value = PARTLY if evidence.labels > 0 or proxies else MISSING
     texts = (*monitor.evidence, *(f"{proxy}: a proxy where labels arrive late" for proxy in proxies))
     return Monitor(7, title, value, texts, monitor.todo)
+
+
+def _describe_labels(evidence: Evidence) -> str:
+    texts = [f"{evidence.labels:,} predictions have a label"] if evidence.labels else []
+    if evidence.unknown_labels:
+        texts.append(f"{evidence.unknown_labels:,} have one that is not a class of the model")
+    return ", ".join(texts)
