@@ -97,8 +97,8 @@ def measure(
 
     Args:
         frame: one row per prediction; columns ``prediction``, ``actual`` (several labels are a list or tuple), and
-            where known, ``weight`` (1 unless sampled), ``score`` (probability of the predicted class) and ``scores``
-            (mapping class → probability).
+            where known, ``weight`` (1 unless sampled), ``score`` (probability of the predicted class) and
+            ``scores`` (mapping class → probability).
         segment: the name of the rows' segment.
         classifier: the profile's entry for the model's classes. Without it, predictions between 0 and 1
             whose labels are all 0 or 1 are taken as probabilities of class 1.

@@ -33,8 +33,10 @@ from logging_lib.profile.model import OOV_EDGES, Feature, Profile
 from logging_lib.profile.vectors import derived_names, measure_vector, read_vector
 from logging_lib.schema import tokens
 
-MAX_LISTED_VALUES = 20
-"""Maximum number of unseen values, of values of a wrong type, and of unknown words that one event lists."""
+MAX_LISTED_WORDS = 20
+"""Maximum number of unknown words that one event lists."""
+MAX_LISTED_FEATURES = 200
+"""Maximum number of features whose unseen value, or value of a wrong type, one event lists."""
 MAX_LISTED_TEXT = 40
 """Maximum characters of a listed value of a wrong type; even escaped, it is short enough not to be hashed."""
 VALUE_FIELDS = frozenset(("unseen_values", "wrong_type_values"))
@@ -260,7 +262,7 @@ class Checker:
             result.bins.append(table.special[tokens.TYPE])
             converted = to_jsonable(value)
             result.add_input("other", name, converted)
-            if len(result.wrong_type_values) < MAX_LISTED_VALUES:
+            if len(result.wrong_type_values) < MAX_LISTED_FEATURES:
                 shown = tokens.escape(_shorten_json(converted))
                 result.wrong_type_values.append(f"{table.escaped_name}={shown}")
 
@@ -396,7 +398,7 @@ def _look_up(table: FeatureTable, text: str, result: CheckResult) -> None:
         return
     result.fail("unseen", table.name)
     result.bins.append(table.special[tokens.UNSEEN])
-    if len(result.unseen_values) < MAX_LISTED_VALUES:
+    if len(result.unseen_values) < MAX_LISTED_FEATURES:
         result.unseen_values.append(f"{table.escaped_name}={tokens.escape(text)}")
 
 
@@ -416,7 +418,7 @@ def _check_text(table: FeatureTable, value: Any, result: CheckResult) -> bool:
     if share > table.oov_threshold:
         result.fail("oov", table.name)
     for word in dict.fromkeys(unknown):
-        if len(result.oov_words) >= MAX_LISTED_VALUES:
+        if len(result.oov_words) >= MAX_LISTED_WORDS:
             break
         result.oov_words.append(f"{table.escaped_name}={tokens.escape(word)}")
     return True
