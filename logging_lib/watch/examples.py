@@ -37,7 +37,7 @@ def complete_values(
 ) -> None:
     """Fill in ``values`` and the line ``LINE`` of each finding whose listed values are not all that failed.
 
-    There is one search for each model version. If it fails, a finding keeps what it has, or its line has the reason.
+    There is one search for each model version. If it fails, a finding keeps what it has, or the line says why.
 
     Args:
         findings: the findings of one run of the watch.
