@@ -225,8 +225,8 @@ def join(
     """Join the store's labels with predictions that have no label event yet: the service had forgotten the
     prediction, it arrived later, or a shadow model answered as well.
 
-    A label is refused for the same reasons as by ``ingest``, because its prediction may have told its classes only
-    now.
+    A label is refused for the same reasons as by ``ingest``, because only its prediction says which
+    model version it is about.
 
     Args:
         selection: selects labels by model and time.
