@@ -117,7 +117,7 @@ def _count_values(field: str, finding: Finding, until: str) -> Json:
 
 def _put_values(finding: Finding, buckets: Iterable[Mapping[str, Any]]) -> None:
     prefix = encode_prefix(str(finding["feature"]))
-    values = [
+    values: list[Json] = [
         {
             "value": decode_value(bucket["key"][len(prefix) :]),
             "count": round_half_up(bucket["weight"]["value"]),
