@@ -177,6 +177,11 @@ def read(
                     seen[name][kind] += 1
     columns: dict[str, Any] = {name: [row.get(name) for row in rows] for name in names}
     outputs = [source["ml"].get("prediction") or {} for source in sources]
+    if any(output.get("labels") is not None for output in outputs):
+        notes.append(
+            "outputs with several labels are not compared here: prediction-drift and the report compare the share "
+            "of each label"
+        )
     outputs_by_column = {
         PREDICTION: [output_of(output) for output in outputs],
         SCORE: [output.get("score") for output in outputs],

@@ -68,7 +68,7 @@ def since(text: str, now: datetime) -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class Period:
+class SelectedPeriod:
     """The period that ``--since`` and ``--until`` name, each None if it is not given."""
 
     since: datetime | None
@@ -79,7 +79,7 @@ class Period:
     now: datetime
 
     @classmethod
-    def parse(cls, start: str | None, end: str | None, now: datetime) -> Period:
+    def parse(cls, start: str | None, end: str | None, now: datetime) -> SelectedPeriod:
         """Parse both options. Raise UsageError if one is not a time, or the start is after the end."""
         begin = None if start is None else past(start, "--since", now)
         until = None if end is None else past(end, "--until", now)

@@ -92,7 +92,7 @@ def report(
             options.choice(role, "--role", options.ROLES)
         stack.enter_context(output.progress("Making the report"))
         now = datetime.now(UTC)
-        period = options.Period.parse(start, end, now)
+        period = options.SelectedPeriod.parse(start, end, now)
         watch_list = load_watches(content.path("watchers") if watches is None else watches)
         opened = options.choose(store, elasticsearch, read_only=True)
         stack.callback(opened.close)

@@ -17,10 +17,12 @@ from typer.testing import CliRunner
 
 import logging_lib
 from logging_lib import profile as profiles
-from logging_lib.analysis import export, joins, labels, quality, scorecard_data
+from logging_lib.analysis import export, joins, labels, quality, samples, scorecard_data
 from logging_lib.analysis.classification import UnknownClasses
 from logging_lib.analysis.samples import Selection
 from logging_lib.cli.app import app
+from logging_lib.logger.event import CachedPrediction, build_label
+from logging_lib.logger.output import OutputEncoder
 from logging_lib.report import markdown
 from logging_lib.report.page import render_page
 from logging_lib.store import StoreError
@@ -184,6 +186,27 @@ def test_what_cannot_be_read_is_refused(store: EmbeddedStore, actual: Any, reaso
     done = ingest(store, [{"request_id": "r0", "actual": actual}])
     assert (done.joined, len(done.refused)) == (0, 1)
     assert reason in done.refused[0][1]
+
+
+@pytest.mark.parametrize(
+    ("predicted", "actual", "correct"),
+    [
+        ({"label": "a"}, ["a", "b"], False),
+        ({"labels": ["a"]}, "a", True),
+        ({"labels": ["b", "a"]}, ["a", "b"], True),
+        ({"labels": []}, "a", False),
+    ],
+)
+def test_one_label_is_compared_with_several(predicted: dict[str, Any], actual: Any, correct: bool) -> None:
+    """Without a profile, a list of one label is logged as that label."""
+    cached = CachedPrediction("e", "2026-03-02T00:00:00Z", predicted)
+    event = build_label(actual, cached, OutputEncoder(None), "2026-03-03T00:00:00+00:00")
+    assert event["label"]["correct"] is correct
+
+
+def test_a_sample_says_that_several_labels_are_not_compared(store: EmbeddedStore) -> None:
+    (note,) = samples.read(store, Selection(model="tickets")).notes
+    assert "outputs with several labels are not compared here" in note
 
 
 def test_several_labels_of_a_number_are_refused() -> None:

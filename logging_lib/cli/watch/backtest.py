@@ -83,7 +83,7 @@ def backtest_(
         if only:
             selected_watches = pick(selected_watches, only)
         step = duration(every, "--every")
-        period = options.Period.parse(start, end, datetime.now(UTC))
+        period = options.SelectedPeriod.parse(start, end, datetime.now(UTC))
         overridden_watches = apply_overrides(selected_watches, settings or [])
         with contextlib.ExitStack() as stack:
             opened, load_summary = _open_history(events or [], store, elasticsearch, profiles or [], stack)
