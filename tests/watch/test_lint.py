@@ -134,7 +134,7 @@ FOUND = [
         "actions.hook",
         {"webhook": {**HTTP, "auth": {"basic": {"username": "u", "password": "p"}}}},
         "literal-secret",
-        "a password stands in the watch",
+        "the watch contains a password",
     ),
     ("actions.hook", {"webhook": {**HTTP, "headers": {"X-Api-Key": "k"}}}, "literal-secret", "'X-Api-Key'"),
     ("actions.hook", {"webhook": {"host": "sms.example.org"}}, "unencrypted", "sms.example.org is not encr"),
