@@ -213,6 +213,23 @@ test "events of other loggers that a shipper parsed, without a model or inputs a
   end
 end
 
+test "a record of another log, as a line and as fields" do
+  parameters { { "now" => "1517486400000000", "aliases" => File.expand_path("../aliases/sagemaker.yml", File.dirname(__FILE__)) } }
+  in_event do
+    capture = { "endpointInput" => { "data" => "64000,41,RENT", "encoding" => "CSV" } }
+    about = { "eventId" => "e-1", "inferenceTime" => "2018-02-01T10:00:00Z" }
+    [{ "captureData" => capture, "eventMetadata" => about },
+     { "@metadata" => { "ml_input" => "lines" },
+       "message" => MlNormalize::Text.json({ "captureData" => capture, "eventMetadata" => about }) }]
+  end
+  expect("they are read where the file says, at their own time") do |events|
+    events.map { |event| event.get("[event][id]") } == %w[e-1 e-1] && events.all? do |event|
+      event.get("[ml][input][numeric][income]") == 64_000 && event.get("[labels]").nil? &&
+        event.get("@timestamp").to_s.start_with?("2018-02-01T10:00:00")
+    end
+  end
+end
+
 test "fields that are no event" do
   parameters { { "now" => "1517486400000000" } }
   in_event do
