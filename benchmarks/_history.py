@@ -90,7 +90,7 @@ def health(events: int) -> Iterator[bytes]:
     minutes = SPAN // timedelta(minutes=1)
     for minute in range(1, minutes):
         at = START + timedelta(minutes=minute)
-        logged = round(events / minutes)
+        logged = events * minute // minutes - events * (minute - 1) // minutes
         yield _line(at, "health", 2 * minute, health={"interval": 60, "logged": logged, "dropped": 0})
         yield _line(at, "health", 2 * minute + 1, model=False, health={
             "interval": 60, "cpu": {"pct": 0.3}, "memory": {"rss": 300_000_000}, "logged": logged,

@@ -187,7 +187,7 @@ class Limit(Strict):
     usual_at_least: Number | None = None
     spans: list[Duration] | None = None
     beyond_gap: Literal[True] | None = None
-    unless: str | None = None
+    same_as: str | None = None
 
 
 class Group(Strict):
@@ -202,8 +202,8 @@ class Group(Strict):
     def _with_named_limits(self) -> Group:
         for place, limit in enumerate(self.limits):
             names = [other.name for other in self.limits[:place]]
-            if limit.unless is not None and limit.unless not in names:
-                raise ValueError(f"'unless' of {limit.name} names no limit before it: {limit.unless}")
+            if limit.same_as is not None and limit.same_as not in names:
+                raise ValueError(f"'same_as' of {limit.name} names no limit before it: {limit.same_as}")
         return self
 
 
@@ -211,6 +211,7 @@ class CounterSettings(Strict):
     window: Duration
     recent: Duration | None = None
     counted: Duration | None = None
+    recovery_after: Duration | None = None
     references: list[Week] = []
     groups: list[Group] = Field(min_length=1)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
@@ -563,3 +565,15 @@ def test_ids_in_an_index_that_is_not_there_are_not_found() -> None:
     with EmbeddedStore(None) as store:
         answer = store.search("ml-profiles", {"query": {"ids": {"values": ["loans:1"]}}, "size": 1})
     assert answer["hits"]["hits"] == []
+
+
+def test_a_long_search_draws_no_bar_on_standard_output() -> None:
+    """DuckDB would, wherever the program is not a file: in ``python -c``, in a session, in a notebook."""
+    program = (
+        "from logging_lib.store.duckdb.store import EmbeddedStore\n"
+        "with EmbeddedStore(None) as store:\n"
+        "    setting = store._connection.execute(\"SELECT current_setting('enable_progress_bar')\")\n"
+        "    print(setting.fetchone())\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=120, check=True)
+    assert ran.stdout == b"(False,)\n"

@@ -280,7 +280,7 @@ def limited(draw: st.DrawFn) -> Document:
         if draw(st.booleans()):
             limit["beyond_gap"] = True
         if draw(st.booleans()):
-            limit["unless"] = draw(st.sampled_from(["memory 0", "memory 1"]))
+            limit["same_as"] = draw(st.sampled_from(["memory 0", "memory 1"]))
         limits.append({"name": f"memory {len(limits)}", "metric": metric, **limit})
     nested = draw(st.booleans())
 

@@ -103,3 +103,31 @@ def test_sampling_makes_gaps_that_are_no_silence() -> None:
     silent = {**served, "6h-0": 0.0, "24h-0": 0.0}
     assert find(silent, hours=50, trained=600, weight=100.0) == ["0 in the last 24 h"]
     assert find(served, hours=50, trained=6000, weight=2.0) == ["0 in the last 1 h"]
+
+
+def test_limits_with_the_same_cause_share_one_incident() -> None:
+    """A model that is busy by day is short of predictions by day, and silent by night: both name one feature."""
+    few = {"name": "predictions", "metric": "value.value", "unit": "", "below": 10}
+    silence = {
+        "name": "silence",
+        "metric": "now",
+        "minus": "last.value",
+        "unit": "ms",
+        "above": HOUR,
+        "same_as": "predictions",
+    }
+    group = {"by": "models", "fields": ["ml.model.name"], "labels": ["model"], "limits": [few, silence]}
+
+    def described(count: float) -> list[tuple[str, str]]:
+        bucket = {
+            "key": "m",
+            "value": {"value": count},
+            "last": {"value": payloads.NOW - 5 * HOUR, "value_as_string": payloads.TIME},
+        }
+        answer = {"window": {"aggregations": {"models": payloads.terms([bucket])}}}
+        context = payloads.context("no-traffic", {"window": "8d", "groups": [group]}, answer)
+        findings = SCRIPTS["ml-limits"](context, {})["findings"]
+        return [(finding["feature"], finding["what"]) for finding in findings]
+
+    assert described(0) == [("predictions", "0 predictions (limit 10)")]
+    assert described(20) == [("predictions", "silence 5 h (limit 60 min)")]

@@ -88,6 +88,8 @@ class EmbeddedStore:
         self._deadline = 0.0
         # Rows are numbered, so DuckDB need not keep their order, and its threads can insert side by side.
         self._connection = duckdb.connect(":memory:", config={"preserve_insertion_order": "false"})
+        # DuckDB draws its bar on standard output, also of `python -c`, where a command writes its result.
+        self._connection.execute("SET enable_progress_bar = false")
         if self._path is not None and not read_only:
             self._path.mkdir(parents=True, exist_ok=True)
 

@@ -84,8 +84,8 @@ def limits(ctx: JsonObject, params: JsonObject) -> Document:
     is evaluated in each span, the shortest first, before ``metric``; the longer ones serve models with few
     events. The usual number is then training's in these hours of the week, at the level that is served: see
     ``_expect_from_training``. A limit with ``beyond_gap`` is not passed while no more events were expected since
-    the last one than in the longest gap of training. A limit with ``unless`` names one before it in the group that
-    has the same cause, and is not passed where that one is.
+    the last one than in the longest gap of training. A limit with ``same_as`` names one before it in the group that
+    has the same cause: both belong to one incident, and where both are passed, the first is reported.
 
     Of models, the profile of the deployed version (``ctx.payload.profiles``) has the owners, and overrides by the
     limit's name: ``{"no-traffic": {"silence": {"above": 3600000}}}``.
@@ -138,10 +138,11 @@ def _check_limits(
         if measured is None:  # the model's own weeks may have a different rhythm than training
             measured = _measure_once(ctx, group["by"], keys, bucket, limit, now)
             source = "in the same hours of earlier weeks"
-        if measured is None or limit.get("unless") in passed or _is_in_gap(bucket, limit, traffic, now):
+        if measured is None or limit.get("same_as") in passed or _is_in_gap(bucket, limit, traffic, now):
             continue
         passed.append(limit["name"])
         value, usual = measured["value"], measured["usual"]
+        name = limit.get("same_as", limit["name"])
         where = " and ".join(f"{field}: {quote(key)}" for field, key in zip(fields, keys, strict=True))
         about = ", ".join(f"{label} {key}" for label, key in zip(group["labels"], keys, strict=True))
         observed = _format_value(value, limit["unit"])
@@ -161,7 +162,7 @@ def _check_limits(
             profile,
             keys[0] if is_of_models else "",
             "",
-            limit["name"] if is_of_models else " ".join([*keys, limit["name"]]),
+            name if is_of_models else " ".join([*keys, name]),
             f"{what} ({compared})",
             lines,
             f'{where} and event.ingested >= "{since}"',

@@ -166,7 +166,7 @@ def _is_list_of_groups(value: Any) -> bool:
 
 
 def _is_limit(limit: Mapping[str, Any]) -> bool:
-    texts = ("name", "metric", "minus", "of", "unless")
+    texts = ("name", "metric", "minus", "of", "same_as")
     numbers = ("above", "below", "at_least", "times_usual", "below_usual", "usual_at_least")
     return (
         {"name", "metric", "unit"} <= limit.keys() <= {*texts, *numbers, "unit", "spans", "beyond_gap"}
