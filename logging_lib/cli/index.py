@@ -13,7 +13,7 @@ import typer
 from logging_lib import profile
 from logging_lib._util.formatting import format_count
 from logging_lib.cli import options, output
-from logging_lib.normalize.aliases import read as read_aliases
+from logging_lib.normalize import read_aliases
 from logging_lib.schema import DEFAULT_NAMESPACE, data_stream
 from logging_lib.schema.templates import PROFILE_FILES
 from logging_lib.store import loading

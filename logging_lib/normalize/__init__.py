@@ -20,7 +20,7 @@ from logging_lib.logger.event import build_dead_letter
 from logging_lib.logger.jsonlines import MAX_LINE as MAX_BYTES
 from logging_lib.logger.jsonlines import Line
 from logging_lib.logger.values import to_jsonable
-from logging_lib.normalize.aliases import ALIASES, Aliases
+from logging_lib.normalize.aliases import ALIASES, Aliases, AliasesError, read_aliases
 from logging_lib.normalize.canonical import validate
 from logging_lib.normalize.containers import MAX_WRAPPERS, find_wrapped_line
 from logging_lib.normalize.errors import NormalizeError
@@ -37,11 +37,13 @@ __all__ = [
     "MAX_INPUTS",
     "MAX_TEXT",
     "Aliases",
+    "AliasesError",
     "Checks",
     "DeadLetter",
     "Event",
     "normalize",
     "normalize_line",
+    "read_aliases",
     "refuse",
 ]
 
@@ -90,7 +92,7 @@ def normalize(
             is refused.
         na_values: spellings of a missing value in foreign events without a profile.
         checks: finds the profile's checks for a foreign event; without it, the event is not checked.
-        aliases: where foreign events hold what the built-in names do not find, as ``aliases.read`` returns it.
+        aliases: where foreign events hold what the built-in names do not find, as ``read_aliases`` returns it.
 
     Returns:
         A dead letter if the event cannot be used; nothing is raised for any content of ``raw``.

@@ -205,8 +205,11 @@ def _remove(value: Any, paths: list[Parts], parsed: dict[str, Any]) -> Any:
     return value
 
 
-def read(path: str | Path) -> Aliases:
-    """Read a file of aliases.
+def read_aliases(path: str | Path) -> Aliases:
+    """Read a file of aliases, such as the shipped ``pipelines/aliases/seldon.yml``.
+
+    Args:
+        path: the file.
 
     Raises:
         AliasesError: the file cannot be used; the message names the file, the entry and the remedy.

@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from logging_lib.normalize import Aliases, aliases, normalize
+from logging_lib.normalize import Aliases, normalize, read_aliases
 
 FOLDER = Path(__file__).parents[2] / "pipelines" / "cases"
 ALIASES_FILES = sorted((FOLDER.parent / "aliases").glob("*.yml"))
@@ -37,7 +37,7 @@ class Case:
 
     @property
     def aliases(self) -> Aliases | None:
-        return None if self.aliases_file is None else aliases.read(self.aliases_file)
+        return None if self.aliases_file is None else read_aliases(self.aliases_file)
 
 
 def alias_cases() -> list[Case]:

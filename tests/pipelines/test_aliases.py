@@ -14,8 +14,7 @@ import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from logging_lib.normalize import ALIASES, DeadLetter, Event, normalize
-from logging_lib.normalize import aliases as aliases_module
+from logging_lib.normalize import ALIASES, DeadLetter, Event, normalize, read_aliases
 from logging_lib.normalize.aliases import MAX_FILE, MAX_NESTING, MAX_PARTS, MAX_SOURCES, AliasesError, parse
 from tests.logstash_server import PIPELINES
 from tests.pipelines.cases import ALIASES_FILES, NOW, canonical
@@ -121,7 +120,7 @@ def test_ruby_refuses_the_same_files_with_the_same_words(ruby: Ruby) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "seldon.yml").write_text("drop: a")
     with pytest.raises(AliasesError, match=r"seldn.yml: no such file; did you mean '.*seldon.yml'\?"):
-        aliases_module.read(tmp_path / "seldn.yml")
+        read_aliases(tmp_path / "seldn.yml")
 
 
 APPLIED: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
@@ -306,7 +305,7 @@ def test_ruby_and_python_make_the_same_of_random_files(ruby: Ruby, number: int) 
 
 @pytest.mark.parametrize("file", ALIASES_FILES, ids=lambda file: file.name)
 def test_a_shipped_file_is_documented_and_has_cases(file: Path) -> None:
-    assert aliases_module.read(file).sources
+    assert read_aliases(file).sources
     assert f"`aliases/{file.name}`" in README
     assert (PIPELINES / "cases" / file.stem).is_dir()
 
