@@ -108,7 +108,7 @@ def test_the_same_bytes_get_the_same_id_and_a_given_one_is_kept() -> None:
         (foreign(model=...), "no_model", "one of model, model_name"),
         (foreign(model=""), "no_model", "must name it"),
         (foreign(inputs=...), "no_inputs", "one of inputs, features"),
-        (foreign(inputs=[1]), "no_inputs", "must hold an object"),
+        (foreign(inputs=[1]), "no_inputs", "must be an object"),
         (foreign(inputs={str(i): 1 for i in range(10_001)}), "too_many_fields", "10001 fields"),
         (foreign(timestamp="soon"), "timestamp", '"soon"'),
         (foreign(timestamp=1e30), "timestamp", "1e+30"),
