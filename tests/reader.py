@@ -57,6 +57,7 @@ ENDLESS = {
     "--follow": "tests/store/test_annotate.py follows",
     "watch run --elasticsearch": "tests/watch/test_daemon.py runs it until it is asked to end",
     "ship /var/spool/ml": "tests/ship/test_tls.py ships so until it is asked to end",
+    "demo-service": "tests/test_demo.py runs it until its limit",
     "profile learn": "needs a week of traffic, which tests/cli/test_learn.py serves",
 }
 """Commands that go on until they are stopped, or need more events than the pages have.

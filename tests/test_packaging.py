@@ -209,7 +209,11 @@ def test_the_wheel_runs_the_demo_outside_the_checkout(
     assert summary["alerts_before_first_incident"] == 0
     assert summary["events_before_first_incident"] > 1000
     assert summary["other_alerts"] == []
-    assert [entry["watch"] for entry in summary["incidents"]] == ["unseen-categories", "na-spike", "oov-rise"]
+    assert [entry["watch"] for entry in summary["incidents"]] == [
+        "unseen-categories",
+        "na-spike",
+        "new-words",
+    ]
     assert all(entry["events"] <= 300 for entry in summary["incidents"])
     mails = [file.read_text() for file in (tmp_path / "made" / "mail").glob("*.eml")]
     posts = (tmp_path / "made" / "slack.jsonl").read_text().splitlines()

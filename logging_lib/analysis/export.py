@@ -15,8 +15,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from logging_lib._util.formatting import list_values
 from logging_lib._util.times import format_instant
-from logging_lib.analysis.labels import LABELS
+from logging_lib.analysis.labels import LABELS, KnownClasses, actual_of
 from logging_lib.analysis.samples import Selection, values_of
 from logging_lib.profile.coerce import to_epoch
 from logging_lib.profile.vectors import read_vector
@@ -52,13 +53,15 @@ _FIELDS: Final = (
 @dataclass
 class Exported:
     """The result of an export: ``rows`` of ``events`` were written. ``marked`` counts events by mark, ``left_out``
-    those that were left out; ``untyped`` features are only in the column ``ml.input.other``."""
+    those that were left out; ``untyped`` features are only in the column ``ml.input.other``; ``unknown`` labels are
+    of classes that the model does not have."""
 
     events: int = 0
     rows: int = 0
     marked: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
     untyped: Counter[str] = field(default_factory=Counter)
+    unknown: Counter[str] = field(default_factory=Counter)
 
     def document(self) -> dict[str, Any]:
         """Return the result as a JSON object; shares are of all selected events."""
@@ -75,6 +78,7 @@ class Exported:
                 for mark in MARKS
             },
             "untyped": dict(self.untyped),
+            "unknown_classes": dict(self.unknown),
         }
 
 
@@ -94,6 +98,7 @@ def export(
     leave_out: Iterable[str] = (),
     flags: Iterable[str] = FLAGS,
     influenced: str = INFLUENCED,
+    new_classes: bool = False,
     advance: Callable[[int], None] = lambda number: None,
 ) -> Exported:
     """Write the selected predictions, oldest first; memory holds one page of them.
@@ -105,10 +110,11 @@ def export(
         leave_out: marks whose events are not written: ``flagged``, ``shadow``, ``influenced``, ``unlabelled``.
         flags: the checks that flag an event.
         influenced: the ``labels.*`` key that marks an event: any value except ``false``, or ``KEY=VALUE``.
+        new_classes: also write the file if no label is one of the model's classes.
         advance: called with the number of events that were processed.
 
     Raises:
-        StoreError: no event is selected.
+        StoreError: no event is selected, or no label is one of the model's classes.
         ValueError: the format or a mark is unknown, or a feature has the name of one of our columns.
     """
     excluded = frozenset(leave_out)
@@ -121,6 +127,7 @@ def export(
     result = Exported()
     flagging = frozenset(flags)
     scratch = target.with_name(target.name + ".part")
+    classes, labeled = KnownClasses(store), 0
     writer = _open(scratch, schema, csv=target.suffix.lower() == ".csv")
     try:
         for page in scan_pages(store, STREAMS, selection.query(), source=_FIELDS, page=PAGE):
@@ -128,9 +135,12 @@ def export(
             labels = _read_labels(store, sources)
             rows = []
             for source in sources:
-                row = _build_row(
-                    source, labels.get(source["event"]["id"]), features, flagging, influenced, result
-                )
+                label = labels.get(source["event"]["id"])
+                if label is not None:
+                    labeled += 1
+                    if classes.refuse(label, source["ml"]["model"]):
+                        result.unknown[str(actual_of(label))] += 1
+                row = _build_row(source, label, features, flagging, influenced, result)
                 marks = [mark for mark in MARKS if row[mark]]
                 result.events += 1
                 result.marked.update(marks)
@@ -145,6 +155,12 @@ def export(
         writer.close()
         if not result.events:
             raise StoreError(f"no predictions found (selection: {selection})")
+        if labeled == result.unknown.total() > 0 and not new_classes:
+            raise StoreError(
+                f"none of the {labeled:,} labels is a class of the model: "
+                f"{list_values(map(repr, result.unknown), 10)}; ingest them as the model writes its classes, or "
+                "export them with --new-classes"
+            )
         scratch.replace(target)
     finally:
         writer.close()
@@ -198,8 +214,10 @@ def _build_schema(features: Mapping[str, str], about: Mapping[str, str]) -> pa.S
         ("@timestamp", moment),
         *((name, pa.string()) for name in _TEXTS),
         *((name, pa.float64()) for name in _NUMBERS),
+        ("ml.prediction.labels", pa.list_(pa.string())),
         ("ml.label.value", pa.float64()),
         ("ml.label.label", pa.string()),
+        ("ml.label.labels", pa.list_(pa.string())),
         ("ml.label.at", moment),
         ("ml.check", pa.list_(pa.string())),
         *((mark, pa.bool_()) for mark in MARKS),
@@ -239,7 +257,7 @@ class _Parquet:
 
 
 class _Csv:
-    """Writes CSV; lists become texts separated by spaces."""
+    """Writes CSV; lists become texts separated by spaces, and labels, which may contain spaces, JSON."""
 
     def __init__(self, writer: Any, schema: pa.Schema) -> None:
         self._writer, self._schema = writer, schema
@@ -248,15 +266,21 @@ class _Csv:
         import pyarrow as pa
 
         columns = [
-            pa.array([" ".join(map(str, value or ())) for value in column.to_pylist()], pa.string())
+            pa.array([_format_list(value, name) for value in column.to_pylist()], pa.string())
             if pa.types.is_list(column.type)
             else column
-            for column in batch.columns
+            for name, column in zip(batch.schema.names, batch.columns, strict=True)
         ]
         self._writer.write_batch(pa.record_batch(columns, schema=self._schema))
 
     def close(self) -> None:
         self._writer.close()
+
+
+def _format_list(value: list[Any] | None, column: str) -> str | None:
+    if column.startswith("ml.") and column.endswith(".labels"):
+        return None if value is None else json.dumps(value, ensure_ascii=False)
+    return " ".join(map(str, value or ()))
 
 
 def _read_labels(store: Store, sources: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -287,8 +311,9 @@ def _build_row(
     row: dict[str, Any] = {"@timestamp": _to_microseconds(source["@timestamp"])}
     for name, path in (*_TEXTS.items(), *_NUMBERS.items()):
         row[name] = _get_value(source, path)
-    row["ml.label.value"] = None if label is None else label.get("value")
-    row["ml.label.label"] = None if label is None else label.get("label")
+    row["ml.prediction.labels"] = (ml.get("prediction") or {}).get("labels")
+    for name in ("value", "label", "labels"):
+        row[f"ml.label.{name}"] = None if label is None else label.get(name)
     row["ml.label.at"] = None if label is None else _to_microseconds(label["at"])
     row["ml.check"] = failed
     row["flagged"] = any(failure.partition(":")[0] in flags for failure in failed)

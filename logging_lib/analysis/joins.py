@@ -38,9 +38,9 @@ def read(
         filters: further queries that the label events must match.
 
     Returns:
-        Columns ``prediction``, ``actual``, ``score``, ``scores``, ``expected_error``, ``weight``, ``delay`` (s),
-        ``model``, ``version``, ``role``, ``at``, ``predicted_at``, ``prediction_id``, ``changed`` (an earlier label
-        was different), and ``segment``.
+        Columns ``prediction``, ``actual`` (several labels are a tuple), ``score``, ``scores``, ``expected_error``,
+        ``weight``, ``delay`` (s), ``model``, ``version``, ``role``, ``at``, ``predicted_at``, ``prediction_id``,
+        ``changed`` (an earlier label was different), and ``segment``.
 
     Raises:
         StoreError: there are no joined labels.
@@ -71,8 +71,8 @@ def _build_row(source: Mapping[str, Any], by: str | None) -> dict[str, Any]:
     ml = source["ml"]
     prediction, label = ml.get("prediction") or {}, ml["label"]
     row = {
-        "prediction": prediction.get("label") or output_of(prediction),
-        "actual": output_of(label),
+        "prediction": _read_output(prediction),
+        "actual": _read_output(label),
         "score": prediction.get("score"),
         "scores": prediction.get("scores"),
         "weight": (ml.get("sample") or {}).get("weight", 1.0),
@@ -91,6 +91,13 @@ def _build_row(source: Mapping[str, Any], by: str | None) -> dict[str, Any]:
         name = by.removeprefix("labels.")
         row["segment"] = identity.get(by) or ((source.get("labels") or {}).get(name) if by != name else None)
     return row
+
+
+def _read_output(output: Mapping[str, Any]) -> Any:
+    """Return the class of an output, its sorted labels as a tuple, or its number."""
+    if (labels := output.get("labels")) is not None:
+        return tuple(sorted(set(labels)))
+    return output.get("label") or output_of(output)
 
 
 def _add_segments(store: Store, rows: Mapping[str, dict[str, Any]], by: str) -> None:
@@ -227,7 +234,7 @@ def _read_answers(store: Store, selection: Selection, max_answers: int) -> dict[
         duration = (source.get("event") or {}).get("duration")
         output = ml.get("prediction") or {}
         answer = _Answer(
-            output_of(output),
+            _to_comparable(output),
             output.get("score"),
             None if duration is None else duration / 1e6,
             [names.setdefault(name, name) for name in _list_slices(source)],
@@ -237,6 +244,13 @@ def _read_answers(store: Store, selection: Selection, max_answers: int) -> dict[
         if number >= max_answers:
             break
     return answers
+
+
+def _to_comparable(output: Mapping[str, Any]) -> Any:
+    """Return an output; several labels as one text, because two answers agree if all of their labels do."""
+    if output.get("labels") is not None:
+        return ", ".join(sorted(set(output["labels"]))) or "(no label)"
+    return output_of(output)
 
 
 def _list_slices(source: Mapping[str, Any]) -> Iterator[str]:
@@ -261,10 +275,12 @@ def _read_actuals(store: Store, selection: Selection) -> dict[str, Any]:
     """Return request → actual value; the latest, if there are several."""
     query = Selection(model=selection.model).query()
     actuals: dict[str, Any] = {}
-    for source in _scan_events(store, LABELS, query, ("ml.request.id", "ml.label.value", "ml.label.label")):
+    for source in _scan_events(
+        store, LABELS, query, ("ml.request.id", "ml.label.value", "ml.label.label", "ml.label.labels")
+    ):
         request = (source["ml"].get("request") or {}).get("id")
         if request is not None:
-            actuals.setdefault(request, output_of(source["ml"].get("label") or {}))
+            actuals.setdefault(request, _to_comparable(source["ml"].get("label") or {}))
     return actuals
 
 

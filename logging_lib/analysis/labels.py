@@ -29,7 +29,7 @@ from logging_lib.profile.coerce import NA_VALUES, category_text, is_null, parse_
 from logging_lib.profile.model import Feature
 from logging_lib.profile.separators import find_separator, is_csv, open_binary
 from logging_lib.profile.timestamps import parse_timestamp
-from logging_lib.schema import DEFAULT_NAMESPACE, data_stream
+from logging_lib.schema import DEFAULT_NAMESPACE, data_stream, tokens
 from logging_lib.schema.fields import load
 from logging_lib.schema.templates import PROFILES
 from logging_lib.store.history import STREAMS, output_of, scan_pages
@@ -41,11 +41,20 @@ CHUNK: Final = 1000
 _FIRST_ROWS: Final = 100
 _NUMBERS: Final = OutputEncoder(None)
 _CLASSES: Final = OutputEncoder(Feature("output", "category"))
+_LABELS: Final = OutputEncoder(Feature("output", "category", multiple=True))
 _PREDICTION: Final = (
     "@timestamp", "event.id", "ml.model", "ml.profile.id", "ml.request.id", "ml.prediction", "ml.sample.weight",
     "ml.subject.hash", "service.name", "service.environment",
 )  # fmt: skip
-_LABEL: Final = ("@timestamp", "ml.model.name", "ml.request.id", "ml.label.value", "ml.label.label")
+_LABEL: Final = (
+    "@timestamp",
+    "ml.model.name",
+    "ml.request.id",
+    "ml.label.value",
+    "ml.label.label",
+    "ml.label.labels",
+)
+_KNOWN: Final = ("expected.classifier.classes", "expected.prediction.bins", "expected.prediction.rows")
 _NA: Final = frozenset(NA_VALUES)
 
 
@@ -62,7 +71,7 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """The actual value of one row, for a request or for an event."""
+    """The actual value of one row, for a request or for an event: a number, a class, or a list of labels."""
 
     actual: Any
     at: str
@@ -175,11 +184,11 @@ def ingest(
     """Write label events for actual values from outside.
 
     A label is refused if its class is not in the model's published profile: it is usually another spelling, and
-    would count as a wrong answer.
+    would count as a wrong answer. Of several labels, one must be in the profile.
 
     Args:
-        rows: each has the request's id and the actual value and, optionally, the model and the time at which the
-            value became known.
+        rows: each has the request's id and the actual value (several labels are a list, or JSON of one) and,
+            optionally, the model and the time at which the value became known.
         now: the time used for rows without one.
         model: the model of rows that name none. Without it, a label whose prediction is not stored yet is refused.
         namespace: the namespace of the label stream.
@@ -210,26 +219,32 @@ def join(
     now: datetime,
     selection: Selection | None = None,
     namespace: str = DEFAULT_NAMESPACE,
+    new_classes: bool = False,
     advance: Callable[[int], None] = lambda number: None,
 ) -> Done:
     """Join the store's labels with predictions that have no label event yet: the service had forgotten the
     prediction, it arrived later, or a shadow model answered as well.
 
+    A label is refused for the same reasons as by ``ingest``, because only its prediction says which
+    model version it is about.
+
     Args:
         selection: selects labels by model and time.
+        new_classes: also join labels of classes that the model does not have.
         advance: called with the number of labels that were processed.
     """
     outcome = Done()
+    classes = KnownClasses(None if new_classes else store)
     query = (selection or Selection()).query()
     for page in scan_pages(store, LABELS, query, source=_LABEL, page=CHUNK):
         labels = []
         for hit in page:
             ml = hit["_source"]["ml"]
-            request, actual = (ml.get("request") or {}).get("id"), output_of(ml.get("label") or {})
+            request, actual = (ml.get("request") or {}).get("id"), actual_of(ml.get("label") or {})
             if request is not None and actual is not None:
                 labels.append(Label(actual, hit["_source"]["@timestamp"], ml["model"]["name"], request))
         outcome.rows += len(page)
-        _write(store, labels, outcome, KnownClasses(None), now=now, namespace=namespace, keep=False)
+        _write(store, labels, outcome, classes, now=now, namespace=namespace, keep=False)
         advance(len(page))
     store.refresh()
     return outcome
@@ -260,10 +275,12 @@ def _read_label(row: Mapping[str, Any], names: Columns, model: str | None, now: 
     actual = to_python(row.get(names.actual))
     if names.actual not in row:
         return f"there is no column {names.actual!r}; name it with --actual"
-    if is_null(actual) or (isinstance(actual, str) and actual.strip() in _NA):
+    if isinstance(actual, list | tuple | set | frozenset) or hasattr(actual, "tolist"):
+        actual = _read_list(actual)
+    elif is_null(actual) or (isinstance(actual, str) and actual.strip() in _NA):
         return f"{names.actual} is empty"
-    if not isinstance(actual, str | int | float):
-        return f"{names.actual} is neither a number nor a class: {actual!r:.60}"
+    if not isinstance(actual, str | int | float | list):
+        return f"{names.actual} is neither a number, a class nor a list of labels: {row[names.actual]!r:.60}"
     request, event = (_text(row.get(name)) for name in (names.request, names.event))
     if request is None and event is None:
         return f"has neither {names.request!r} nor {names.event!r}; say which column it is with --request-id"
@@ -274,12 +291,27 @@ def _read_label(row: Mapping[str, Any], names: Columns, model: str | None, now: 
     return Label(actual, format_instant(moment), _text(row.get(names.model)) or model, request, event)
 
 
+def _read_list(values: Any) -> list[str] | None:
+    """Read several labels, sorted, each once; None if one of them is no label."""
+    items = values.tolist() if hasattr(values, "tolist") else values
+    if not isinstance(items, list | tuple | set | frozenset):
+        return None
+    texts = [category_text(to_python(item)) for item in items if isinstance(item, str | int | float)]
+    labels = {text for text in texts if text is not None}
+    return None if len(texts) < len(items) or None in texts else sorted(labels)
+
+
+def actual_of(stored: Mapping[str, Any]) -> Any:
+    """Return the actual value in a document's ``ml.label``: a number, a class, sorted labels, or None."""
+    return sorted(set(stored["labels"])) if stored.get("labels") is not None else output_of(stored)
+
+
 def _text(value: Any) -> str | None:
     return None if is_null(value) else category_text(to_python(value)) or None
 
 
 class KnownClasses:
-    """Finds the classes of a model version in its published profile; without a store, no classes are known."""
+    """Finds the classes or labels of a model version in its published profile; without a store, none are known."""
 
     def __init__(self, store: Store | None) -> None:
         self._store = store
@@ -295,11 +327,32 @@ class KnownClasses:
     def _read(self, key: str) -> tuple[str, ...]:
         if self._store is None:
             return ()
-        body = {"size": 1, "query": {"ids": {"values": [key]}}, "_source": ["expected.classifier.classes"]}
+        body = {"size": 1, "query": {"ids": {"values": [key]}}, "_source": list(_KNOWN)}
         for hit in self._store.search(PROFILES, body)["hits"]["hits"]:
-            classifier = (hit["_source"].get("expected") or {}).get("classifier") or {}
-            return tuple(classifier.get("classes") or ())
+            expected = hit["_source"].get("expected") or {}
+            output = expected.get("prediction") or {}
+            if "rows" not in output:
+                return tuple((expected.get("classifier") or {}).get("classes") or ())
+            bins = output.get("bins") or {}
+            return () if bins.get(tokens.OTHER) else tuple(name for name in bins if not name.startswith("!"))
         return ()
+
+    def refuse(self, label: Mapping[str, Any], model: Mapping[str, Any]) -> str:
+        """Say why an event's ``ml.label`` is none of its model's classes; empty if it may be, as a number may.
+
+        Of several labels, one must be known.
+        """
+        actual = actual_of(label)
+        labels = [actual] if isinstance(actual, str) else actual if isinstance(actual, list) else []
+        known = self.find(model) if labels else ()
+        spelled = {*labels, *map(tokens.escape, labels)}  # a profile has its labels as names of bins
+        if not known or not spelled.isdisjoint(known):
+            return ""
+        what = f"{actual!r} is not a class" if isinstance(actual, str) else f"none of {actual!r} is a label"
+        return (
+            f"{what} of {model['name']}: {list_values(map(repr, known), 10)}; write it as the model does, or "
+            "keep it with --new-classes"
+        )
 
 
 def _write(
@@ -323,6 +376,7 @@ def _write(
             by_request.setdefault(("request", request), []).append(source)
     events: dict[str, dict[str, Any]] = {}
     latest: dict[tuple[str, str], str] = {}  # (prediction, time) → the label event
+    refused: list[tuple[dict[str, Any], str]] = []  # the event that would be written, and why it is not
     for label in labels:
         key = ("event", label.event) if label.event is not None else ("request", label.request or "")
         sources = [
@@ -333,14 +387,14 @@ def _write(
         refusals = []
         for source in sources:
             event = build_joined_event(label, source)
-            known = classes.find(source["ml"]["model"])
-            actual = event["ml"]["label"].get("label")
-            if known and actual is not None and actual not in known:
-                listed = list_values(map(repr, known), 10)
-                refusals.append(
-                    f"{actual!r} is not a class of {source['ml']['model']['name']}: {listed}; write it as the "
-                    "model does, or keep it with --new-classes"
-                )
+            reason = classes.refuse(event["ml"]["label"], source["ml"]["model"])
+            if (
+                isinstance(label.actual, list)
+                and (source["ml"].get("prediction") or {}).get("value") is not None
+            ):
+                reason = f"{label.actual!r:.60} are several labels, and the prediction is a number"
+            if reason:
+                refusals.append((event, reason))
                 continue
             identity = event["event"]["id"]
             earlier = latest.setdefault((source["event"]["id"], label.at), identity)
@@ -354,7 +408,7 @@ def _write(
             latest[source["event"]["id"], label.at] = identity
             events[identity] = event
         if refusals and len(refusals) == len(sources):
-            outcome.refused.append((label.request or label.event or "", refusals[0]))
+            refused.append(refusals[0])
         if not sources:
             outcome.waiting += 1
             if keep and label.model is None:
@@ -367,7 +421,13 @@ def _write(
             elif keep and label.request is not None:
                 event = build_unjoined_event(label)
                 events[event["event"]["id"]] = event
-    indexed = _find_indexed(store, events.values())
+    indexed = _find_indexed(store, [*events.values(), *(event for event, _ in refused)])
+    for event, reason in refused:
+        if event["event"]["id"] in indexed or _key(event) in indexed:  # kept before, by another rule
+            outcome.known += 1
+        else:
+            about = (event["ml"].get("request") or {}).get("id") or event["ml"]["prediction"]["id"]
+            outcome.refused.append((about, reason))
     new = [
         event for identity, event in events.items() if identity not in indexed and _key(event) not in indexed
     ]
@@ -385,7 +445,9 @@ def build_joined_event(label: Label, prediction: Mapping[str, Any]) -> dict[str,
     ml = prediction["ml"]
     output = ml.get("prediction") or {}
     actual: Any = label.actual
-    if "label" in output:
+    if "labels" in output or isinstance(actual, list):
+        actual, reader = _split_labels(actual), _LABELS
+    elif "label" in output:
         text = category_text(actual) if isinstance(actual, str) and actual == output["label"] else None
         actual, reader = text or category_text(parse_scalar(actual)) or str(actual), _CLASSES
     else:
@@ -401,9 +463,19 @@ def build_joined_event(label: Label, prediction: Mapping[str, Any]) -> dict[str,
     return event
 
 
+def _split_labels(actual: Any) -> Any:
+    """Return the labels of a text that is a JSON list, as a CSV file has them; anything else is one label."""
+    try:
+        labels = _read_list(orjson.loads(actual)) if isinstance(actual, str) else None
+    except orjson.JSONDecodeError:
+        labels = None
+    return actual if labels is None else labels
+
+
 def build_unjoined_event(label: Label) -> dict[str, Any]:
     """Build the event of a label whose prediction is not stored; pure."""
-    fields = build_label(parse_scalar(label.actual), None, _NUMBERS, label.at)
+    reader = _LABELS if isinstance(label.actual, list) else _NUMBERS
+    fields = build_label(parse_scalar(label.actual), None, reader, label.at)
     fields["request"] = {"id": label.request}
     return _build_event(label, {"name": label.model}, fields, f"request {label.request}")
 
@@ -412,8 +484,10 @@ def _build_event(
     label: Label, model: Mapping[str, Any], fields: Mapping[str, Any], about: str
 ) -> dict[str, Any]:
     schema = load()
-    actual = output_of(fields["label"])
-    content = orjson.dumps([model.get("name"), about, actual if isinstance(actual, str) else float(actual)])
+    actual = actual_of(fields["label"])
+    content = orjson.dumps(
+        [model.get("name"), about, actual if isinstance(actual, str | list) else float(actual)]
+    )
     return {
         "@timestamp": label.at,
         "message": "label",
@@ -429,7 +503,11 @@ def _build_event(
 
 def _key(event: Mapping[str, Any]) -> tuple[str, Any]:
     """Return the prediction and its actual value, regardless of who wrote the event."""
-    return (event["ml"].get("prediction") or {}).get("id", ""), output_of(event["ml"]["label"])
+    actual = actual_of(event["ml"]["label"])
+    return (
+        (event["ml"].get("prediction") or {}).get("id", ""),
+        tuple(actual) if isinstance(actual, list) else actual,
+    )
 
 
 def _find_predictions(store: Store, labels: list[Label]) -> Iterator[dict[str, Any]]:

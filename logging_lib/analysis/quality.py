@@ -20,6 +20,7 @@ from logging_lib.analysis.classification import (
     read_labeled,
     recognize_answers,
 )
+from logging_lib.analysis.multilabel import NOTE, find_unknown_labels, has_label_lists, measure_labels
 from logging_lib.analysis.results import finite
 from logging_lib.profile.classification import BINS
 from logging_lib.profile.classifier import Classifier
@@ -32,11 +33,13 @@ class SegmentQuality:
     Attributes:
         segment: its value; ``all`` for all rows.
         labels: the number of labels; ``weight`` is the number they represent.
-        kind: ``numeric`` or ``category``.
+        kind: ``numeric``, ``category``, or ``labels`` for several labels in each row.
         metrics: for numbers: ``mae``, ``rmse``, ``bias`` (prediction minus actual), ``r2``; for classes:
             ``accuracy``, ``macro_f1`` and, with probabilities, ``roc_auc``, ``average_precision``, ``log_loss``,
-            ``brier`` and ``ece``.
-        intervals: 95 % intervals of ``mae``, ``bias``, ``accuracy``, ``roc_auc``, ``log_loss`` and ``brier``.
+            ``brier`` and ``ece``; for several labels: ``exact_match``, the share of rows of which all labels are
+            right, ``micro_f1`` over all labels and ``macro_f1``, the mean of the labels'.
+        intervals: 95 % intervals of ``mae``, ``bias``, ``accuracy``, ``exact_match``, ``roc_auc``, ``log_loss`` and
+            ``brier``.
         classes: class → precision, recall, f1, labels, predicted and, with probabilities, its areas.
         reliability: calibration, from the lowest score or prediction to the highest; for two classes of the
             probability of the positive one, for several of the predicted one.
@@ -93,14 +96,15 @@ def measure(
     """Measure predictions with a known label.
 
     Args:
-        frame: one row per prediction; columns ``prediction``, ``actual`` and, where known, ``weight`` (1 unless
-            sampled), ``score`` (probability of the predicted class) and ``scores`` (mapping class → probability).
+        frame: one row per prediction; columns ``prediction``, ``actual`` (several labels are a list or tuple), and
+            where known, ``weight`` (1 unless sampled), ``score`` (probability of the predicted class) and
+            ``scores`` (mapping class → probability).
         segment: the name of the rows' segment.
         classifier: the profile's entry for the model's classes. Without it, predictions between 0 and 1
             whose labels are all 0 or 1 are taken as probabilities of class 1.
 
     Raises:
-        UnknownClasses: no label is one of the model's classes.
+        UnknownClasses: no label is one of the model's classes, or, of several in a row, none was ever predicted.
         ValueError: no row has both a prediction and an actual value.
     """
     return _measure_segments(frame, {segment: None}, classifier)[0]
@@ -141,6 +145,17 @@ def _measure_segments(
     if frame.empty:
         raise ValueError(f"{next(iter(segments))}: no row has both a prediction and an actual value")
     notes: tuple[str, ...] = ()
+    if has_label_lists(frame):
+        notes = (*find_unknown_labels(frame), NOTE)
+        parts = [
+            (title, frame if value is None else frame[frame["segment"] == value], value is None)
+            for title, value in segments.items()
+        ]
+        return [
+            _measure_label_lists(part, title, notes if is_whole else ())
+            for title, part, is_whole in parts
+            if len(part)
+        ]
     if classifier is None and (classifier := recognize_answers(frame)) is not None:
         notes = (
             "predictions are between 0 and 1 and labels 0 or 1, so predictions are taken for the probability of 1, "
@@ -163,6 +178,22 @@ def _measure_segments(
                 _measure_classes(answers.select(rows), title, (*(notes if value is None else ()), *few))
             )
     return measured
+
+
+def _measure_label_lists(frame: pd.DataFrame, segment: str, notes: tuple[str, ...]) -> SegmentQuality:
+    measures = measure_labels(frame)
+    few = (f"only {len(frame)} labels",) if len(frame) < FEW_LABELS else ()
+    weight = float(frame["weight"].sum()) if "weight" in frame else float(len(frame))
+    return SegmentQuality(
+        segment,
+        len(frame),
+        weight,
+        "labels",
+        measures.metrics,
+        measures.intervals,
+        measures.classes,
+        notes=(*notes, *few),
+    )
 
 
 def _are_numbers(frame: pd.DataFrame) -> bool:

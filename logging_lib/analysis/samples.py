@@ -43,7 +43,7 @@ class Selection:
         time before ``now``. Parts that the text does not name are taken from ``base``.
 
         Raises:
-            ValueError: a part is wrong; the message names it.
+            ValueError: a part is wrong, or no event can be in the period; the message names it.
         """
         selection = base or cls()
         where = dict(selection.where)
@@ -61,6 +61,13 @@ class Selection:
                 selection = replace(selection, since=now - parse_duration(value), until=now)
             else:
                 where[name] = value
+        since, until = selection.since, selection.until
+        if since is not None and since > now:
+            raise ValueError(
+                f"since={_format_bound(since)} is in the future; it is now {format_instant(now)}"
+            )
+        if since is not None and until is not None and since >= until:
+            raise ValueError(f"since={_format_bound(since)} is not before until={_format_bound(until)}")
         return replace(selection, where=where)
 
     def query(self) -> dict[str, Any]:
@@ -170,6 +177,11 @@ def read(
                     seen[name][kind] += 1
     columns: dict[str, Any] = {name: [row.get(name) for row in rows] for name in names}
     outputs = [source["ml"].get("prediction") or {} for source in sources]
+    if any(output.get("labels") is not None for output in outputs):
+        notes.append(
+            "outputs with several labels are not compared here: prediction-drift and the report compare the share "
+            "of each label"
+        )
     outputs_by_column = {
         PREDICTION: [output_of(output) for output in outputs],
         SCORE: [output.get("score") for output in outputs],

@@ -6,7 +6,7 @@ section V. A test counts 1 if it runs automatically and regularly, and 0.5 if it
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -33,7 +33,8 @@ class Evidence:
         watches: id → the time of its last run; None if it is deployed and never ran.
         predictions: the recent ones, weighted; ``checked`` of them against a profile, ``timed`` with a duration.
         starts, health: recent events of the model's services.
-        labels: joined labels that became known recently.
+        labels: joined labels that became known recently; ``unknown_labels`` are more, of classes that the model
+            does not have.
         skew: the last recorded result of ``logging-lib skew``, or None.
         profile: of the deployed version: ``trained_at``, ``training_seconds``, ``quality``, ``libraries``; or None.
     """
@@ -46,6 +47,7 @@ class Evidence:
     starts: int = 0
     health: int = 0
     labels: int = 0
+    unknown_labels: int = 0
     skew: Mapping[str, Any] | None = None
     profile: Mapping[str, Any] | None = None
 
@@ -105,6 +107,19 @@ class Scorecard:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class WatchGroups:
+    """The shipped watches by the test that they monitor, as their specs say: its short name → ids.
+
+    Attributes:
+        needed: the watches that a test needs, all of them.
+        proxies: the watches each of which covers a test in part.
+    """
+
+    needed: Mapping[str, Sequence[str]]
+    proxies: Mapping[str, Sequence[str]]
+
+
 class _Need(NamedTuple):
     """A requirement of a monitor: whether it is met, what was seen, what to do if it is not met."""
 
@@ -113,32 +128,71 @@ class _Need(NamedTuple):
     todo: str
 
 
-def score(evidence: Evidence, *, now: datetime, recent: timedelta = timedelta(days=7)) -> Scorecard:
+def score(
+    evidence: Evidence, groups: WatchGroups, *, now: datetime, recent: timedelta = timedelta(days=7)
+) -> Scorecard:
     """Score the evidence: each of the seven tests is covered, partly covered or missing.
 
     Args:
+        groups: the watches of each test.
         recent: runs and events that are older than this do not count.
     """
+    runs = _WatchRuns(evidence.watches, groups, now, recent)
     monitors = (
         _build_monitor(
-            1, "Dependency changes result in a notification", list(_check_dependencies(evidence, now, recent))
+            1, "Dependency changes result in a notification", list(_check_dependencies(evidence, runs))
         ),
         _build_monitor(
-            2,
-            "Data invariants hold in training and serving inputs",
-            list(_check_invariants(evidence, now, recent)),
+            2, "Data invariants hold in training and serving inputs", list(_check_invariants(evidence, runs))
         ),
-        _check_skew(evidence, now, recent),
-        _build_monitor(4, "Models are not too stale", list(_check_staleness(evidence, now, recent))),
-        _build_monitor(5, "The model is numerically stable", list(_check_stability(evidence, now, recent))),
+        _check_skew(evidence, runs),
+        _build_monitor(4, "Models are not too stale", list(_check_staleness(evidence, runs))),
+        _build_monitor(5, "The model is numerically stable", list(_check_stability(evidence, runs))),
         _build_monitor(
             6,
             "Training speed, serving latency, throughput and memory have not regressed",
-            list(_check_speed(evidence, now, recent)),
+            list(_check_speed(evidence, runs)),
         ),
-        _check_quality(evidence, now, recent),
+        _check_quality(evidence, runs),
     )
     return Scorecard(evidence.model, monitors)
+
+
+@dataclass(frozen=True, slots=True)
+class _WatchRuns:
+    """The last runs of the watches, and which of them each test needs."""
+
+    watches: Mapping[str, datetime | None]
+    groups: WatchGroups
+    now: datetime
+    recent: timedelta
+
+    def require(self, monitor: str) -> Iterator[_Need]:
+        """Yield a need for each watch that the test needs."""
+        for name in self.groups.needed.get(monitor, ()):
+            yield self._check(name)
+
+    def find_proxies(self, monitor: str) -> list[str]:
+        """Return the evidence of the watches that cover the test in part and ran."""
+        needs = [self._check(name) for name in self.groups.proxies.get(monitor, ())]
+        return [need.evidence for need in needs if need.met]
+
+    def _check(self, name: str) -> _Need:
+        if name not in self.watches:
+            return _Need(
+                False,
+                "",
+                f"run the watch {name}: logging-lib watch run, or with Watcher: logging-lib stack deploy",
+            )
+        last = self.watches[name]
+        if last is None:
+            return _Need(False, f"{name} is deployed and never ran", f"start the runner, so that {name} runs")
+        ran = f"{name} ran last at {last:%Y-%m-%d %H:%M} UTC"
+        if self.now - last > self.recent:
+            return _Need(
+                False, ran, f"{name} has not run for {(self.now - last).days} days: is the runner alive?"
+            )
+        return _Need(True, ran, "")
 
 
 def _build_monitor(number: int, title: str, needs: list[_Need]) -> Monitor:
@@ -153,22 +207,6 @@ def _build_monitor(number: int, title: str, needs: list[_Need]) -> Monitor:
     )
 
 
-def _require_watch(evidence: Evidence, name: str, now: datetime, recent: timedelta) -> _Need:
-    if name not in evidence.watches:
-        return _Need(
-            False,
-            "",
-            f"run the watch {name}: logging-lib watch run, or with Watcher: logging-lib stack deploy",
-        )
-    last = evidence.watches[name]
-    if last is None:
-        return _Need(False, f"{name} is deployed and never ran", f"start the runner, so that {name} runs")
-    ran = f"{name} ran last at {last:%Y-%m-%d %H:%M} UTC"
-    if now - last > recent:
-        return _Need(False, ran, f"{name} has not run for {(now - last).days} days: is the runner alive?")
-    return _Need(True, ran, "")
-
-
 def _require_checks(evidence: Evidence) -> _Need:
     if not evidence.predictions:
         return _Need(False, "no prediction arrived", "send predictions: log.prediction(inputs, output)")
@@ -178,8 +216,8 @@ def _require_checks(evidence: Evidence) -> _Need:
     return _Need(share >= MOST_CHECKED, text, todo)
 
 
-def _check_dependencies(evidence: Evidence, now: datetime, recent: timedelta) -> Iterator[_Need]:
-    yield _require_watch(evidence, "dependency-change", now, recent)
+def _check_dependencies(evidence: Evidence, runs: _WatchRuns) -> Iterator[_Need]:
+    yield from runs.require("dependencies")
     yield _Need(
         evidence.starts > 0,
         f"{evidence.starts} starts reported their library versions" if evidence.starts else "",
@@ -187,15 +225,15 @@ def _check_dependencies(evidence: Evidence, now: datetime, recent: timedelta) ->
     )
 
 
-def _check_invariants(evidence: Evidence, now: datetime, recent: timedelta) -> Iterator[_Need]:
+def _check_invariants(evidence: Evidence, runs: _WatchRuns) -> Iterator[_Need]:
     yield _require_checks(evidence)
-    for name in ("na-spike", "unseen-categories", "out-of-range", "wrong-type", "vanished-feature"):
-        yield _require_watch(evidence, name, now, recent)
+    yield from runs.require("invariants")
 
 
-def _check_skew(evidence: Evidence, now: datetime, recent: timedelta) -> Monitor:
+def _check_skew(evidence: Evidence, runs: _WatchRuns) -> Monitor:
     title = "Training and serving features compute the same values"
     command = "logging-lib skew features.parquet --save, in CI or each night"
+    now = runs.now
     if evidence.skew is not None and evidence.skew["at"] <= now:
         at: datetime = evidence.skew["at"]
         names = ", ".join(map(str, evidence.skew.get("skewed", ()))) or "events without a recomputed row"
@@ -207,17 +245,19 @@ def _check_skew(evidence: Evidence, now: datetime, recent: timedelta) -> Monitor
         return Monitor(
             3, title, PARTLY, (text,), (f"that is {(now - at).days} days ago; run again: {command}",)
         )
-    drift = _require_watch(evidence, "input-drift", now, recent)
-    checked = _require_checks(evidence)
-    if drift.met and checked.met:
-        text = f"{drift.evidence}: it sees distributions that differ from training, not single values"
-        return Monitor(3, title, PARTLY, (text,), (f"compare the values themselves: {command}",))
+    proxies = runs.find_proxies("skew")
+    if proxies and _require_checks(evidence).met:
+        texts = tuple(
+            f"{proxy}: it sees distributions that differ from training, not single values"
+            for proxy in proxies
+        )
+        return Monitor(3, title, PARTLY, texts, (f"compare the values themselves: {command}",))
     return Monitor(3, title, MISSING, (), (f"run: {command}",))
 
 
-def _check_staleness(evidence: Evidence, now: datetime, recent: timedelta) -> Iterator[_Need]:
+def _check_staleness(evidence: Evidence, runs: _WatchRuns) -> Iterator[_Need]:
     trained = (evidence.profile or {}).get("trained_at")
-    yield _require_watch(evidence, "stale-model", now, recent)
+    yield from runs.require("staleness")
     yield _Need(
         trained is not None,
         f"trained at {trained}" if trained else "",
@@ -225,14 +265,13 @@ def _check_staleness(evidence: Evidence, now: datetime, recent: timedelta) -> It
     )
 
 
-def _check_stability(evidence: Evidence, now: datetime, recent: timedelta) -> Iterator[_Need]:
-    yield _require_watch(evidence, "numeric-instability", now, recent)
+def _check_stability(evidence: Evidence, runs: _WatchRuns) -> Iterator[_Need]:
+    yield from runs.require("stability")
     yield _require_checks(evidence)
 
 
-def _check_speed(evidence: Evidence, now: datetime, recent: timedelta) -> Iterator[_Need]:
-    yield _require_watch(evidence, "latency-regression", now, recent)
-    yield _require_watch(evidence, "resources", now, recent)
+def _check_speed(evidence: Evidence, runs: _WatchRuns) -> Iterator[_Need]:
+    yield from runs.require("speed")
     share = evidence.timed / evidence.predictions if evidence.predictions else 0.0
     yield _Need(
         share >= MOST_CHECKED,
@@ -252,14 +291,16 @@ def _check_speed(evidence: Evidence, now: datetime, recent: timedelta) -> Iterat
     )
 
 
-def _check_quality(evidence: Evidence, now: datetime, recent: timedelta) -> Monitor:
+def _check_quality(evidence: Evidence, runs: _WatchRuns) -> Monitor:
     title = "Prediction quality has not regressed on served data"
     needs = [
-        _require_watch(evidence, "quality-regression", now, recent),
+        *runs.require("quality"),
         _Need(
             evidence.labels > 0,
-            f"{evidence.labels:,} predictions have a label" if evidence.labels else "",
-            "log the label when it is known: log.label(request_id, actual), or logging-lib labels ingest",
+            _describe_labels(evidence),
+            "write labels as the model writes its classes, and ingest them again"
+            if evidence.unknown_labels
+            else "log the label when it is known: log.label(request_id, actual), or logging-lib labels ingest",
         ),
         _Need(
             bool((evidence.profile or {}).get("quality")),
@@ -269,13 +310,17 @@ def _check_quality(evidence: Evidence, now: datetime, recent: timedelta) -> Moni
             "fit the profile with --target and --prediction, so that there is a quality to compare with",
         ),
     ]
-    if all(need.met for need in needs):
-        return _build_monitor(7, title, needs)
     monitor = _build_monitor(7, title, needs)
-    proxy = _require_watch(evidence, "prediction-drift", now, recent)
-    value = PARTLY if evidence.labels > 0 or proxy.met else MISSING
-    texts = (
-        *monitor.evidence,
-        *([f"{proxy.evidence}: a proxy where labels arrive late"] if proxy.met else []),
-    )
+    if monitor.score == COVERED:
+        return monitor
+    proxies = runs.find_proxies("quality")
+    value = PARTLY if evidence.labels > 0 or proxies else MISSING
+    texts = (*monitor.evidence, *(f"{proxy}: a proxy where labels arrive late" for proxy in proxies))
     return Monitor(7, title, value, texts, monitor.todo)
+
+
+def _describe_labels(evidence: Evidence) -> str:
+    texts = [f"{evidence.labels:,} predictions have a label"] if evidence.labels else []
+    if evidence.unknown_labels:
+        texts.append(f"{evidence.unknown_labels:,} have one that is not a class of the model")
+    return ", ".join(texts)

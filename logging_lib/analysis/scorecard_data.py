@@ -10,7 +10,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from logging_lib._util.times import format_instant, parse_instant
-from logging_lib.analysis.labels import LABELS
+from logging_lib.analysis.labels import LABELS, KnownClasses
 from logging_lib.analysis.scorecard import Evidence
 from logging_lib.schema.templates import ANALYSIS, PROFILES, WATCH_STATE
 from logging_lib.store.history import STREAMS
@@ -66,6 +66,9 @@ def gather(
     profile = _read_profile(store, model)
     predictions = _sum_weights(store, model, now - recent, now)
     skews = last(store, "skew", model)
+    labels, unknown = _count_labels(
+        store, model, now - max(recent, timedelta(days=LABEL_DAYS)), now, (profile or {}).get("version")
+    )
     return Evidence(
         model=model,
         watches=watches,
@@ -74,14 +77,8 @@ def gather(
         timed=predictions["timed"],
         starts=_count(store, "logs-ml.start-*", model, now - max(recent, timedelta(days=START_DAYS)), now),
         health=_count(store, "logs-ml.health-*", model, now - recent, now),
-        labels=_count(
-            store,
-            LABELS,
-            model,
-            now - max(recent, timedelta(days=LABEL_DAYS)),
-            now,
-            {"term": {"ml.label.joined": True}},
-        ),
+        labels=labels,
+        unknown_labels=unknown,
         skew={**skews[0]["summary"], "at": parse_instant(skews[0]["@timestamp"])} if skews else None,
         profile=profile,
     )
@@ -149,6 +146,22 @@ def _count(
 ) -> int:
     body = {"size": 0, "track_total_hits": True, "query": _build_query(model, since, until, *clauses)}
     return int(store.search(streams, body)["hits"]["total"]["value"])
+
+
+def _count_labels(
+    store: Store, model: str, since: datetime, until: datetime, version: str | None
+) -> tuple[int, int]:
+    """Count the joined labels, and apart from them those of classes that the deployed version does not have."""
+    joined = {"term": {"ml.label.joined": True}}
+    total = _count(store, LABELS, model, since, until, joined)
+    known = KnownClasses(store).find({"name": model, "version": version})
+    if version is None or not known:
+        return total, 0
+    field = {"exists": {"field": "ml.label.label"}}
+    of_version = {"term": {"ml.model.version": version}}
+    strange = {"bool": {"must_not": [{"terms": {"ml.label.label": list(known)}}]}}
+    unknown = _count(store, LABELS, model, since, until, joined, field, of_version, strange)
+    return total - unknown, unknown
 
 
 def _sum_weights(store: Store, model: str, since: datetime, until: datetime) -> dict[str, float]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from logging_lib._util.formatting import format_count, format_percent
+from logging_lib._util.formatting import format_count, format_percent, list_values
 from logging_lib.analysis import export as exporting
 from logging_lib.analysis.samples import Selection
 from logging_lib.cli import options, output
@@ -49,6 +49,10 @@ def export(
             help="Key below labels.* of events that the model's own decisions helped to bring about.",
         ),
     ] = exporting.INFLUENCED,
+    new_classes: Annotated[
+        bool,
+        typer.Option("--new-classes", help="Also export if no label is one of the model's classes."),
+    ] = False,
     as_json: output.JsonOption = False,
 ) -> None:
     """Write served inputs with their labels, checks and provenance to a file, as training data.
@@ -75,6 +79,7 @@ def export(
                 leave_out=exclude or (),
                 flags=flag or exporting.FLAGS,
                 influenced=influenced,
+                new_classes=new_classes,
             )
         finally:
             opened.close()
@@ -90,6 +95,11 @@ def export(
             output.note(
                 f"no event has labels.{influenced}: log this key with decisions of the model that bring about the "
                 "data of its next training"
+            )
+        if result.unknown:
+            output.note(
+                f"{format_count(result.unknown.total(), 'label')} of classes that the model does not have: "
+                f"{list_values(map(repr, result.unknown), 10)}"
             )
         for name, count in result.untyped.most_common(10):
             output.note(

@@ -32,6 +32,9 @@ app = App(
 ModelOption = Annotated[
     str | None, typer.Option("--model", metavar="MODEL", help="Name of the model. Default: all models.")
 ]
+NewClassesOption = Annotated[
+    bool, typer.Option("--new-classes", help="Keep labels of classes that the model does not have.")
+]
 WhichArgument = Annotated[
     str,
     typer.Argument(
@@ -63,16 +66,15 @@ def ingest(
         str, typer.Option(metavar="COLUMN", help="Column with the time at which the label was known.")
     ] = "timestamp",
     namespace: options.NamespaceOption = DEFAULT_NAMESPACE,
-    new_classes: Annotated[
-        bool, typer.Option("--new-classes", help="Keep labels of classes that the model does not have.")
-    ] = False,
+    new_classes: NewClassesOption = False,
     as_json: output.JsonOption = False,
 ) -> None:
     """Write label events, with the prediction, version, role and error copied into each.
 
     Labels that are already indexed are skipped, so a run that was stopped may be started again. A label whose
     prediction has not arrived is kept without it, and `labels join` completes it. A label that is none of the
-    classes in the model's published profile is refused. Exit code 1: some rows were refused; 2: wrong input.
+    classes in the model's published profile is refused. Several labels are a list, in CSV as JSON. Exit code
+    1: some rows were refused; 2: wrong input.
 
     Example: logging-lib labels ingest labels.csv --model loans --store build/store
     """
@@ -104,12 +106,13 @@ def join(
     elasticsearch: options.ElasticsearchOption = None,
     model: ModelOption = None,
     namespace: options.NamespaceOption = DEFAULT_NAMESPACE,
+    new_classes: NewClassesOption = False,
     as_json: output.JsonOption = False,
 ) -> None:
     """Join labels in the store with predictions that have no label event yet.
 
-    For labels that arrived before their prediction, or that a shadow model's prediction needs, too. Exit code 1:
-    some could not be written; 2: wrong input.
+    For labels that arrived before their prediction, or that a shadow model's prediction needs, too. A label that is
+    none of the classes in the model's published profile is refused. Exit code 1: some were refused; 2: wrong input.
 
     Example: logging-lib labels join last=30d --store build/store
     """
@@ -117,7 +120,9 @@ def join(
     with output.handle_errors(ValueError, OSError):
         selection = _selection(which, model, now)
         with _opened(store, elasticsearch) as opened, output.progress("Joining labels"):
-            done = labels.join(opened, now=now, selection=selection, namespace=namespace)
+            done = labels.join(
+                opened, now=now, selection=selection, namespace=namespace, new_classes=new_classes
+            )
     _report(done, as_json, "label")
 
 

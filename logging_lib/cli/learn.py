@@ -80,7 +80,7 @@ def learn(
     """
     with output.handle_errors(), contextlib.ExitStack() as stack:
         moment = datetime.now(UTC) if now is None else instant(now, "--now")
-        days = (moment - options.past(since, "--since", moment)).total_seconds() / 86_400
+        days = (moment - options.since(since, moment)).total_seconds() / 86_400
         if days < 1:
             raise options.reject("--since", since, "must be at least a day ago")
         stack.enter_context(output.progress("Learning"))

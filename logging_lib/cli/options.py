@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Collection
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -56,6 +57,59 @@ def past(text: str, option: str, now: datetime) -> datetime:
     except ValueError:
         problem = "neither a time such as 2018-02-01T09:00:00Z nor a duration such as 7d"
         raise reject(option, text, problem) from None
+
+
+def since(text: str, now: datetime) -> datetime:
+    """Parse ``--since``. Raise UsageError if it is in the future, where nothing can be found."""
+    moment = past(text, "--since", now)
+    if moment > now:
+        raise reject("--since", text, f"in the future; it is now {_format_second(now)}")
+    return moment
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedPeriod:
+    """The period that ``--since`` and ``--until`` name, each None if it is not given."""
+
+    since: datetime | None
+    until: datetime | None
+    start: str | None
+    """``--since`` as it was typed."""
+    end: str | None
+    now: datetime
+
+    @classmethod
+    def parse(cls, start: str | None, end: str | None, now: datetime) -> SelectedPeriod:
+        """Parse both options. Raise UsageError if one is not a time, or the start is after the end."""
+        begin = None if start is None else past(start, "--since", now)
+        until = None if end is None else past(end, "--until", now)
+        if begin is not None and until is not None and begin > until:
+            raise UsageError(f"--since {start:.200} is after --until {end:.200}")
+        return cls(begin, until, start, end, now)
+
+    def check(self, first: datetime, last: datetime) -> None:
+        """Refuse a period without any event, whose empty result would look as if all were well.
+
+        A silence between or after events can be asked for, by an end.
+
+        Args:
+            first, last: the times of the first and the last event.
+
+        Raises:
+            UsageError: the period ends before the first event, begins in the future, or begins after the last event
+                without an end.
+        """
+        if self.until is not None and self.until < first:
+            raise reject("--until", self.end, f"before the first event, which is of {_format_second(first)}")
+        if self.since is None or self.since <= last + timedelta(milliseconds=1):
+            return
+        if self.since > self.now or self.until is None:
+            where = "in the future, and after" if self.since > self.now else "after"
+            raise reject("--since", self.start, f"{where} the last event, which is of {_format_second(last)}")
+
+
+def _format_second(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def duration(text: str, option: str, *, least: timedelta = timedelta(seconds=1)) -> timedelta:

@@ -180,7 +180,7 @@ def fit(
                 elasticsearch,
                 model,
                 version,
-                options.past(since, "--since", datetime.now(UTC)),
+                options.since(since, datetime.now(UTC)),
                 settings,
             )
             table = TrainingTable(frame, dict(absent))

@@ -94,6 +94,8 @@ def _show_classes(overall: SegmentQuality) -> None:
     output.console().print(table)
     if len(overall.classes) > SHOWN:
         output.note(f"{len(overall.classes) - SHOWN} more classes; --json has them")
+    if not overall.confusion:
+        return
     predicted = sorted({label for row in overall.confusion.values() for label in row})[:SHOWN]
     matrix = Table("actual \\ predicted", *map(output.safe, predicted), box=None, pad_edge=False)
     for actual, counts in list(overall.confusion.items())[:SHOWN]:

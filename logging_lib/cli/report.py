@@ -92,10 +92,7 @@ def report(
             options.choice(role, "--role", options.ROLES)
         stack.enter_context(output.progress("Making the report"))
         now = datetime.now(UTC)
-        since = None if start is None else options.past(start, "--since", now)
-        until = None if end is None else options.past(end, "--until", now)
-        if since is not None and until is not None and since > until:
-            raise UsageError(f"--since {start} is after --until {end}")
+        period = options.SelectedPeriod.parse(start, end, now)
         watch_list = load_watches(content.path("watchers") if watches is None else watches)
         opened = options.choose(store, elasticsearch, read_only=True)
         stack.callback(opened.close)
@@ -105,11 +102,15 @@ def report(
             model, version = _of_profile(profiles, model, version)
         if model is not None:
             options.choose_model(model, samples.models(opened))
-        subject = collect.subject_of(opened, model=model, version=version, role=role, start=since, end=until)
+        if (start or end) and (times := collect.find_times(opened, model)) is not None:
+            period.check(*times)
+        subject = collect.subject_of(
+            opened, model=model, version=version, role=role, start=period.since, end=period.until
+        )
         if alerts:
             # An alert follows its events: without an end, the last alert may be later than the last event.
             alerts_of_model = alerting.select(
-                (alert for file in alerts for alert in _read(file)), subject.model, since, until
+                (alert for file in alerts for alert in _read(file)), subject.model, period.since, period.until
             )
             reported_alerts = alerting.FoundAlerts(
                 alerts_of_model, alerting.name_files(alerts), "the alerts that the runner wrote"

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from logging_lib._util import content
 from logging_lib.analysis import samples
 from logging_lib.cli import options, output
 from logging_lib.store.port import Store
 
 if TYPE_CHECKING:
-    from logging_lib.analysis.scorecard import Scorecard
+    from logging_lib.analysis.scorecard import Scorecard, WatchGroups
     from logging_lib.analysis.scorecard_data import Watches
 
 
@@ -47,8 +48,8 @@ def scorecard(
 
     with output.handle_errors(ValueError, OSError), output.progress("Searching"):
         moment = datetime.now(UTC) if now is None else options.instant(now, "--now")
-        recent_span = moment - options.past(since, "--since", moment)
-        if recent_span <= timedelta(0):
+        recent_span = moment - options.since(since, moment)
+        if not recent_span:
             raise options.reject("--since", since, "must be in the past")
         opened = options.choose(store, elasticsearch, read_only=True)
         try:
@@ -59,12 +60,24 @@ def scorecard(
             )
         finally:
             opened.close()
-    card = score(evidence, now=moment, recent=recent_span)
+    card = score(evidence, group_watches(), now=moment, recent=recent_span)
     if as_json:
         output.print_json(card.document())
     else:
         _show(card)
     raise typer.Exit(1 if card.score < min_score else 0)
+
+
+def group_watches() -> WatchGroups:
+    """Group the shipped watches by the tests that their specs name."""
+    from logging_lib.analysis.scorecard import WatchGroups
+    from logging_lib.watch.spec import load_specs
+
+    needed: dict[str, list[str]] = {}
+    proxies: dict[str, list[str]] = {}
+    for spec in load_specs(content.path("watchers")):
+        (proxies if spec.proxy else needed).setdefault(spec.monitor, []).append(spec.id)
+    return WatchGroups(needed, proxies)
 
 
 def _watches(opened: Store, store: Path | None, url: str | None, state: Path | None, model: str) -> Watches:

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from logging_lib.logger.classifiers import build_encoder
-from logging_lib.logger.rows import unpack_columns
+from logging_lib.logger.rows import name_values, unpack_columns
 from logging_lib.logger.values import to_json_number, to_jsonable, to_key_text
 from logging_lib.profile.coerce import (
     MAX_CHECKED_TEXT,
@@ -33,8 +33,10 @@ from logging_lib.profile.model import OOV_EDGES, Feature, Profile
 from logging_lib.profile.vectors import derived_names, measure_vector, read_vector
 from logging_lib.schema import tokens
 
-MAX_LISTED_VALUES = 20
-"""Maximum number of unseen values, of values of a wrong type, and of unknown words that one event lists."""
+MAX_LISTED_WORDS = 20
+"""Maximum number of unknown words that one event lists."""
+MAX_LISTED_FEATURES = 200
+"""Maximum number of features whose unseen value, or value of a wrong type, one event lists."""
 MAX_LISTED_TEXT = 40
 """Maximum characters of a listed value of a wrong type; even escaped, it is short enough not to be hashed."""
 VALUE_FIELDS = frozenset(("unseen_values", "wrong_type_values"))
@@ -159,6 +161,9 @@ class Checker:
         Args:
             inputs: feature → value of any type; a key that is not a text is converted to text.
             is_unpacked: whether the inputs were unpacked already.
+
+        Raises:
+            InputsError: two keys have the same text, such as ``1`` and ``"1"``.
         """
         result = CheckResult()
         get, add_bin = inputs.get, result.bins.append
@@ -202,7 +207,7 @@ class Checker:
             self.check_value(table, get(table.name, _ABSENT), result)
         absent = result.failed.get("absent")
         if absent and not all(type(key) is str for key in inputs):  # such as integer column names
-            renamed = {to_key_text(key): value for key, value in inputs.items()}
+            renamed = name_values(map(to_key_text, inputs), inputs.values())
             if not renamed.keys().isdisjoint(absent):
                 return self(renamed, is_unpacked=is_unpacked)
         if len(inputs) + (len(absent) if absent else 0) != self._inputs:
@@ -226,9 +231,8 @@ class Checker:
         return unpacked
 
     def _unexpected(self, inputs: Mapping[Any, Any], result: CheckResult) -> None:
-        for key, value in inputs.items():
+        for key, (name, value) in zip(inputs, _name_inputs(inputs).items(), strict=True):
             if not (isinstance(key, str) and key in self.features):
-                name = key if type(key) is str else str(to_jsonable(key))
                 result.fail("unexpected", name)
                 type_by_value(name, value, result)
 
@@ -258,7 +262,7 @@ class Checker:
             result.bins.append(table.special[tokens.TYPE])
             converted = to_jsonable(value)
             result.add_input("other", name, converted)
-            if len(result.wrong_type_values) < MAX_LISTED_VALUES:
+            if len(result.wrong_type_values) < MAX_LISTED_FEATURES:
                 shown = tokens.escape(_shorten_json(converted))
                 result.wrong_type_values.append(f"{table.escaped_name}={shown}")
 
@@ -394,7 +398,7 @@ def _look_up(table: FeatureTable, text: str, result: CheckResult) -> None:
         return
     result.fail("unseen", table.name)
     result.bins.append(table.special[tokens.UNSEEN])
-    if len(result.unseen_values) < MAX_LISTED_VALUES:
+    if len(result.unseen_values) < MAX_LISTED_FEATURES:
         result.unseen_values.append(f"{table.escaped_name}={tokens.escape(text)}")
 
 
@@ -414,7 +418,7 @@ def _check_text(table: FeatureTable, value: Any, result: CheckResult) -> bool:
     if share > table.oov_threshold:
         result.fail("oov", table.name)
     for word in dict.fromkeys(unknown):
-        if len(result.oov_words) >= MAX_LISTED_VALUES:
+        if len(result.oov_words) >= MAX_LISTED_WORDS:
             break
         result.oov_words.append(f"{table.escaped_name}={tokens.escape(word)}")
     return True
@@ -471,8 +475,20 @@ def type_by_value(name: str, value: Any, result: CheckResult) -> None:
 
 
 def type_all(inputs: Mapping[Any, Any]) -> CheckResult:
-    """Determine the types of the inputs of a model without a profile from their values, without checking them."""
+    """Determine the types of the inputs of a model without a profile from their values, without checking them.
+
+    Raises:
+        InputsError: two keys have the same text, such as ``1`` and ``"1"``.
+    """
     result = CheckResult()
-    for key, value in inputs.items():
-        type_by_value(key if type(key) is str else str(to_jsonable(key)), value, result)
+    for name, value in _name_inputs(inputs).items():
+        type_by_value(name, value, result)
     return result
+
+
+def _name_inputs(inputs: Mapping[Any, Any]) -> Mapping[str, Any]:
+    """Name each input by the text of its key."""
+    if set(map(type, inputs)) <= {str}:
+        return inputs
+    names = (key if type(key) is str else str(to_jsonable(key)) for key in inputs)
+    return name_values(names, inputs.values())

@@ -233,12 +233,21 @@ def build_label(
     if "label" in label and "label" in cached.prediction:
         label["correct"] = cached.prediction["label"] == label["label"]
         label |= measure_answer(cached.prediction, label["label"])
-    if "labels" in label and "labels" in cached.prediction:
-        label["correct"] = set(cached.prediction["labels"]) == set(label["labels"])
+    if "labels" in label or "labels" in cached.prediction:
+        labels, predicted_labels = _list_labels(label), _list_labels(cached.prediction)
+        if labels is not None and predicted_labels is not None:
+            label["correct"] = labels == predicted_labels
     predicted_at, known_at = to_epoch(cached.timestamp), to_epoch(datetime.fromisoformat(now))
     if predicted_at is not None and known_at is not None and known_at >= predicted_at:
         label["delay"] = round(known_at - predicted_at)
     return document
+
+
+def _list_labels(output: Mapping[str, Any]) -> set[str] | None:
+    """Return the labels of an output, or its one class; None if it has neither."""
+    if "labels" in output:
+        return set(output["labels"])
+    return {output["label"]} if "label" in output else None
 
 
 class EventRenderer:

@@ -80,9 +80,9 @@ def _read_frame(frame: Any) -> Mapping[Any, Any]:
             "predictions()"
         )
     if hasattr(frame, "column_names"):  # pyarrow
-        return _name_values(frame.column_names, [column[0].as_py() for column in frame.columns])
+        return name_values(frame.column_names, [column[0].as_py() for column in frame.columns])
     values = next(frame.itertuples(index=False, name=None)) if hasattr(frame, "itertuples") else frame.row(0)
-    return _name_values(frame.columns, values)
+    return name_values(frame.columns, values)
 
 
 REPEATED_NAME = "inputs must have one value for each feature name, and a name is there twice"
@@ -93,7 +93,8 @@ def has_repeated_name(names: Sequence[Any]) -> bool:
     return len(set(map(str, names))) < len(names)
 
 
-def _name_values(names: Iterable[Any], values: Iterable[Any]) -> dict[Any, Any]:
+def name_values(names: Iterable[Any], values: Iterable[Any]) -> dict[Any, Any]:
+    """Give each value its name. Raise InputsError if two names have the same text."""
     names = list(names)
     row = dict(zip(names, values, strict=True))
     if has_repeated_name(names):
@@ -120,7 +121,7 @@ def _is_series(value: Any) -> bool:
 
 def _read_record(record: Any) -> Mapping[Any, Any]:
     if _is_series(record):
-        return _name_values(record.index.tolist(), record.tolist())
+        return name_values(record.index.tolist(), record.tolist())
     if hasattr(record, "_asdict"):
         return dict(record._asdict())
     if hasattr(record, "model_dump"):

@@ -32,7 +32,8 @@ def to_jsonable(
     NaN becomes null, and infinity the text ``Infinity``; dates become ISO 8601 in UTC, bytes base64, sets sorted
     lists, dataclasses and mappings objects, an integer beyond 64 bits a float, and anything else its ``repr``.
     Values nested deeper than ``depth`` (as in a cycle), and items beyond ``max_items``, are replaced by a text that
-    says so. Texts longer than ``max_text`` characters are cut, with a mark.
+    says so. Texts longer than ``max_text`` characters are cut, with a mark. Of keys with the same text, such as
+    ``1`` and ``"1"``, the later ones have their place added: ``1<2>``.
     """
     try:
         converted = _to_jsonable(value, depth, max_items)
@@ -50,7 +51,10 @@ def _cut_texts(value: Any, length: int) -> Any:
     if isinstance(value, str):
         return cut_text(value, length)
     if isinstance(value, dict):
-        return {_cut_texts(key, length): _cut_texts(item, length) for key, item in value.items()}
+        document: dict[str, Any] = {}
+        for key, item in value.items():
+            document[_find_free_name(document, cut_text(key, length))] = _cut_texts(item, length)
+        return document
     return [_cut_texts(item, length) for item in value] if isinstance(value, list) else value
 
 
@@ -91,7 +95,9 @@ def _container_to_jsonable(value: Any, depth: int, max_items: int) -> Any:
         value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         pairs = list(value.items())
-        document = {to_key_text(key): _to_jsonable(item, depth, max_items) for key, item in pairs[:max_items]}
+        document: dict[str, Any] = {}
+        for key, item in pairs[:max_items]:
+            document[_find_free_name(document, to_key_text(key))] = _to_jsonable(item, depth, max_items)
         if len(pairs) > max_items:
             document["<cut>"] = f"{len(pairs) - max_items} more keys"
         return document
@@ -131,6 +137,15 @@ def to_json_number(value: float) -> float | str | None:
 def _date_text(value: datetime | date) -> str:
     seconds = to_epoch(value)
     return format_epoch(seconds) if seconds is not None else str(value)
+
+
+def _find_free_name(document: Mapping[str, Any], name: str) -> str:
+    """Return a name that the object does not have yet: the wanted one, or the same with its place."""
+    place = len(document)
+    while name in document:
+        place += 1
+        name = f"{name}<{place}>"
+    return name
 
 
 def to_key_text(key: Any) -> str:

@@ -278,6 +278,9 @@ def _decode_features(reader: _ProfileDecoder, value: Any, path: str) -> dict[str
             source is not None and source.kind == "vector" and key in derived_names(source.name)
         ):
             raise reader.fail(f"{path}.{key}.derived_from", "the vector in its name", feature.derived_from)
+        for name in derived_names(key) if feature.centroid else ():
+            if name not in features or features[name].derived_from != key:
+                raise reader.fail(path, f"the feature {name}, derived from {key}", list(features))
     return features
 
 

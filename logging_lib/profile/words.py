@@ -75,6 +75,8 @@ def describe_variation(profile: Profile, feature: str) -> str:
 
 METRIC_NAMES = {
     "accuracy": "accuracy",
+    "exact_match": "all labels right",
+    "micro_f1": "F1 over all labels",
     "roc_auc": "ROC AUC",
     "average_precision": "PR AUC",
     "log_loss": "log loss",

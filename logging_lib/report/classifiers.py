@@ -59,12 +59,17 @@ def read_quality(
     except ValueError as error:
         return replace(report, problem=str(error))
     overall = measured[0]
-    if overall.kind != "category":
+    if overall.kind == "numeric":
         return None
     notes = list(overall.notes)
     if len(frame) >= MAX_LABELS:
         notes.append(f"measured on the latest {format_count(len(frame), 'label')}")
-    estimate = None if classifier is None else estimate_answers(classifier, read_labeled(frame, classifier))
+    is_single = classifier is not None and overall.kind == "category"
+    estimate = (
+        None
+        if classifier is None or not is_single
+        else estimate_answers(classifier, read_labeled(frame, classifier))
+    )
     curve = classifier.calibration.get(classifier.positive or CONFIDENCE) if classifier is not None else None
     return replace(
         report,

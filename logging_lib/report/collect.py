@@ -106,6 +106,12 @@ def subject_of(
     return Subject(model, version, role, start, end)
 
 
+def find_times(store: Store, model: str | None) -> tuple[datetime, datetime] | None:
+    """Return the times of the first and the last prediction, of a model or of all; None without predictions."""
+    times = [ends for key, ends in _find_variants(store, None, None).items() if model in (None, key[0])]
+    return (min(ends[0] for ends in times), max(ends[1] for ends in times)) if times else None
+
+
 def _find_variants(
     store: Store, start: datetime | None, end: datetime | None
 ) -> dict[tuple[str, str, str], tuple[datetime, datetime, float]]:

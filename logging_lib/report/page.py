@@ -26,6 +26,7 @@ from logging_lib._util.text import shorten
 from logging_lib.html.charts import NARROW, WIDE, draw
 from logging_lib.html.pages import PagePanel, Section, Table, render
 from logging_lib.html.timeline import TimeAxis
+from logging_lib.profile.model import CHECKS
 from logging_lib.report import drawings, drift
 from logging_lib.report.classifier_panels import show_classifier, show_estimate
 from logging_lib.report.drawings import PERCENTS, variant_name
@@ -45,7 +46,6 @@ INPUTS_SHOWN: Final = 6
 """The number of rows of the table of inputs that are not folded."""
 MAX_DRAWN: Final = 60
 """The number of inputs with a drawing: the most striking ones."""
-_CHECKS = ("missing", "absent", "wrong_type", "unseen", "out_of_range", "oov")
 
 View = dict[str, Any]
 
@@ -78,7 +78,7 @@ def render_page(report: ModelReport) -> str:
         alerts=[_alert(alert, report, axis) for alert in report.alerts],
         features=[_feature(feature, i if i < MAX_DRAWN else None) for i, feature in enumerate(ranked)],
         features_left=_describe_features_left(len(ranked)),
-        checks=[CHECK_LABELS[check] for check in _CHECKS],
+        checks=[CHECK_LABELS[check] for check in CHECKS],
         inputs_note=_inputs_note(report),
         sections=sections,
         runbooks=[
@@ -201,7 +201,7 @@ def _feature(feature: FeatureReport, place: int | None) -> View:
         "label": STATUS_LABELS[feature.status],
         "why": _explain_feature(feature),
         "psi": NOTHING if feature.psi is None else f"{feature.psi:.3f}",
-        "cells": [_cell(rates.get(check)) for check in _CHECKS],
+        "cells": [_cell(rates.get(check)) for check in CHECKS],
         "panel": panel,
     }
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from logging_lib.logger.checks import Checker
 from logging_lib.profile.model import Profile
 from logging_lib.store.connection import BulkOutcome
-from logging_lib.store.history import inputs_of, output_of
+from logging_lib.store.history import inputs_of
 from logging_lib.store.port import Store
 
 STREAMS = "logs-ml.prediction-*"
@@ -101,9 +101,8 @@ def add_checks(document: Mapping[str, Any], checker: Checker) -> dict[str, Any]:
 def _encode_output_again(stored: Mapping[str, Any], checker: Checker) -> dict[str, Any]:
     """Encode a stored output as the profile defines it; values without a field of their own are left in place."""
     other = stored.get("other") or {}
-    output = stored.get("labels", output_of(stored))
-    if output is None:
-        output = other.get("prediction")
+    parts = {name: stored[name] for name in ("value", "label", "labels") if stored.get(name) is not None}
+    output = parts if len(parts) > 1 else next(iter(parts.values()), other.get("prediction"))
     encoded = checker.output(output, stored.get("score"), stored.get("scores"))
     return encoded | ({"other": other} if other else {})
 

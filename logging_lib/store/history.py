@@ -108,7 +108,8 @@ def read_history(
         rows.append(inputs_of(inputs))
         times.append(source["@timestamp"])
         weights.append((source["ml"].get("sample") or {}).get("weight") or 1.0)
-        outputs.append(output_of(source["ml"].get("prediction") or {}))
+        output = source["ml"].get("prediction") or {}
+        outputs.append(output.get("labels", output_of(output)))
     if not rows:
         raise StoreError(
             f"{STREAMS}: no prediction of the model {model!r}, version {version!r}, in the last {days:g} days"

@@ -26,7 +26,7 @@ SQL_TYPES: Final = {
     "double": "DOUBLE", "float": "FLOAT",
 }  # fmt: skip
 _BITS: Final = {"long": 63, "integer": 31, "short": 15}
-_FLOAT_MAX: Final = 3.4028235677973366e38  # the largest value that still rounds to the largest 32-bit float
+FLOAT_MAX: Final = 3.4028235677973366e38  # the largest value that still rounds to the largest 32-bit float
 
 FieldPath = tuple[str, ...]
 
@@ -163,12 +163,12 @@ def _coerce_number(value: Any, kind: str) -> float | None:
         value = float(value)
     except OverflowError:
         raise MappingError(f"a number too large for a {kind}") from None
-    if not math.isfinite(value) or (kind == "float" and abs(value) >= _FLOAT_MAX):
+    if not math.isfinite(value) or (kind == "float" and abs(value) >= FLOAT_MAX):
         raise MappingError(f"{value!r} is not finite as a {kind}")
     return float(value)
 
 
-def _is_canonical(value: Any, kind: str) -> bool:
+def is_canonical(value: Any, kind: str) -> bool:
     """Return whether the value needs no coercion. This runs for each value of each event, so it must be fast."""
     typed = type(value)
     if kind == "double":
@@ -257,7 +257,7 @@ def _walk_is_canonical(node: Mapping[str, Any], at: SchemaNode) -> bool:
             if leaf.array:
                 if type(value) is not list or not all(type(item) is str for item in value):
                     return False
-            elif not _is_canonical(value, leaf.type):
+            elif not is_canonical(value, leaf.type):
                 return False
         elif value is None:
             continue
@@ -266,7 +266,7 @@ def _walk_is_canonical(node: Mapping[str, Any], at: SchemaNode) -> bool:
         elif below.wildcard is not None:
             kind = below.wildcard.type
             if below.wildcard.indexed and not all(
-                item is None or _is_canonical(item, kind) for item in value.values()
+                item is None or is_canonical(item, kind) for item in value.values()
             ):
                 return False
         elif not _walk_is_canonical(value, below):

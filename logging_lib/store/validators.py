@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -71,6 +72,8 @@ def expect_int(value: Any, path: str, *, least: int | None = None) -> int:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise SearchError(f"expected a whole number, not {_shorten(value)}", path)
+    if not -(1 << 63) <= value < 1 << 63:
+        raise SearchError(f"{_shorten(value)} is too large", path)
     if least is not None and value < least:
         raise SearchError(f"expected at least {least}, not {value}", path)
     return value
@@ -85,9 +88,12 @@ def expect_number(value: Any, path: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
         raise SearchError(f"expected a number, not {_shorten(value)}", path)
     try:
-        return float(value)
+        number = float(value)
     except OverflowError:
-        raise SearchError(f"{_shorten(value)} is too large", path) from None
+        number = math.inf
+    if math.isinf(number):
+        raise SearchError(f"{_shorten(value)} is too large", path)
+    return number
 
 
 def expect_single_key(part: Any, path: str) -> tuple[str, Any]:

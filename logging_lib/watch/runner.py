@@ -35,6 +35,7 @@ from logging_lib.watch.evaluate import (
     run_transform,
     with_payload,
 )
+from logging_lib.watch.examples import complete_values
 from logging_lib.watch.findings import (
     Finding,
     Key,
@@ -293,6 +294,7 @@ class Runner:
                 for finding in group
                 if _is_due(watch, key_of(finding), incidents, mutes, now)
             ]
+            complete_values(watch, due, dependencies.ask, now=now, scheduled=scheduled)
             name_slices(watch, due, dependencies.ask, now=now, scheduled=scheduled)
         related: dict[tuple[str, Key], str] = {}
         alerts = []

@@ -222,6 +222,12 @@ class CounterSettings(Strict):
         return self
 
 
+MonitorName = Literal[
+    "dependencies", "invariants", "skew", "staleness", "stability", "speed", "quality", "none"
+]
+"""The monitoring tests of the ML Test Score, in its order; ``none`` for watches of the service or the logging."""
+
+
 # -- specs -------------------------------------------------------------------------------------------------
 
 
@@ -236,6 +242,8 @@ class Spec(Strict):
         every: the interval between two runs.
         throttle_period: how long after a notification an unchanged incident does not notify again.
         min_severity: the lowest severity of a finding, which its effect and its share raise.
+        monitor: the monitoring test of the ML Test Score that the watch is needed for, for the scorecard.
+        proxy: whether the watch covers that test only in part, as one of several that stand in for the real one.
         of_models: whether ``metadata.model``, a pattern, selects the models whose events are searched.
         settings: the watch's own metadata, in the order of the file; ``Settings`` defines its content.
     """
@@ -252,6 +260,8 @@ class Spec(Strict):
     every: Duration
     throttle_period: Duration = "24h"
     min_severity: Literal["low", "medium", "high", "critical"] = "low"
+    monitor: MonitorName = "none"
+    proxy: bool = False
     of_models: bool = True
     settings: dict[str, Any]
 

@@ -305,7 +305,7 @@ def test_the_evidence_of_a_scorecard(served: Served) -> None:
     assert found.skew["at"] == LATER
     assert found.profile is not None
     assert found.profile["version"] == "1"
-    made = scorecard.score(found, now=LATER, recent=timedelta(days=14))
+    made = scorecard.score(found, scorecard.WatchGroups({}, {}), now=LATER, recent=timedelta(days=14))
     assert made.monitors[2].status == "covered"
     assert (
         scorecard_data.gather(

@@ -71,6 +71,33 @@ def test_compare(call: Call) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("which", "problem"),
+    [
+        ("since=2999-01-01", "since=2999-01-01 is in the future"),
+        ("since=2018-03-01,until=2018-02-01", "since=2018-03-01 is not before until=2018-02-01"),
+    ],
+)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["compare"],
+        ["export", "--out", "x.csv"],
+        ["labels", "join"],
+        ["labels", "quality"],
+        ["labels", "delay"],
+    ],
+)
+def test_a_selection_of_no_time_is_refused(call: Call, words: list[str], which: str, problem: str) -> None:
+    assert problem in call(*words, which, *STORE, code=2).stderr
+
+
+@pytest.mark.parametrize("words", [["scorecard"], ["profile", "learn", "--model", "m", "--version", "1"]])
+def test_a_start_in_the_future_is_refused(call: Call, words: list[str]) -> None:
+    refused = call(*words, "--since", "2999-01-01", *STORE, code=2)
+    assert "--since 2999-01-01: in the future; it is now" in refused.stderr
+
+
 def test_compare_without_rows_has_an_exit_code_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import logging_lib
@@ -159,6 +159,8 @@ def test_every_way_in_keeps_an_output_alike(prediction: Any) -> None:
 
 
 @settings(max_examples=examples(100), deadline=None)
+@example(prediction={"value": 0, "labels": []}, scores=None)
+@example(prediction={"value": 0, "label": "a", "labels": ["a", "b"]}, scores=None)
 @given(prediction=outputs, scores=st.none() | outputs)
 def test_annotating_a_stored_event_loses_nothing(
     profile: profiles.Profile, prediction: Any, scores: Any

@@ -108,6 +108,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "a table with a name twice": (pa.table([[1], [2]], names=["a", "a"]), "a name is there twice"),
     "a series with a name twice": (pd.Series([1, 2], index=["a", "a"]), "a name is there twice"),
+    "a mapping with keys that are one as text": ({1: 1.0, "1": 2.0}, "a name is there twice"),
+    "a mapping with None and its text": ({"None": "a", None: "b"}, "a name is there twice"),
     "a list of two rows": ([ROW, ROW], "this list has 2: log each row by itself"),
 }
 
@@ -164,6 +166,27 @@ def test_what_is_not_one_row_with_names_becomes_a_dead_letter_with_the_reason(
     assert reason in letter["error"]["message"]
     assert "inputs must " in letter["error"]["message"]
     assert log.stats() == {"written": 1, "dropped": {}, "sampled_out": 0, "unreadable_times": 0}
+
+
+def test_two_keys_of_the_same_text_are_refused_with_a_profile_and_both_values_are_in_the_dead_letter(
+    tmp_path: Path, spooled: Events
+) -> None:
+    """Neither value may silently take the other's place, in whichever order they are."""
+    frame = pd.DataFrame({"1": [1.0, 2.0] * 20, "b": [1.0, 2.0] * 20})
+    with pytest.raises(profiles.ProfileError, match="'1' more than once"):
+        profiles.fit(pd.DataFrame([[1.0, 2.0]] * 40, columns=[1, "1"]), model="m", version="1")
+    log = logging_lib.configure(
+        model="m", version="1", spool=tmp_path, profile=profiles.fit(frame, model="m", version="1")
+    )
+    for inputs in ({1: 1.25, "1": 1.75}, {"1": 1.75, 1: 1.25}, {"1": 1.75, 1: 1.25, "b": 1.5}):
+        log.prediction(inputs, 1.0)
+    log.prediction({1: 1.25, "b": 1.75}, 1.0)
+    *letters, event = spooled(tmp_path)
+    assert [letter["event"]["dataset"] for letter in letters] == ["ml.deadletter"] * 3
+    for letter in letters:
+        assert "1.25" in letter["event"]["original"]
+        assert "1.75" in letter["event"]["original"]
+    assert event["ml"]["input"]["numeric"] == {"1": 1.25, "b": 1.75}
 
 
 @pytest.mark.parametrize("shape", COLUMNS)

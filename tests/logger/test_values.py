@@ -107,6 +107,15 @@ def test_a_value_has_the_form_that_the_page_says(
     assert matches_form(to_jsonable(sample), form)
 
 
+def test_keys_of_the_same_text_are_all_kept() -> None:
+    assert to_jsonable({1: "a", "1": "b", "c": {"1": 0, 1: 1}}) == {
+        "1": "a", "1<2>": "b", "c": {"1": 0, "1<2>": 1},
+    }  # fmt: skip
+    assert to_jsonable({"1<2>": "a", "1": "b", 1: "c"}) == {"1<2>": "a", "1": "b", "1<3>": "c"}
+    long = {"x" * 10 + str(n): n for n in range(10, 14)}
+    assert sorted(to_jsonable(long, max_text=10).values()) == [10, 11, 12, 13]
+
+
 def test_a_cycle_ends() -> None:
     assert "nested deeper than 16" in json.dumps(to_jsonable(cycle()))
 

@@ -217,6 +217,11 @@ def test_a_damaged_profile_is_refused(fitted: profiles.Profile) -> None:
         profiles.ProfileError, match=r"embedding:norm\.derived_from: expected the vector in its name"
     ):
         profiles.loads(profiles.dumps(replace(fitted, features=alone)))
+    underived = {name: feature for name, feature in fitted.features.items() if name != "embedding:cosine"}
+    with pytest.raises(
+        profiles.ProfileError, match="expected the feature embedding:cosine, derived from embedding"
+    ):
+        profiles.loads(profiles.dumps(replace(fitted, features=underived)))
     without_counts = replace(fitted.features["embedding"], counts=())
     with pytest.raises(profiles.ProfileError, match="has 0 counts for 1 bins"):
         profiles.loads(

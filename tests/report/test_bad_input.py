@@ -186,6 +186,29 @@ def test_times_the_wrong_way_round_and_files_that_are_none(folder: Path, tmp_pat
     assert "cannot be written" in refused.output
 
 
+def test_a_period_in_which_there_is_nothing_is_refused(folder: Path, tmp_path: Path) -> None:
+    """Instead of an empty page, as if all were well; a silence with an end can be asked for."""
+    stored = ("--store", folder / "store", "--model", "loans", "--no-replay", "-o", tmp_path / "report.html")
+    for words, message in (
+        (
+            ["--since", "2999-01-01"],
+            "--since 2999-01-01: in the future, and after the last event, which is of 20",
+        ),
+        (["--since", "2999-01-01", "--until", "2999-02-01"], "--since 2999-01-01: in the future, and after"),
+        (["--since", "2019-01-01"], "--since 2019-01-01: after the last event, which is of 2018-02-"),
+        (
+            ["--until", "2018-01-01"],
+            "--until 2018-01-01: before the first event, which is of 2018-02-01 09:0",
+        ),
+    ):
+        refused = run(*stored, *words)
+        assert refused.exit_code == 2
+        assert message in " ".join(refused.output.split())
+    assert not (tmp_path / "report.html").exists()
+    assert run(*stored, "--since", "2019-01-01", "--until", "2019-02-01").exit_code == 0
+    assert "No prediction in this period" in (tmp_path / "report.html").read_text("utf-8")
+
+
 @pytest.mark.parametrize("form", ["html", "md", "json"])
 def test_the_command_writes_each_form(folder: Path, tmp_path: Path, form: str) -> None:
     out = tmp_path / f"report.{form}"

@@ -577,3 +577,37 @@ def test_a_long_search_draws_no_bar_on_standard_output() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=120, check=True)
     assert ran.stdout == b"(False,)\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ({"query": {"term": {"ml.sample.weight": 1e308}}}, "$.query.term['ml.sample.weight'].value"),
+        ({"query": {"range": {"ml.sample.weight": {"lt": 1e308}}}}, "$.query.range['ml.sample.weight'].lt"),
+        ({"query": {"term": {"event.duration": 1e999}}}, "$.query.term['event.duration'].value"),
+        (
+            {"aggs": {"a": {"terms": {"field": "event.duration", "missing": 1 << 63}}}},
+            "$.aggs.a.terms.missing",
+        ),
+        ({"aggs": {"a": {"terms": {"field": "unknown", "missing": 1 << 63}}}}, "$.aggs.a.terms.missing"),
+        (
+            {"aggs": {"a": {"histogram": {"field": "event.duration", "interval": 1, "offset": 1e999}}}},
+            "$.aggs.a.histogram.offset",
+        ),
+    ],
+)
+def test_a_number_too_large_for_its_type_is_refused_with_its_path(
+    store: EmbeddedStore, body: dict[str, Any], path: str
+) -> None:
+    store.index(STREAM, [event(1)], now=NOW)
+    with pytest.raises(SearchError) as refused:
+        store.search(STREAM, body)
+    assert refused.value.path == path
+
+
+def test_whole_numbers_are_included_by_value_and_never_rounded(store: EmbeddedStore) -> None:
+    store.index(STREAM, [event(1, event__duration=7)], now=NOW)
+    for include, expected in (([7], 1), ([7.5], 0), ([1 << 63, 7], 1)):
+        aggs = {"a": {"terms": {"field": "event.duration", "include": include}}}
+        buckets = store.search(STREAM, {"size": 0, "aggs": aggs})["aggregations"]["a"]["buckets"]
+        assert len(buckets) == expected

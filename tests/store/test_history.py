@@ -130,6 +130,7 @@ def test_a_profile_from_history_is_close_to_that_of_training(
             "--elasticsearch h: not a URL such as https://localhost:9200; did you mean",
         ),
         (["--since", "soon"], "--since soon: neither a time such as"),
+        (["--since", "2999-01-01", "--store", "."], "--since 2999-01-01: in the future; it is now 2"),
     ],
 )
 def test_wrong_options_are_named(arguments: list[str], message: str) -> None:

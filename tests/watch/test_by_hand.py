@@ -175,6 +175,7 @@ def test_the_history_tells_what_was_done(place: Place) -> None:
         (["unmute"], "say which"),
         (["history", "--kind", "x"], "--kind x: not one of run"),
         (["history", "--since", "x"], "--since x: neither a time such as"),
+        (["history", "--since", "2999-01-01"], "--since 2999-01-01: in the future; it is now"),
     ],
 )
 def test_wrong_input_ends_with_2(tmp_path: Path, arguments: list[str], message: str) -> None:

@@ -141,7 +141,23 @@ def test_busy_ticks_are_ticks_near_arrivals() -> None:
 def test_a_start_after_the_end_is_refused(call: Call, spool: Path) -> None:
     """Instead of one tick at the start."""
     result = call("backtest", spool, "--since", "2018-02-02", "--until", "2018-02-01", code=2)
-    assert "the start, 2018-02-02 00:00:00 UTC, is after the end" in result.stderr.replace("\n", " ")
+    assert "--since 2018-02-02 is after --until 2018-02-01" in result.stderr.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--since", "2999-01-01"],
+            "--since 2999-01-01: in the future, and after the last event, which is of 20",
+        ),
+        (["--since", "2999-01-01", "--until", "2999-01-02"], "--since 2999-01-01: in the future"),
+        (["--until", "1999-01-01"], "--until 1999-01-01: before the first event, which is of 20"),
+    ],
+)
+def test_a_period_without_events_is_refused(call: Call, spool: Path, words: list[str], message: str) -> None:
+    """Instead of a replay that finds nothing, as if all were well."""
+    assert message in call("backtest", spool, *words, code=2).stderr.replace("\n", " ")
 
 
 def test_what_overflows_is_no_time() -> None:

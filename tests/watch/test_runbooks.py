@@ -34,7 +34,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     log = logging_lib.configure(
         model=loans.MODEL, version=loans.VERSION, profile=fitted, spool=out / "spool", service="loan-pricing"
     )
-    (incident,) = [each for each in loans.INCIDENTS if each.watch == "unseen-categories"]
+    (incident,) = [each for each in loans.INCIDENTS if each.feature == "homeownership"]
     day = months["Feb"][months["Feb"][loans.TIME].dt.date == incident.onset.date()]
     requests, random = loans.requests(day), Random(1)
     answers = pipeline.predict(requests)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -144,6 +145,28 @@ def test_each_kind_of_wrong_value_raises_an_alert_that_shows_it(fitted: profiles
         assert value in shown(findings[feature]), (name, shown(findings[feature]))
         assert "of another type than in training" in findings[feature]["what"]
         assert len(findings[feature]["values"]) <= 5
+
+
+def test_a_feature_with_many_values_does_not_hide_the_others(fitted: profiles.Profile) -> None:
+    """Of 60 values of one feature each is more frequent than those of the other, and the search lists 50."""
+    numbers = itertools.count()
+
+    def change(row: Row) -> Row:
+        number = next(numbers)
+        return {**row, "amount": f"{number % 60} EUR", "age": f"about {number}"}
+
+    alerts = {
+        alert.model: alert
+        for alert in watch_models(fitted, {"m": serve(fitted, change)}, "wrong-type").alerts
+    }
+    findings = {finding["feature"]: finding for finding in alerts["m"].findings}
+    assert findings.keys() == {"amount", "age"}
+    for feature, word in (("amount", "EUR"), ("age", "about")):
+        assert len(findings[feature]["values"]) == 5
+        assert shown(findings[feature]).count(word) == 5
+        names = [line["name"] for line in findings[feature]["lines"]]
+        assert names.count("Values") == 1
+        assert names.index("Values") + 1 == names.index("First seen")
 
 
 def test_a_whole_row_of_another_shape_is_read_and_raises_none(fitted: profiles.Profile) -> None:

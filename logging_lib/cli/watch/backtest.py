@@ -83,6 +83,7 @@ def backtest_(
         if only:
             selected_watches = pick(selected_watches, only)
         step = duration(every, "--every")
+        period = options.SelectedPeriod.parse(start, end, datetime.now(UTC))
         overridden_watches = apply_overrides(selected_watches, settings or [])
         with contextlib.ExitStack() as stack:
             opened, load_summary = _open_history(events or [], store, elasticsearch, profiles or [], stack)
@@ -99,13 +100,8 @@ def backtest_(
             if arrivals.first is None or arrivals.last is None:
                 where = ", ".join(map(str, events)) if events else "the store"
                 raise UsageError(f"no event was read from {where}{_list_refused(load_summary)}")
-            begin = options.past(start, "--since", datetime.now(UTC)) if start else arrivals.first
-            until = options.past(end, "--until", datetime.now(UTC)) if end else arrivals.last
-            if begin > until:
-                raise UsageError(
-                    f"nothing to replay: the start, {begin:%Y-%m-%d %H:%M:%S} UTC, is after the end, "
-                    f"{until:%Y-%m-%d %H:%M:%S} UTC; see --since and --until"
-                )
+            period.check(arrivals.first, arrivals.last)
+            begin, until = period.since or arrivals.first, period.until or arrivals.last
 
             def run(watches: list[Watch]) -> Backtest:
                 return backtest(

@@ -296,7 +296,7 @@ def history(
         moment = datetime.now(UTC) if now is None else instant(now, "--now")
         for name in kind or ():
             options.choice(name, "--kind", KINDS)
-        begin = None if since is None else options.past(since, "--since", moment)
+        begin = None if since is None else options.since(since, moment)
         opened = watch_options.open_state(store, elasticsearch, state)
         kinds = tuple(kind or (name for name in KINDS if name != "quiet"))
         records = opened.history(HistoryQuery(watch, model, begin, kinds, limit))

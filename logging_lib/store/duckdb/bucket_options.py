@@ -26,6 +26,7 @@ from logging_lib.store.duckdb.query import (
     any_of,
     any_value_sql,
     coerce_value,
+    compared_type,
     exists_sql,
     negate,
     parse_date_millis,
@@ -156,7 +157,7 @@ def _terms_missing_sql(column: TableColumn | None, value: Any, scope: Scope, pat
     if isinstance(value, str):
         return scope.binder.bind(value, "VARCHAR"), "keyword"
     if isinstance(value, int) and not isinstance(value, bool):
-        return scope.binder.bind(value, "BIGINT"), "long"
+        return scope.binder.bind(expect_int(value, path), "BIGINT"), "long"
     return scope.binder.bind(expect_number(value, path), "DOUBLE"), "double"
 
 
@@ -193,7 +194,8 @@ def _include_exclude(
             elif column.type == "date":
                 values, sql_type = [parse_date_millis(item, scope, here) for item in listed], "BIGINT"
             else:
-                values, sql_type = [coerce_value(column, item, here) for item in listed], column.sql_type
+                values = [coerce_value(column, item, here) for item in listed]
+                sql_type = compared_type(column, values)
             test = f"list_contains({scope.binder.bind(values, sql_type + '[]')}, @)"
         tests.append(f"NOT {test}" if name == "exclude" else test)
     return lambda key: [test.replace("@", key) for test in tests]

@@ -32,9 +32,10 @@ _PARTS_AT_ONCE: Final = 16  # parts that are decoded before they are added
 _LARGE_BYTES: Final = 16 << 20  # bytes; in larger files it is costly to read another field later
 _BATCH_ROWS: Final = 8192  # rows at once, so that DuckDB's threads share the work
 _ID_FIELD: Final = "event.id"
-_COUNTED_FIELDS: Final = (
+COUNTED_FIELDS: Final = (
     *COMMON_FIELDS, _ID_FIELD, "event.duration", "ml.input.bins", "ml.check.not_finite", "ml.check.unexpected",
-    "ml.check.unseen_values", "ml.text.oov_words", "ml.health.logged", "ml.health.dropped", "ml.health.backlog.age",
+    "ml.check.unseen_values", "ml.check.wrong_type", "ml.check.wrong_type_values", "ml.text.oov_words",
+    "ml.prediction.expected_error", "ml.health.logged", "ml.health.dropped", "ml.health.backlog.age",
 )  # fmt: skip
 """The fields of predictions that the shipped watches count; large files are read once for all of them."""
 
@@ -190,7 +191,7 @@ class FileTable:
     def _create_table(self, names: list[str]) -> None:
         """Create an empty table with these columns and, if the files are large, those that watches count."""
         wanted = dict.fromkeys(
-            [*filter(_is_mapped, names), *(_COUNTED_FIELDS if self._size() > _LARGE_BYTES else ())]
+            [*filter(_is_mapped, names), *(COUNTED_FIELDS if self._size() > _LARGE_BYTES else ())]
         )
         self._columns = {name: f"f{place}" for place, name in enumerate(wanted)}
         shape = "".join(f", {column} {_sql_type(name)}" for name, column in self._columns.items())

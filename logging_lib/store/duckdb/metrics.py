@@ -10,7 +10,7 @@ from typing import Any, Final
 from logging_lib._util import datemath
 from logging_lib.store.duckdb.query import coerce_value, parse_date_millis
 from logging_lib.store.duckdb.scope import Scope, TableColumn
-from logging_lib.store.mapping import TEXT_TYPES
+from logging_lib.store.mapping import TEXT_TYPES, WHOLE_TYPES, is_canonical
 from logging_lib.store.port import QueryNotSupported, SearchError
 from logging_lib.store.validators import (
     check_keys,
@@ -338,7 +338,7 @@ def missing_value_sql(column: TableColumn, missing: Any, scope: Scope, path: str
     if column.type == "date":
         return scope.binder.bind(parse_date_millis(missing, scope, path), "BIGINT")
     value = coerce_value(column, missing, path)
-    if isinstance(value, float) and column.sql_type not in ("DOUBLE", "FLOAT"):
+    if column.type in WHOLE_TYPES and not is_canonical(value, column.type):
         raise SearchError(f"{missing!r:.80} is not a value of the type [{column.type}]", path)
     return scope.binder.bind(value, column.sql_type)
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from logging_lib._util import datemath
 from logging_lib.store.duckdb import patterns
 from logging_lib.store.duckdb.scope import ID, Scope, TableColumn
-from logging_lib.store.mapping import TEXT_TYPES, WHOLE_TYPES
+from logging_lib.store.mapping import FLOAT_MAX, TEXT_TYPES, WHOLE_TYPES
 from logging_lib.store.port import QueryNotSupported, SearchError
 from logging_lib.store.validators import (
     check_keys,
@@ -228,15 +228,20 @@ def _terms(part: Any, scope: Scope, path: str) -> str:
     )
 
 
+def compared_type(column: TableColumn, values: list[Any]) -> str:
+    """Return the SQL type that holds the values of a query, which need not be values of the field's type.
+
+    A fraction, or a number outside the type's range, equals no integer; it must not be rounded to one.
+    """
+    if column.type not in WHOLE_TYPES:
+        return column.sql_type
+    return "DOUBLE" if any(isinstance(value, float) for value in values) else "HUGEINT"
+
+
 def _equals_sql(column: TableColumn, values: list[Any], scope: Scope) -> str:
     if not values:
         return NEVER
-    # A fraction, or a number outside the type's range, matches no integer; it must not be rounded to one.
-    sql_type = "DOUBLE" if any(isinstance(v, float) for v in values) else column.sql_type
-    if column.type in WHOLE_TYPES and sql_type != "DOUBLE":
-        sql_type = "HUGEINT"
-    elif column.type in ("float", "double"):
-        sql_type = column.sql_type
+    sql_type = compared_type(column, values)
     if len(values) <= _INLINE_TERMS:
         bound = ", ".join(scope.binder.bind(value, sql_type) for value in values)
         single = len(values) == 1
@@ -334,6 +339,8 @@ def coerce_value(column: TableColumn, value: Any, path: str) -> Any:
             if isinstance(value, int) and abs(value) < 1 << 126:
                 return value
             return int(number) if number.is_integer() and abs(number) < 1e18 else number
+        if column.type == "float" and abs(number) >= FLOAT_MAX:
+            raise SearchError(f"{value!r:.80} is too large for the type [float]", path)
         return number
     return _text_value(value, path)
 

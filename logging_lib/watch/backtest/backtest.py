@@ -16,6 +16,7 @@ from logging_lib.watch.backtest.asof import AsOf
 from logging_lib.watch.backtest.history import Answers, EventHistory, ScheduledTick
 from logging_lib.watch.backtest.related import Courses, drop_related
 from logging_lib.watch.evaluate import Scripts, default_scripts, run_dependencies, store_ask
+from logging_lib.watch.examples import complete_values
 from logging_lib.watch.findings import Summarize
 from logging_lib.watch.loading import with_sample_recipients
 from logging_lib.watch.model import Watch
@@ -222,7 +223,7 @@ def backtest(
         total.join(by_watch[watch.id])
     total.alerts.sort(key=lambda pair: pair[1].time)
     alerts = drop_related(total.alerts, total.courses)
-    _name_slices(store, watches, alerts[:MANY_ALERTS])
+    _search_details(store, watches, alerts[:MANY_ALERTS])
     return Backtest(
         tuple(watch.id for watch in watches),
         start,
@@ -237,12 +238,17 @@ def backtest(
     )
 
 
-def _name_slices(store: Store, watches: Iterable[Watch], alerts: Iterable[tuple[datetime, Alert]]) -> None:
-    """Name where alerts come from. This is not part of a replay, since a forked process cannot use the store."""
+def _search_details(store: Store, watches: Iterable[Watch], alerts: Iterable[tuple[datetime, Alert]]) -> None:
+    """Complete the alerts' examples, and name where they come from.
+
+    This is not part of a replay, since a forked process cannot use the store.
+    """
     by_id, past = {watch.id: watch for watch in watches}, AsOf(store)
     for scheduled, alert in alerts:
         ask = store_ask(past, alert.time)
-        name_slices(by_id[alert.watch], alert.findings_sent, ask, now=alert.time, scheduled=scheduled)
+        watch, findings = by_id[alert.watch], alert.findings_sent
+        complete_values(watch, findings, ask, now=alert.time, scheduled=scheduled)
+        name_slices(watch, findings, ask, now=alert.time, scheduled=scheduled)
 
 
 @dataclass
