@@ -1,4 +1,4 @@
-"""Events through normalize: foreign ones with their profile's checks, beside orjson and from disk, and our own."""
+"""Foreign events through normalize and their profile's checks, beside orjson and from disk, and our own."""
 
 from __future__ import annotations
 
