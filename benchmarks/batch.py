@@ -1,4 +1,4 @@
-"""``log.predictions(df, ...)``: rows per second of CPU time into a real spool, against one call per row and beside pandas' JSON."""
+"""``log.predictions(df, ...)`` into a real spool: CPU time, against one call per row and pandas' ``to_json``."""
 
 from __future__ import annotations
 
