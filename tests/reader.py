@@ -26,6 +26,7 @@ from logging_lib.cli.app import app
 from logging_lib.cli.reference import commands
 from logging_lib.dashboards.loading import parse_dashboard
 from logging_lib.normalize import DeadLetter, normalize
+from logging_lib.normalize.aliases import parse as parse_aliases
 from logging_lib.profile.config import parse
 from logging_lib.store.connection import Connection
 from logging_lib.watch.generate import compile_watch
@@ -195,6 +196,8 @@ class Reader:
             parse_dashboard(text, id="of-the-page")
         elif "kind" in document:
             parse_watch(compile_watch(parse_spec(text, id="of-the-page"), {}, 20), id="of-the-page")
+        elif "extend" in document:
+            assert parse_aliases(text.encode(), "of-the-page.yml").sources
         else:
             parse(document)
             command = re.search(r"# (profile\.yml): (logging-lib profile fit) \.\.\. (.*)", text)

@@ -127,7 +127,7 @@ def test_every_mounted_file_is_there_and_every_variable_has_an_example() -> None
                 volume
             )
     used = set(re.findall(r"(?<!\$)\$\{(\w+)", text))
-    assert used - set(example()) == {"LOGGING_LIB_SLACK_WEBHOOK"}  # optional: the user's own
+    assert used - set(example()) == {"LOGGING_LIB_SLACK_WEBHOOK", "ML_ALIASES"}  # optional: the user's own
     assert set(example()) - used == set()
 
 

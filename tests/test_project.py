@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tools.check_words import read_files
+
 ROOT = Path(__file__).parents[1]
 MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
@@ -139,3 +141,8 @@ def test_one_repository_is_named_everywhere() -> None:
     assert config["contact_links"][0]["url"].startswith(url + "/security/")
     changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
     assert set(re.findall(r"https://github\.com/[\w-]+/[\w-]+", changelog)) <= {url}
+
+
+def test_no_file_has_the_marks_of_an_unfinished_merge() -> None:
+    marks = re.compile(r"^(<{7}|>{7}) ", re.MULTILINE)
+    assert [path for path, text in read_files(ROOT) if marks.search(text)] == []

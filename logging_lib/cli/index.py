@@ -13,6 +13,7 @@ import typer
 from logging_lib import profile
 from logging_lib._util.formatting import format_count
 from logging_lib.cli import options, output
+from logging_lib.normalize import read_aliases
 from logging_lib.schema import DEFAULT_NAMESPACE, data_stream
 from logging_lib.schema.templates import PROFILE_FILES
 from logging_lib.store import loading
@@ -43,6 +44,14 @@ def index(
             help="A profile.json to publish, and to check events of other loggers with; repeatable.",
         ),
     ] = None,
+    aliases: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="YAML that says where events of other loggers hold what the built-in names do not find.",
+            envvar="LOGGING_LIB_ALIASES",
+        ),
+    ] = None,
     as_json: output.JsonOption = False,
 ) -> None:
     """Normalize events and index them into a store; events that are already indexed are skipped.
@@ -53,10 +62,11 @@ def index(
     """
     with output.handle_errors(OSError, ValueError), output.progress("Indexing events") as report_progress:
         loaded_profiles = [profile.load(path) for path in profiles or []]
+        loaded_aliases = None if aliases is None else read_aliases(aliases)
         store = options.choose_place(store, elasticsearch)
         target = EmbeddedStore(store) if store is not None else options.open_elasticsearch(elasticsearch)
         with contextlib.closing(target):
-            loading.reject_other_files(events)
+            loading.reject_other_files(events, loaded_aliases)
             index_profiles(target, profiles or [])
             if loaded_profiles:
                 target.index(
@@ -67,6 +77,7 @@ def index(
                 events,
                 now=datetime.now(UTC),
                 profiles=loaded_profiles,
+                aliases=loaded_aliases,
                 keep_refused=True,
                 namespace=namespace,
                 progress=report_progress,

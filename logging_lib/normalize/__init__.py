@@ -2,8 +2,9 @@
 
 This is the Python twin of ``pipelines/ruby/ml_normalize.rb``; ``pipelines/cases/`` defines what both must do. An
 event with ``ml.schema_version`` is canonical: its required fields are validated, and its inputs are never changed.
-Any other event is foreign, and needs a model and inputs under one of the names in ``ALIASES``. If it has none of
-them, but has a line in ``log`` or ``message``, as log shippers write it, the event is in that line.
+Any other event is foreign, and needs a model and inputs under one of the names in ``ALIASES``, or where a file of
+aliases says. If it has none of them, but has a line in ``log`` or ``message``, as log shippers write it, the event
+is in that line.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from logging_lib.logger.event import build_dead_letter
 from logging_lib.logger.jsonlines import MAX_LINE as MAX_BYTES
 from logging_lib.logger.jsonlines import Line
 from logging_lib.logger.values import to_jsonable
+from logging_lib.normalize.aliases import ALIASES, Aliases, AliasesError, read_aliases
 from logging_lib.normalize.canonical import validate
 from logging_lib.normalize.containers import MAX_WRAPPERS, find_wrapped_line
 from logging_lib.normalize.errors import NormalizeError
-from logging_lib.normalize.foreign import ALIASES, MAX_INPUTS, MAX_TEXT, Checks, hash_content, to_canonical
+from logging_lib.normalize.foreign import MAX_INPUTS, MAX_TEXT, Checks, hash_content, to_canonical
 from logging_lib.normalize.parsing import MAX_DEPTH, parse
 from logging_lib.normalize.times import MAX_AHEAD, get_arrival
 from logging_lib.profile.coerce import NA_VALUES
@@ -34,11 +36,14 @@ __all__ = [
     "MAX_DEPTH",
     "MAX_INPUTS",
     "MAX_TEXT",
+    "Aliases",
+    "AliasesError",
     "Checks",
     "DeadLetter",
     "Event",
     "normalize",
     "normalize_line",
+    "read_aliases",
     "refuse",
 ]
 
@@ -76,6 +81,7 @@ def normalize(
     now: datetime | None = None,
     na_values: frozenset[str] = _NA,
     checks: Checks | None = None,
+    aliases: Aliases | None = None,
 ) -> Event | DeadLetter:
     """Convert one event to its canonical form.
 
@@ -86,15 +92,23 @@ def normalize(
             is refused.
         na_values: spellings of a missing value in foreign events without a profile.
         checks: finds the profile's checks for a foreign event; without it, the event is not checked.
+        aliases: where foreign events hold what the built-in names do not find, as ``read_aliases`` returns it.
 
     Returns:
         A dead letter if the event cannot be used; nothing is raised for any content of ``raw``.
     """
-    return _normalize(raw if isinstance(raw, bytes) else _to_bytes(raw), now, na_values, checks, MAX_WRAPPERS)
+    return _normalize(
+        raw if isinstance(raw, bytes) else _to_bytes(raw), now, na_values, checks, aliases, MAX_WRAPPERS
+    )
 
 
 def _normalize(
-    raw: bytes, now: datetime | None, na_values: frozenset[str], checks: Checks | None, wrappers: int
+    raw: bytes,
+    now: datetime | None,
+    na_values: frozenset[str],
+    checks: Checks | None,
+    aliases: Aliases | None,
+    wrappers: int,
 ) -> Event | DeadLetter:
     arrival = None if now is None else get_arrival(now)
     document: dict[str, Any] = {}
@@ -105,7 +119,7 @@ def _normalize(
             if repaired:
                 raise NormalizeError("not_json", "not JSON (RFC 8259, in UTF-8)", "parse")
             return Event(validate(document, ml, len(raw), arrival))
-        return Event(to_canonical(document, raw, arrival, na_values, checks))
+        return Event(to_canonical(document, raw, arrival, na_values, checks, aliases))
     except NormalizeError as error:
         wrapped = None
         if wrappers and error.reason in ("no_model", "no_inputs"):
@@ -113,7 +127,7 @@ def _normalize(
         if wrapped is None:
             return refuse(raw, error.reason, str(error), now=now, stage=error.stage)
     name, line = wrapped
-    result = _normalize(line, now, na_values, checks, wrappers - 1)
+    result = _normalize(line, now, na_values, checks, aliases, wrappers - 1)
     if isinstance(result, Event):
         return result
     message, stage = result.document["error"]["message"], result.document["ml"]["deadletter"]["stage"]
@@ -147,7 +161,7 @@ def refuse(
 
 
 def normalize_line(
-    line: Line, *, now: datetime | None = None, checks: Checks | None = None
+    line: Line, *, now: datetime | None = None, checks: Checks | None = None, aliases: Aliases | None = None
 ) -> Event | DeadLetter:
     """Normalize a line of a file; a dead letter names the file and the offset in bytes.
 
@@ -157,6 +171,7 @@ def normalize_line(
         line: the line, with its file and offset.
         now: as for ``normalize``.
         checks: as for ``normalize``.
+        aliases: as for ``normalize``.
     """
     if line.fault == "too_large":
         result: Event | DeadLetter = refuse(
@@ -167,7 +182,7 @@ def normalize_line(
             line.data, "damaged", "the compressed file is damaged or cut here", now=now, stage="parse"
         )
     else:
-        result = normalize(line.data, now=now, checks=checks)
+        result = normalize(line.data, now=now, checks=checks, aliases=aliases)
     if isinstance(result, DeadLetter):
         reason = "torn" if line.fault == "torn" and result.reason == "not_json" else result.reason
         result.document["error"]["type"] = reason

@@ -11,6 +11,7 @@ from logging_lib.logger.checks import MAX_CATEGORY, Checker, CheckResult
 from logging_lib.logger.event import ECS, to_nanoseconds
 from logging_lib.logger.output import OutputEncoder
 from logging_lib.logger.values import cut_text, to_jsonable
+from logging_lib.normalize.aliases import ALIASES, Aliases
 from logging_lib.normalize.errors import NormalizeError, quote_value, to_json_text
 from logging_lib.normalize.names import with_safe_names
 from logging_lib.normalize.parsing import SPACE, is_filled
@@ -26,24 +27,6 @@ MAX_TEXT = 32_766
 MAX_ID = 512
 """The longest id that Elasticsearch accepts, in bytes; a longer one is hashed."""
 
-ALIASES: Mapping[str, tuple[str, ...]] = {
-    "model": ("model", "model_name", "ml_model", "modelName"),
-    "version": ("model_version", "version", "modelVersion"),
-    "inputs": ("inputs", "features", "input", "instance"),
-    "prediction": ("prediction", "outputs", "predictions", "output", "predicted", "result"),
-    "timestamp": ("@timestamp", "timestamp", "time", "ts", "timestamp_ms", "request_time", "date"),
-    "id": ("event_id", "id", "uuid", "databricks_request_id"),
-    "request": ("request_id", "requestId", "correlation_id", "client_request_id"),
-    "duration": ("duration", "latency"),
-    "duration_ms": ("duration_ms", "latency_ms", "execution_time_ms", "execution_duration_ms"),
-    "service": ("service", "app", "application"),
-    "score": ("score", "probability", "confidence"),
-    "scores": ("scores", "probabilities"),
-    "sampling": ("sampling_fraction", "sample_rate"),
-    "error": ("error", "exception"),
-    "error_type": ("error_type", "error_code"),
-}
-"""Canonical name → its possible keys in foreign events; the first key with a value is used."""
 STATUSES = ("status_code", "http_status", "status")
 """Keys of a call's status, which stays a label. From 400, or if it is in ``FAILED``, the prediction failed."""
 FAILED = ("error", "failed", "failure")
@@ -66,28 +49,32 @@ def to_canonical(
     arrival: Arrival | None,
     na_values: frozenset[str],
     checks: Checks | None,
+    aliases: Aliases | None = None,
 ) -> dict[str, Any]:
     """Build the canonical event.
 
     Raises:
         NormalizeError: ``no_model``, ``no_inputs``, ``no_timestamp``, ``timestamp``, ``future``,
-            ``too_many_fields`` or ``batch``.
+            ``too_many_fields``, ``batch`` or ``names``.
     """
-    fields, extra_fields = _split_known_keys(document)
-    if type(fields.get("inputs")) is not dict:
-        fields, extra_fields = _split_known_keys(unwrap(document, ALIASES["inputs"]))
+    if aliases is None:
+        fields, extra_fields = _split_known_keys(document)
+        if type(fields.get("inputs")) is not dict:
+            fields, extra_fields = _split_known_keys(unwrap(document, ALIASES["inputs"]))
+    else:
+        fields, extra_fields = _split_by_aliases(document, aliases)
     get = fields.get
-    model, version = _read_model(fields, extra_fields)
+    model, version = _read_model(fields, extra_fields, aliases)
     inputs = get("inputs")
     if type(inputs) is not dict:
         raise NormalizeError(
-            "no_inputs", f"no inputs: one of {', '.join(ALIASES['inputs'])} must hold an object"
+            "no_inputs", f"no inputs: one of {_list_names('inputs', aliases)} must hold an object"
         )
     if len(inputs) > MAX_INPUTS or len(extra_fields) > MAX_INPUTS:
         raise NormalizeError(
             "too_many_fields", f"{max(len(inputs), len(extra_fields))} fields; at most {MAX_INPUTS} are taken"
         )
-    timestamp = _read_timestamp(get("timestamp"), arrival)
+    timestamp = _read_timestamp(get("timestamp"), arrival, aliases)
     inputs = with_safe_names(inputs)
     is_long = len(raw) > MAX_TEXT
     checker = checks(model, version) if checks is not None else None
@@ -143,12 +130,32 @@ def to_label(value: Any, is_long: bool = True) -> str:
     return cut_text(text, MAX_TEXT) if is_long else text
 
 
-def _split_known_keys(document: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _split_by_aliases(document: Mapping[str, Any], aliases: Aliases) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Do as ``_split_known_keys``, with the aliases of a file."""
+    found, document = aliases.extract(document)
+    names = aliases.built_in(found)
+    fields, extra_fields = _split_known_keys(document, names)
+    if "inputs" not in found and "inputs" not in aliases.replaced and type(fields.get("inputs")) is not dict:
+        fields, extra_fields = _split_known_keys(unwrap(document, ALIASES["inputs"]), names)
+    fields |= found
+    for name, value in aliases.defaults.items():
+        if not is_filled(fields.get(name)):
+            fields[name] = value
+    return fields, extra_fields
+
+
+def _list_names(name: str, aliases: Aliases | None) -> str:
+    return ", ".join(ALIASES[name] if aliases is None else aliases.names_of(name))
+
+
+def _split_known_keys(
+    document: Mapping[str, Any], names: Mapping[str, str] = _NAME_OF_ALIAS
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Split the event into the fields under one of ``ALIASES``, by canonical name, and the other fields."""
     fields: dict[str, Any] = {}
     extra_fields: dict[str, Any] = {}
     for key, value in document.items():
-        name = _NAME_OF_ALIAS.get(key)
+        name = names.get(key)
         if name is None:
             extra_fields[key] = value
         elif name not in fields:
@@ -304,7 +311,9 @@ def _add_context(fields: Mapping[str, Any], extra_fields: dict[str, Any], event:
             extra_fields["sampling"] = sampling
 
 
-def _read_model(fields: Mapping[str, Any], extra_fields: dict[str, Any]) -> tuple[str, str]:
+def _read_model(
+    fields: Mapping[str, Any], extra_fields: dict[str, Any], aliases: Aliases | None
+) -> tuple[str, str]:
     model, version = fields.get("model"), fields.get("version")
     if type(model) is dict:
         if not model.keys() <= {"name", "version"}:
@@ -312,18 +321,18 @@ def _read_model(fields: Mapping[str, Any], extra_fields: dict[str, Any]) -> tupl
         version = model["version"] if is_filled(model.get("version")) else version
         model = model.get("name")
     if not is_filled(model):
-        raise NormalizeError("no_model", f"no model: one of {', '.join(ALIASES['model'])} must name it")
+        raise NormalizeError("no_model", f"no model: one of {_list_names('model', aliases)} must name it")
     return (
         model if type(model) is str else to_label(model),
         "unknown" if not is_filled(version) else version if type(version) is str else to_label(version),
     )
 
 
-def _read_timestamp(value: Any, arrival: Arrival | None) -> str:
+def _read_timestamp(value: Any, arrival: Arrival | None, aliases: Aliases | None) -> str:
     if value is None:
         if arrival is None:
             raise NormalizeError(
-                "no_timestamp", f"no time: one of {', '.join(ALIASES['timestamp'])} must hold it"
+                "no_timestamp", f"no time: one of {_list_names('timestamp', aliases)} must hold it"
             )
         return arrival.text
     try:

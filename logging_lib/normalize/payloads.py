@@ -17,7 +17,7 @@ from logging_lib.normalize.errors import NormalizeError
 from logging_lib.normalize.parsing import is_filled, parse_value
 
 _ENVELOPES = ("data", "request", "response", "request_metadata")
-_ROWS = ("dataframe_records", "instances")
+ROWS = ("dataframe_records", "instances")
 _OF_COLUMNS = ("specversion", "request_metadata", "databricks_request_id")
 """Keys of the payload logs whose ``inputs`` may be columns: a list of the rows' values for each name."""
 
@@ -42,8 +42,8 @@ def unwrap(document: Mapping[str, Any], keys_of_inputs: Sequence[str]) -> dict[s
             flat["model_name"] = flat.pop("inferenceservicename")
         if "id" in flat and not is_filled(flat.get("request_id")):
             flat["request_id"] = flat["id"]
-    for key in (*keys_of_inputs, *_ROWS, "dataframe_split"):
-        value = _parse_text(flat.get(key))
+    for key in (*keys_of_inputs, *ROWS, "dataframe_split"):
+        value = parse_text(flat.get(key))
         inputs = _read_inputs(key, value, may_be_columns) if is_filled(value) else None
         if inputs is not None:
             del flat[key]
@@ -56,7 +56,7 @@ def unwrap(document: Mapping[str, Any], keys_of_inputs: Sequence[str]) -> dict[s
 
 def _open_envelope(flat: dict[str, Any], name: str) -> None:
     """Move the content of an envelope to the event; keys of the event itself take precedence, unless null."""
-    content = _parse_text(flat.get(name))
+    content = parse_text(flat.get(name))
     if isinstance(content, list) and name == "response":
         content = {"predictions": content}
     if not isinstance(content, dict):
@@ -66,7 +66,7 @@ def _open_envelope(flat: dict[str, Any], name: str) -> None:
         flat[key if flat.get(key) is None else f"{name}.{key}"] = value
 
 
-def _parse_text(value: Any) -> Any:
+def parse_text(value: Any) -> Any:
     """Parse an object or a list that is written as JSON text; return anything else unchanged."""
     if not isinstance(value, str) or value[:1] not in ("{", "["):
         return value
@@ -80,17 +80,17 @@ def _read_inputs(key: str, value: Any, may_be_columns: bool) -> dict[str, Any] |
     """Read the inputs of the only row, by name; return None if the value is not a known payload."""
     if key == "dataframe_split":
         return _read_split(value)
-    if isinstance(value, dict) and key not in _ROWS:
+    if isinstance(value, dict) and key not in ROWS:
         return _read_columns(value) if key == "inputs" and may_be_columns else value
     if not isinstance(value, list):
         return None
-    if key not in _ROWS:
-        if _are_tensors(value):
-            return _read_tensors(value) or None
+    if key not in ROWS:
+        if are_tensors(value):
+            return read_tensors(value) or None
         if not any(all(isinstance(row, kind) for row in value) for kind in (dict, list)):
             return None
-    row = _expect_single_row(value)
-    return row if isinstance(row, dict) else {str(i): v for i, v in enumerate(_flatten(row))} or None
+    row = expect_single_row(value)
+    return row if isinstance(row, dict) else {str(i): v for i, v in enumerate(flatten(row))} or None
 
 
 def _read_split(split: Any) -> dict[str, Any] | None:
@@ -98,7 +98,7 @@ def _read_split(split: Any) -> dict[str, Any] | None:
     rows, columns = (split.get("data"), split.get("columns")) if isinstance(split, dict) else (None, None)
     if not isinstance(rows, list) or not rows:
         return None
-    row = _expect_single_row(rows)
+    row = expect_single_row(rows)
     if not isinstance(row, list) or not isinstance(columns, list) or len(row) != len(columns):
         return None
     return {
@@ -112,7 +112,7 @@ def _read_columns(inputs: dict[str, Any]) -> dict[str, Any]:
     lengths = {len(values) if isinstance(values, list) else 0 for values in inputs.values()}
     if len(lengths) != 1 or 0 in lengths:
         return inputs
-    return {name: _expect_single_row(values) for name, values in inputs.items()}
+    return {name: expect_single_row(values) for name, values in inputs.items()}
 
 
 def unpack_tensors(output: Any) -> Any:
@@ -121,13 +121,13 @@ def unpack_tensors(output: Any) -> Any:
     Raises:
         NormalizeError: ``batch``, for several rows.
     """
-    if not isinstance(output, list) or not _are_tensors(output):
+    if not isinstance(output, list) or not are_tensors(output):
         return output
-    values = _read_tensors(output)
+    values = read_tensors(output)
     return next(iter(values.values())) if len(values) == 1 else values
 
 
-def _are_tensors(values: list[Any]) -> bool:
+def are_tensors(values: list[Any]) -> bool:
     return bool(values) and all(
         isinstance(tensor, dict)
         and isinstance(tensor.get("name"), str)
@@ -136,14 +136,14 @@ def _are_tensors(values: list[Any]) -> bool:
     )
 
 
-def _read_tensors(tensors: list[dict[str, Any]]) -> dict[str, Any]:
+def read_tensors(tensors: list[dict[str, Any]]) -> dict[str, Any]:
     """Read tensors of one row as values by name; the elements of a longer one are ``name.0``, ``name.1``, ..."""
     values: dict[str, Any] = {}
     for tensor in tensors:
-        name, data, shape = tensor["name"], _flatten(tensor["data"]), tensor.get("shape")
+        name, data, shape = tensor["name"], flatten(tensor["data"]), tensor.get("shape")
         rows = shape[0] if isinstance(shape, list) and shape and type(shape[0]) is int else len(data)
         if rows > 1:
-            raise _batch_error(rows)
+            raise batch_error(rows)
         if len(data) == 1:
             values[name] = data[0]
         else:
@@ -151,18 +151,18 @@ def _read_tensors(tensors: list[dict[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _flatten(value: Any) -> list[Any]:
+def flatten(value: Any) -> list[Any]:
     """Flatten nested lists, whose depth the parser has limited."""
     if not isinstance(value, list):
         return [value]
-    return [element for item in value for element in _flatten(item)]
+    return [element for item in value for element in flatten(item)]
 
 
-def _expect_single_row(rows: list[Any]) -> Any:
+def expect_single_row(rows: list[Any]) -> Any:
     if len(rows) > 1:
-        raise _batch_error(len(rows))
+        raise batch_error(len(rows))
     return rows[0]
 
 
-def _batch_error(rows: int) -> NormalizeError:
+def batch_error(rows: int) -> NormalizeError:
     return NormalizeError("batch", f"the payload holds {rows} rows; log one event a prediction")

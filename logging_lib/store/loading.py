@@ -15,7 +15,7 @@ from logging_lib._util.times import format_instant, parse_instant
 from logging_lib.logger import jsonlines
 from logging_lib.logger.checks import Checker
 from logging_lib.logger.jsonlines import Line
-from logging_lib.normalize import MAX_AHEAD, Checks, DeadLetter, normalize_line, refuse
+from logging_lib.normalize import MAX_AHEAD, Aliases, Checks, DeadLetter, normalize_line, refuse
 from logging_lib.normalize.containers import join_lines
 from logging_lib.schema import DEFAULT_NAMESPACE, data_stream
 from logging_lib.store import mapping
@@ -93,7 +93,7 @@ class LoadSummary:
     refused: Counter[str] = field(default_factory=Counter)
 
 
-def reject_other_files(paths: Iterable[Path]) -> None:
+def reject_other_files(paths: Iterable[Path], aliases: Aliases | None = None) -> None:
     """Check by their first lines that files may contain events, before anything is written.
 
     Raises:
@@ -105,7 +105,7 @@ def reject_other_files(paths: Iterable[Path]) -> None:
     files = jsonlines.find_files(paths)
     for file in files:
         for line in islice(jsonlines.read_lines(file), _FIRST_LINES):
-            normalized = normalize_line(line)
+            normalized = normalize_line(line, aliases=aliases)
             if not isinstance(normalized, DeadLetter) or normalized.reason not in _NO_EVENT:
                 return
             reasons[normalized.document["error"]["message"]] += 1
@@ -124,6 +124,7 @@ def load(
     *,
     now: datetime | None = None,
     profiles: Iterable[profile.Profile] = (),
+    aliases: Aliases | None = None,
     keep_refused: bool = False,
     namespace: str = DEFAULT_NAMESPACE,
     progress: Callable[[int, int], object] = lambda done, total: None,
@@ -134,6 +135,7 @@ def load(
         paths: files, or folders of ``*.jsonl``.
         now: when the events arrive; default: each at its ``event.ingested``, or at its own time without one.
         profiles: events of other loggers about their models are checked against them.
+        aliases: where events of other loggers hold what the built-in names do not find.
         keep_refused: also store refused lines, in the dead-letter stream.
         namespace: the namespace of the data streams.
         progress: called with the bytes that were read and the bytes of all files.
@@ -147,7 +149,7 @@ def load(
     dead_letters = data_stream("ml.deadletter", namespace) if keep_refused else None
     present = datetime.now(UTC)
     for document, arrived in _normalize_files(
-        paths, now, present, lambda model, version: checkers.get((model, version)), progress
+        paths, now, present, lambda model, version: checkers.get((model, version)), aliases, progress
     ):
         if isinstance(document, DeadLetter):
             loaded.refused[document.reason] += 1
@@ -173,6 +175,7 @@ def _normalize_files(
     now: datetime | None,
     present: datetime,
     checks: Checks,
+    aliases: Aliases | None,
     progress: Callable[[int, int], object],
 ) -> Iterator[tuple[dict[str, Any] | DeadLetter, datetime]]:
     """Yield each line's event or dead letter, and the time of its arrival."""
@@ -182,7 +185,7 @@ def _normalize_files(
         for count, line in enumerate(join_lines(jsonlines.read_lines(file))):
             if count % _PROGRESS_LINES == 0:
                 progress(sum(sizes[:number]) + line.offset, sum(sizes))
-            normalized = normalize_line(line, now=now, checks=checks)
+            normalized = normalize_line(line, now=now, checks=checks, aliases=aliases)
             if isinstance(normalized, DeadLetter):
                 yield normalized, now or present
             elif now is not None:

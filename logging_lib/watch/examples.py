@@ -14,9 +14,8 @@ from typing import Any, Final
 
 from logging_lib._util.text import shorten
 from logging_lib._util.times import format_instant
-from logging_lib.schema import tokens
 from logging_lib.watch.evaluate import AskStore, new_context
-from logging_lib.watch.findings import Finding, by_model_version, key_of
+from logging_lib.watch.findings import Finding, by_model_version
 from logging_lib.watch.model import Watch
 from logging_lib.watch.scripts.check_rate import MAX_VALUES_SHOWN
 from logging_lib.watch.scripts.common import decode_value, encode_prefix, new_line
@@ -35,12 +34,12 @@ _LUCENE: Final = re.compile(r'[.?+*|{}\[\]()"\\#@&<>~^$-]')
 def complete_values(
     watch: Watch, findings: Iterable[Finding], ask: AskStore, *, now: datetime, scheduled: datetime
 ) -> None:
-    """Fill in ``values`` and the line ``LINE`` of each finding whose listed values are not all that failed.
+    """Fill in ``values`` and the line ``LINE`` of findings that list fewer values than failed.
 
     There is one search for each model version. If it fails, a finding keeps what it has, or the line says why.
 
     Args:
-        findings: the findings of one run of the watch.
+        findings: findings of one run of the watch for which ``lists_too_few_values`` is true.
     """
     chain = watch.definition.input.chain
     step = dict(chain.items()).get("window") if chain is not None else None
@@ -49,10 +48,9 @@ def complete_values(
     request = step.search.request
     body = render_json(request.text, {**new_context(watch, now=now, scheduled=scheduled), **request.params})
     field = _find_field(body)
-    incomplete = [finding for finding in findings if _is_incomplete(finding)]
-    if field is None or not incomplete:
+    if field is None:
         return
-    for (model, version), group in list(by_model_version(incomplete).items())[:MAX_VERSIONS]:
+    for (model, version), group in list(by_model_version(findings).items())[:MAX_VERSIONS]:
         asked = group[:MAX_FINDINGS]
         filters = [
             body.get("query", {"match_all": {}}),
@@ -84,23 +82,6 @@ def _find_field(body: Mapping[str, Any]) -> str | None:
         if field := _find_field(aggregation):
             return field
     return None
-
-
-def _is_incomplete(finding: Finding) -> bool:
-    """Return whether a feature's events have more values than are listed, and whether there is room for them.
-
-    Each failing event has one value of a feature. The token of a long name is hashed, so its values are not found.
-    """
-    values = finding.get("values")
-    return bool(
-        all(key_of(finding))
-        and "check" in finding
-        and isinstance(values, list)
-        and isinstance(finding.get("lines"), list)
-        and len(values) < MAX_VALUES_SHOWN
-        and sum(value["count"] for value in values) < finding.get("observed", 0)
-        and len(encode_prefix(str(finding["feature"]))) <= tokens.MAX_PART + 1
-    )
 
 
 def _count_values(field: str, finding: Finding, until: str) -> Json:

@@ -7,6 +7,9 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from logging_lib._util.times import parse_instant
+from logging_lib.schema import tokens
+from logging_lib.watch.scripts.check_rate import MAX_VALUES_SHOWN
+from logging_lib.watch.scripts.common import encode_prefix
 
 Finding = dict[str, Any]
 Summarize = Callable[[list[Finding]], dict[str, Any]]
@@ -134,4 +137,21 @@ def _is_accepted(finding: Finding, watch: str, accepted: Iterable[Mapping[str, A
         and parse_instant(entry["at"]) <= now
         and effect < DOUBLED * entry["effect"]
         for entry in accepted
+    )
+
+
+def lists_too_few_values(finding: Finding) -> bool:
+    """Return whether a feature's events have more values than are listed, and whether there is room for them.
+
+    Each failing event has one value of a feature. The token of a long name is hashed, so its values are not found.
+    """
+    values = finding.get("values")
+    return bool(
+        all(key_of(finding))
+        and "check" in finding
+        and isinstance(values, list)
+        and isinstance(finding.get("lines"), list)
+        and len(values) < MAX_VALUES_SHOWN
+        and sum(value["count"] for value in values) < finding.get("observed", 0)
+        and len(encode_prefix(str(finding["feature"]))) <= tokens.MAX_PART + 1
     )

@@ -47,6 +47,7 @@ from logging_lib.watch.findings import (
     key_of,
     keys_of,
     leave_out_accepted,
+    lists_too_few_values,
     skipped_models,
     with_findings,
 )
@@ -294,7 +295,8 @@ class Runner:
                 for finding in group
                 if _is_due(watch, key_of(finding), incidents, mutes, now)
             ]
-            complete_values(watch, due, dependencies.ask, now=now, scheduled=scheduled)
+            if incomplete := list(filter(lists_too_few_values, due)):
+                complete_values(watch, incomplete, dependencies.ask, now=now, scheduled=scheduled)
             name_slices(watch, due, dependencies.ask, now=now, scheduled=scheduled)
         related: dict[tuple[str, Key], str] = {}
         alerts = []

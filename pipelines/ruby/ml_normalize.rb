@@ -12,6 +12,8 @@ require_relative "ml_normalize/parsing"
 require_relative "ml_normalize/times"
 require_relative "ml_normalize/names"
 require_relative "ml_normalize/payloads"
+require_relative "ml_normalize/tables"
+require_relative "ml_normalize/aliases"
 require_relative "ml_normalize/foreign"
 require_relative "ml_normalize/canonical"
 require_relative "ml_normalize/batches"
@@ -36,8 +38,9 @@ module MlNormalize
   # raw        - a String of bytes, in any encoding; it is not changed.
   # now        - when it arrived, in microseconds since 1970 UTC.
   # na_values  - a Set of the spellings of a missing value in foreign events.
+  # aliases    - the Aliases of a file for foreign events, or nil.
   # wrappers   - how many lines of log shippers the event may be wrapped in.
-  def normalize(raw, now, na_values = NA_VALUES, wrappers = Containers::MAX_WRAPPERS)
+  def normalize(raw, now, na_values = NA_VALUES, aliases = nil, wrappers = Containers::MAX_WRAPPERS)
     arrival = Times::Arrival.at(now)
     document, repaired = Parsing.parse(raw)
     ml = document.get("ml")
@@ -45,13 +48,13 @@ module MlNormalize
       raise Refused.new("not_json", Parsing::NOT_JSON, "parse") if repaired
       Result.new(Canonical.check(document, ml, raw, arrival), nil)
     else
-      Result.new(Foreign.canonical(Parsing.to_ruby(document), raw, arrival, na_values), nil)
+      Result.new(Foreign.canonical(Parsing.to_ruby(document), raw, arrival, na_values, aliases), nil)
     end
   rescue Refused => refused
     found = Containers.wrapped(document) if wrappers.positive? && Containers::REASONS.include?(refused.reason)
     return refuse(raw, refused.reason, refused.message, now, refused.stage) if found.nil?
     name, line = found
-    result = normalize(line, now, na_values, wrappers - 1)
+    result = normalize(line, now, na_values, aliases, wrappers - 1)
     return result if result.reason.nil?
     letter = result.document
     message = "the line in `#{name}`: #{letter["error"]["message"]}"

@@ -6,6 +6,7 @@
 #
 # script_params:
 #   na_values - spellings of a missing value in foreign events, divided by "|"; empty: those of ml_normalize.rb.
+#   aliases   - the path of a file of aliases for foreign events; empty: none.
 #   now       - the arrival of every event in microseconds since 1970, for tests; absent: the clock.
 require File.expand_path("ml_normalize", File.dirname(__FILE__))
 
@@ -23,6 +24,8 @@ CLOUD_EVENT = "ce_"
 def register(params)
   given = params["na_values"].to_s
   @na_values = given.empty? ? MlNormalize::NA_VALUES : given.split("|", -1).to_set.freeze
+  file = params["aliases"].to_s
+  @aliases = file.empty? ? nil : MlNormalize::Aliases.read(file)
   @now = params["now"]&.to_i
 end
 
@@ -64,7 +67,7 @@ end
 def from_bytes(raw, now)
   result = safely(raw, now) do
     yield if block_given?
-    MlNormalize.normalize(raw, now, @na_values)
+    MlNormalize.normalize(raw, now, @na_values, @aliases)
   end
   made(result.document)
 end
@@ -74,7 +77,7 @@ def structured(event, now)
   return [ours(event, now)] if event.include?("[ml][schema_version]")
   raw = line_of_beats(event) || json_of(event)
   return [] if blank?(raw)
-  result = safely(raw, now) { MlNormalize.normalize(raw, now, @na_values) }
+  result = safely(raw, now) { MlNormalize.normalize(raw, now, @na_values, @aliases) }
   add_origin(event, result) if result.reason
   [made(result.document)]
 end
@@ -127,7 +130,7 @@ end
 def json_of(event)
   fields = event.to_hash
   fields.delete("@version")
-  if OWN_TIMES.any? { |key| fields.key?(key) }
+  if OWN_TIMES.any? { |key| fields.key?(key) } || @aliases&.time?(fields)
     fields.delete("@timestamp")
   else
     fields["@timestamp"] = fields["@timestamp"].to_s
@@ -207,6 +210,23 @@ test "events of other loggers that a shipper parsed, without a model or inputs a
       events.map { |event| event.get("[event][id]") } == %w[ce-0 mlf-1] &&
       events[0].get("[ml][input][numeric][1]") == 2.8 && events[1].get("[ml][input][numeric][a]") == 1 &&
       events[1].get("@timestamp").to_s.start_with?("2018-02-01T10:00:00.123")
+  end
+end
+
+test "a record of another log, as a line and as fields" do
+  parameters { { "now" => "1517486400000000", "aliases" => File.expand_path("../aliases/sagemaker.yml", File.dirname(__FILE__)) } }
+  in_event do
+    capture = { "endpointInput" => { "data" => "64000,41,RENT", "encoding" => "CSV" } }
+    about = { "eventId" => "e-1", "inferenceTime" => "2018-02-01T10:00:00Z" }
+    [{ "captureData" => capture, "eventMetadata" => about },
+     { "@metadata" => { "ml_input" => "lines" },
+       "message" => MlNormalize::Text.json({ "captureData" => capture, "eventMetadata" => about }) }]
+  end
+  expect("they are read where the file says, at their own time") do |events|
+    events.map { |event| event.get("[event][id]") } == %w[e-1 e-1] && events.all? do |event|
+      event.get("[ml][input][numeric][income]") == 64_000 && event.get("[labels]").nil? &&
+        event.get("@timestamp").to_s.start_with?("2018-02-01T10:00:00")
+    end
   end
 end
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typer.testing import CliRunner
 
 import logging_lib
 from logging_lib import profile as profiles
+from logging_lib._util import content
 from logging_lib.cli.app import app
 from logging_lib.store.duckdb.store import EmbeddedStore
 
@@ -112,6 +115,46 @@ def test_events_among_other_lines_are_indexed(desk: Path, inputs: dict[str, Any]
     result = run(app, ["index", "service.log", "--store", "store", "--json"])
     assert result.exit_code == 0
     assert json.loads(result.output) == {"indexed": 1, "known": 0, "refused": {"not_json": 100}}
+
+
+def test_records_of_another_log_are_read_where_a_file_says_and_checked(
+    desk: Path, inputs: dict[str, Any]
+) -> None:
+    row = io.StringIO()
+    csv.writer(row).writerow((inputs | {"home": "Rented"}).values())
+    capture = {
+        "captureData": {"endpointInput": {"data": row.getvalue(), "encoding": "CSV"}},
+        "eventMetadata": {"eventId": "e-1", "inferenceTime": "2018-03-01T10:00:00Z"},
+    }
+    Path("capture.jsonl").write_text(json.dumps(capture) + "\n")
+    shipped = (content.path("pipelines") / "aliases" / "sagemaker.yml").read_text()
+    Path("loans.yml").write_text(shipped.replace("[income, age, home]", json.dumps(list(inputs))))
+    command = ["index", "capture.jsonl", "--store", "store", "--profile", "profile.json", "--json"]
+    assert json.loads(run(app, command).output)["refused"] == {"no_model": 1}
+    result = run(app, [*command, "--aliases", "loans.yml"])
+    assert json.loads(result.output) == {"indexed": 1, "known": 0, "refused": {}}, result.output
+    with EmbeddedStore(Path("store"), read_only=True) as store:
+        found = store.search("logs-ml.prediction-*", {"query": {"term": {"ml.check.unseen": "home"}}})
+    (hit,) = found["hits"]["hits"]
+    assert hit["_source"]["ml"]["profile"]["status"] == "matched"
+    assert hit["_source"]["ml"]["check"] == {"unseen": ["home"], "unseen_values": ["home=Rented"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("extend: {modle: a}", "loans.yml: extend.modle: is not known; write one of model, "),
+        (None, "no such file"),
+    ],
+)
+def test_a_file_of_aliases_that_cannot_be_used_says_why(desk: Path, text: str | None, says: str) -> None:
+    Path("events.jsonl").write_text('{"model":"m","inputs":{"a":1}}\n')
+    if text is not None:
+        Path("loans.yml").write_text(text)
+    result = run(app, ["index", "events.jsonl", "--store", "store", "--aliases", "loans.yml"])
+    assert result.exit_code == 2
+    assert says in result.stderr
+    assert not Path("store").exists()
 
 
 def test_nothing_but_refused_events_is_no_success(desk: Path, inputs: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 A case is ``NNN-name.raw``, the bytes of one line, or ``NNN-name.parts.json``, from which a large one is made: a
 list of ``{"text", "times", "join"}``, in whose text ``{i}`` is its number. Beside it stands
 ``NNN-name.expected.json``: the document, or where that is large the SHA-256 and length of its canonical JSON, and
-its error.
+its error. The cases in a folder are read with the file of its name in ``pipelines/aliases``.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from typing import Any
 
 import orjson
 
-from logging_lib.normalize import normalize
+from logging_lib.normalize import Aliases, normalize, read_aliases
 
 FOLDER = Path(__file__).parents[2] / "pipelines" / "cases"
+ALIASES_FILES = sorted((FOLDER.parent / "aliases").glob("*.yml"))
 NOW = datetime(2018, 2, 1, 12, tzinfo=UTC)
 """When the cases arrive."""
 _LARGE = 20_000
@@ -32,15 +33,25 @@ class Case:
     name: str
     raw: bytes
     expected_file: Path
+    aliases_file: Path | None = None
+
+    @property
+    def aliases(self) -> Aliases | None:
+        return None if self.aliases_file is None else read_aliases(self.aliases_file)
 
 
-def cases() -> list[Case]:
+def alias_cases() -> list[Case]:
+    """The cases of the shipped files of aliases."""
+    return [case for file in ALIASES_FILES for case in cases(FOLDER / file.stem, file)]
+
+
+def cases(folder: Path = FOLDER, aliases_file: Path | None = None) -> list[Case]:
     all_cases = []
-    for file in sorted(FOLDER.iterdir()):
+    for file in sorted(folder.iterdir()):
         if file.name.endswith((".raw", ".parts.json")):
             name = file.name.removesuffix(".raw").removesuffix(".parts.json")
             raw = file.read_bytes() if file.suffix == ".raw" else _made(json.loads(file.read_bytes()))
-            all_cases.append(Case(name, raw, FOLDER / f"{name}.expected.json"))
+            all_cases.append(Case(name, raw, folder / f"{name}.expected.json", aliases_file))
     return all_cases
 
 
@@ -66,8 +77,8 @@ def expectation(document: Any) -> Any:
 
 
 def main() -> None:
-    for case in cases():
-        document = expectation(normalize(case.raw, now=NOW).document)
+    for case in cases() + alias_cases():
+        document = expectation(normalize(case.raw, now=NOW, aliases=case.aliases).document)
         text = json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True)
         case.expected_file.write_text(text + "\n", encoding="utf-8")
 

@@ -18,7 +18,7 @@ from tests.elasticsearch_server import Unavailable
 from tests.pipelines.cases import NOW
 
 HERE = Path(__file__).parent
-Ruby = Callable[[Sequence[bytes]], list[Any]]
+Ruby = Callable[..., list[Any]]
 
 
 @pytest.fixture(scope="session")
@@ -31,13 +31,25 @@ def jruby_command() -> list[str]:
 
 @pytest.fixture(scope="session")
 def ruby(jruby_command: list[str]) -> Ruby:
-    """What ``ml_normalize.rb`` makes of lines that arrive at ``NOW``."""
-    return lambda lines: run(jruby_command, lines, NOW)
+    """What ``ml_normalize.rb`` makes of lines that arrive at ``NOW``, each with its file of aliases."""
+    return lambda lines, aliases=None: run(jruby_command, lines, NOW, aliases)
 
 
-def run(command: list[str], lines: Sequence[bytes], now: datetime) -> list[Any]:
+def run(
+    command: list[str],
+    lines: Sequence[bytes],
+    now: datetime,
+    aliases: Sequence[bytes | None] | None = None,
+) -> list[Any]:
     microseconds = int(now.timestamp()) * 1_000_000 + now.microsecond
-    fed = [{"raw": base64.b64encode(line).decode(), "now": microseconds} for line in lines]
+    fed = [
+        {
+            "raw": base64.b64encode(line).decode(),
+            "now": microseconds,
+            "aliases": None if file is None else base64.b64encode(file).decode(),
+        }
+        for line, file in zip(lines, aliases or [None] * len(lines), strict=True)
+    ]
     process = subprocess.run(
         [*command, str(HERE / "normalize_lines.rb")],
         input="".join(json.dumps(event) + "\n" for event in fed).encode(),

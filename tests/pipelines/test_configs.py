@@ -15,7 +15,7 @@ import yaml
 from logging_lib.normalize import ALIASES
 from logging_lib.normalize import foreign as foreign_module
 from tests.logstash_server import PIPELINES
-from tests.pipelines.cases import cases
+from tests.pipelines.cases import alias_cases, cases
 from tests.pipelines.conftest import HERE
 
 CONFIGS = sorted(PIPELINES.rglob("*.conf"))
@@ -181,7 +181,7 @@ def test_each_reason_of_a_refusal_is_documented_and_has_a_case() -> None:
         re.findall(r"^\| `(\w+)` \|", README.split("## What is refused")[1].split("\n## ")[0], re.M)
     )
     assert reasons <= documented
-    expected = [json.loads(case.expected_file.read_bytes()) for case in cases()]
+    expected = [json.loads(case.expected_file.read_bytes()) for case in cases() + alias_cases()]
     refused = {document.get("error", {}).get("type") for document in expected}
     assert reasons - {"no_timestamp"} <= refused  # without an arrival only, which Logstash always has
 

@@ -26,10 +26,10 @@ from logging_lib.normalize.foreign import FAILED, STATUSES
 from logging_lib.profile.coerce import NA_VALUES
 from logging_lib.schema import DATASETS, ECS_VERSION, SCHEMA_VERSION
 from tests.pipelines import strategies
-from tests.pipelines.cases import FOLDER, NOW, Case, canonical, cases, expectation
+from tests.pipelines.cases import FOLDER, NOW, Case, alias_cases, canonical, cases, expectation
 from tests.pipelines.conftest import Ruby
 
-CASES = cases()
+CASES = cases() + alias_cases()
 HOSTILE = 2000
 
 by_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -37,12 +37,13 @@ by_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 @by_case
 def test_python_makes_of_a_case_what_it_expects(case: Case) -> None:
-    document = normalize(case.raw, now=NOW).document
+    document = normalize(case.raw, now=NOW, aliases=case.aliases).document
     assert expectation(document) == orjson.loads(case.expected_file.read_bytes())
 
 
 def test_ruby_makes_of_each_case_what_it_expects(ruby: Ruby) -> None:
-    for case, document in zip(CASES, ruby([case.raw for case in CASES]), strict=True):
+    files = [case.aliases_file and case.aliases_file.read_bytes() for case in CASES]
+    for case, document in zip(CASES, ruby([case.raw for case in CASES], files), strict=True):
         assert expectation(document) == orjson.loads(case.expected_file.read_bytes()), case.name
 
 
@@ -50,7 +51,7 @@ def test_ruby_makes_of_each_case_what_it_expects(ruby: Ruby) -> None:
 def test_what_a_case_expects_keeps_the_contract(
     case: Case, valid: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> None:
-    result = normalize(case.raw, now=NOW)
+    result = normalize(case.raw, now=NOW, aliases=case.aliases)
     if (
         isinstance(result, DeadLetter) or "-ours-" not in case.name
     ):  # ours are not altered, so may be anything
@@ -60,13 +61,12 @@ def test_what_a_case_expects_keeps_the_contract(
 def test_every_case_has_what_it_expects_and_a_name_of_its_own() -> None:
     assert len(CASES) >= 60
     assert len({re.sub(r"^\d+-", "", case.name) for case in CASES}) == len(CASES)
-    expected = {file.name for file in FOLDER.glob("*.expected.json")}
-    assert expected == {case.expected_file.name for case in CASES}
+    assert {*FOLDER.rglob("*.expected.json")} == {case.expected_file for case in CASES}
 
 
 def test_a_case_that_says_refused_is_refused_and_no_other() -> None:
     for case in CASES:
-        result = normalize(case.raw, now=NOW)
+        result = normalize(case.raw, now=NOW, aliases=case.aliases)
         assert isinstance(result, DeadLetter) == ("refused" in case.name), case.name
 
 

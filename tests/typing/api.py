@@ -24,11 +24,14 @@ from logging_lib.normalize import (
     MAX_DEPTH,
     MAX_INPUTS,
     MAX_TEXT,
+    Aliases,
+    AliasesError,
     Checks,
     DeadLetter,
     Event,
     normalize,
     normalize_line,
+    read_aliases,
     refuse,
 )
 from logging_lib.store import (
@@ -199,6 +202,13 @@ def normalize_events(line: bytes, checks: Checks) -> dict[str, Any]:
     assert_type(ALIASES["model"], tuple[str, ...])
     assert_type(len(limits), int)
     normalize_line(line)  # type: ignore[arg-type]
+    try:
+        aliases = read_aliases("seldon.yml")
+    except AliasesError:
+        return {}
+    assert_type(aliases, Aliases)
+    assert_type(normalize(line, aliases=aliases), Event | DeadLetter)
+    normalize(line, aliases="seldon.yml")  # type: ignore[arg-type]
     return result.document
 
 

@@ -17,7 +17,7 @@ from logging_lib.watch.backtest.history import Answers, EventHistory, ScheduledT
 from logging_lib.watch.backtest.related import Courses, drop_related
 from logging_lib.watch.evaluate import Scripts, default_scripts, run_dependencies, store_ask
 from logging_lib.watch.examples import complete_values
-from logging_lib.watch.findings import Summarize
+from logging_lib.watch.findings import Summarize, lists_too_few_values
 from logging_lib.watch.loading import with_sample_recipients
 from logging_lib.watch.model import Watch
 from logging_lib.watch.model.schedule import find_due_time, floor_to_interval
@@ -247,7 +247,8 @@ def _search_details(store: Store, watches: Iterable[Watch], alerts: Iterable[tup
     for scheduled, alert in alerts:
         ask = store_ask(past, alert.time)
         watch, findings = by_id[alert.watch], alert.findings_sent
-        complete_values(watch, findings, ask, now=alert.time, scheduled=scheduled)
+        if incomplete := list(filter(lists_too_few_values, findings)):
+            complete_values(watch, incomplete, ask, now=alert.time, scheduled=scheduled)
         name_slices(watch, findings, ask, now=alert.time, scheduled=scheduled)
 
 

@@ -39,13 +39,17 @@ module MlNormalize
 
     module_function
 
-    def canonical(document, raw, arrival, na_values)
-      given, rest = known_keys(document)
-      given, rest = known_keys(Payloads.unwrap(document, ALIASES["inputs"])) unless given["inputs"].is_a?(Hash)
-      model, version = model(given, rest)
+    def canonical(document, raw, arrival, na_values, aliases = nil)
+      if aliases.nil?
+        given, rest = known_keys(document)
+        given, rest = known_keys(Payloads.unwrap(document, ALIASES["inputs"])) unless given["inputs"].is_a?(Hash)
+      else
+        given, rest = by_aliases(document, aliases)
+      end
+      model, version = model(given, rest, aliases)
       inputs = given["inputs"]
       unless inputs.is_a?(Hash)
-        raise Refused.new("no_inputs", "no inputs: one of #{ALIASES["inputs"].join(", ")} must hold an object")
+        raise Refused.new("no_inputs", "no inputs: one of #{listed("inputs", aliases)} must hold an object")
       end
       if inputs.size > MAX_INPUTS || rest.size > MAX_INPUTS
         most = [inputs.size, rest.size].max
@@ -76,12 +80,29 @@ module MlNormalize
       made
     end
 
+    # The same as known_keys, with the aliases of a file.
+    def by_aliases(document, aliases)
+      found, document = aliases.extract(document)
+      names = aliases.built_in(found)
+      given, rest = known_keys(document, names)
+      unless found.key?("inputs") || aliases.replaced.include?("inputs") || given["inputs"].is_a?(Hash)
+        given, rest = known_keys(Payloads.unwrap(document, ALIASES["inputs"]), names)
+      end
+      given.merge!(found)
+      aliases.defaults.each { |name, value| given[name] = value unless Text.filled?(given[name]) }
+      [given, rest]
+    end
+
+    def listed(name, aliases)
+      (aliases.nil? ? ALIASES[name] : aliases.names_of(name)).join(", ")
+    end
+
     # What stands under one of ALIASES, by our name, and the rest.
-    def known_keys(document)
+    def known_keys(document, names = OURS)
       given = {}
       rest = {}
       document.each do |key, value|
-        name = OURS[key]
+        name = names[key]
         if name.nil? then rest[key] = value
         elsif !given.key?(name) then given[name] = value
         else
@@ -306,7 +327,7 @@ module MlNormalize
       end
     end
 
-    def model(given, rest)
+    def model(given, rest, aliases)
       model = given["model"]
       version = given["version"]
       if model.is_a?(Hash)
@@ -315,7 +336,7 @@ module MlNormalize
         model = model["name"]
       end
       unless Text.filled?(model)
-        raise Refused.new("no_model", "no model: one of #{ALIASES["model"].join(", ")} must name it")
+        raise Refused.new("no_model", "no model: one of #{listed("model", aliases)} must name it")
       end
       [Text.label(model), Text.filled?(version) ? Text.label(version) : "unknown"]
     end
