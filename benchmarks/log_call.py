@@ -43,7 +43,7 @@ def run() -> Iterator[Result]:
 
         own, other, bare = _times([log, theirs, unchecked], [requests] * 3)
         name = "structlog + ecs_logging to /dev/null"
-        yield _result("log_call", own, other, name, "ratio <= 0.5")
+        yield _result("log_call", own, other, name, "ratio <= 0.4")
         yield _result("log_call_without_profile", bare, other, name, "reported")
         long_requests = long.dropna().head(CALLS).to_dict("records")
         own, other = _times([_ours(folder, long), theirs], [long_requests] * 2)

@@ -1,12 +1,15 @@
-"""Events from disk on two cores: foreign ones through normalize and their profile's checks, and our own."""
+"""Foreign events through normalize and their profile's checks, beside orjson and from disk, and our own."""
 
 from __future__ import annotations
 
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+
+import orjson
 
 from benchmarks import _events
 from benchmarks._common import Result, frame
@@ -14,10 +17,11 @@ from benchmarks._events import DISTINCT
 from logging_lib import profile
 from logging_lib.logger.checks import Checker
 from logging_lib.logger.jsonlines import read_lines
-from logging_lib.normalize import Event, normalize_line
+from logging_lib.normalize import Event, normalize, normalize_line
 
 EVENTS, PARTS = 1_000_000, 4
 WORKERS = 2
+LINES, ROUNDS = 2000, 15
 
 
 def run() -> Iterator[Result]:
@@ -25,8 +29,35 @@ def run() -> Iterator[Result]:
         folder = Path(name)
         fitted = profile.fit(frame(20_000), model="m", version="1")
         profile.save(fitted, folder / "profile.json")
+        yield _measure_cpu(fitted)
         yield _measure("read_check", folder, _events.foreign(), _read_foreign, ">= 200,000/s")
         yield _measure("read_own", folder, _events.own(fitted), _read_own, "reported: events of our logger")
+
+
+def _measure_cpu(fitted: profile.Profile) -> Result:
+    """Measure the CPU time of an event beside orjson's ``loads`` and ``dumps`` of its line, in alternation."""
+    checker = Checker(fitted, foreign=True)
+    lines = [line.rstrip() for line in _events.foreign(LINES)]
+
+    def ours(line: bytes) -> object:
+        return normalize(line, checks=lambda model, version: checker)
+
+    def theirs(line: bytes) -> object:
+        return orjson.dumps(orjson.loads(line))
+
+    taken: list[tuple[float, float]] = []
+    for _ in range(ROUNDS):
+        taken.append((_time_each(ours, lines), _time_each(theirs, lines)))
+    own, other = (statistics.median(times) for times in zip(*taken, strict=True))
+    ratio = statistics.median(a / b for a, b in taken)
+    return Result("read_check_cpu", own, "µs CPU", "ratio <= 4", "orjson's loads + dumps", other, ratio)
+
+
+def _time_each(function: Callable[[bytes], object], lines: list[bytes]) -> float:
+    start = time.process_time()
+    for line in lines:
+        function(line)
+    return (time.process_time() - start) / len(lines) * 1e6
 
 
 def _measure(

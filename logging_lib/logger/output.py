@@ -198,5 +198,6 @@ def _place_scores(value: Any, document: dict[str, Any]) -> Any:
     if not numbers:
         return value if items else _UNPLACED
     document["scores"] = numbers
-    rest = {name: item for name, item in items.items() if not is_number(item)}
-    return rest or _UNPLACED
+    if len(numbers) == len(items):
+        return _UNPLACED
+    return {name: item for name, item in items.items() if not is_number(item)}

@@ -21,7 +21,7 @@ _INT64 = range(-(2**63), 2**64)
 
 def escape_surrogates(text: str) -> str:
     r"""Replace lone surrogates, which UTF-8 cannot carry, by their escapes: ``\ud800``."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def to_jsonable(
@@ -61,6 +61,11 @@ def _cut_texts(value: Any, length: int) -> Any:
 def _to_jsonable(value: Any, depth: int, max_items: int) -> Any:
     if value is None or value is True or value is False:
         return value
+    kind = type(value)
+    if kind is float:  # scores by class are many values of one plain type
+        return to_json_number(value)
+    if kind is str:
+        return escape_surrogates(value)
     if isinstance(value, Enum):
         return _to_jsonable(value.value, depth, max_items)
     if isinstance(value, str):

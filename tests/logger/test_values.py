@@ -18,6 +18,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import logging_lib
 from logging_lib.logger.values import to_jsonable
@@ -114,6 +116,24 @@ def test_keys_of_the_same_text_are_all_kept() -> None:
     assert to_jsonable({"1<2>": "a", "1": "b", 1: "c"}) == {"1<2>": "a", "1": "b", "1<3>": "c"}
     long = {"x" * 10 + str(n): n for n in range(10, 14)}
     assert sorted(to_jsonable(long, max_text=10).values()) == [10, 11, 12, 13]
+
+
+class Text(str):
+    __slots__ = ()
+
+
+class Number(float):
+    pass
+
+
+@given(
+    text=st.text(st.characters(exclude_categories=())),
+    number=st.floats(),
+)
+def test_plain_values_become_what_values_of_a_subclass_become(text: str, number: float) -> None:
+    """Texts and floats of the plain types are converted directly, and those of a subclass by the full path."""
+    plain, full = to_jsonable({text: [text, number]}), to_jsonable({Text(text): [Text(text), Number(number)]})
+    assert repr(plain) == repr(full)
 
 
 def test_a_cycle_ends() -> None:
