@@ -192,6 +192,12 @@ def _decode_text(reader: _ProfileDecoder, value: Any, path: str) -> str:
     return value
 
 
+def _decode_name(reader: _ProfileDecoder, value: Any, path: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise reader.fail(path, "a text that is not empty", value)
+    return value
+
+
 def _decode_number(reader: _ProfileDecoder, value: Any, path: str) -> float:
     if not is_number(value) or not math.isfinite(value):
         raise reader.fail(path, "a number", value)
@@ -366,8 +372,8 @@ _FEATURE: dict[str, _Decode] = {
 }
 _PROFILE: dict[str, _Decode] = {
     "id": _decode_text,
-    "model": _decode_text,
-    "version": _decode_text,
+    "model": _decode_name,
+    "version": _decode_name,
     "rows": _decode_count,
     "held_out": _decode_object(
         HeldOut, {"rows": _decode_count, "method": _decode_text, "blocks": _decode_count}

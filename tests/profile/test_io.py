@@ -36,6 +36,7 @@ def damaged(profile: profiles.Profile, path: str, value: Any) -> bytes:
         ("format_version", 99, r"\$\.format_version: is 99, this version of logging_lib reads 1"),
         ("rows", -1, r"\$\.rows: expected a whole number >= 0, found -1"),
         ("rows", ..., r"\$\.rows: is missing"),
+        ("model", "", r"\$\.model: expected a text that is not empty, found ''"),
         ("extra", 1, r"\$\.extra: is not part of a profile"),
         ("features/income/kind", "float", r"\$\.features\.income\.kind: expected one of numeric"),
         ("features/income/edges", [3, 2], r"\$\.features\.income\.edges: expected edges that rise"),
