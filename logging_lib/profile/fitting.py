@@ -182,7 +182,7 @@ def fit_with_notes(
             training_seconds=training_seconds,
             libraries=dict(libraries) if libraries is not None else installed_versions(),
             na_values=na_values,
-            variation=variation or state_default(seconds),
+            variation=variation or state_default(seconds, states if seconds is None else ()),
             classifier=classifier,
         )
     )

@@ -28,7 +28,7 @@ of Extreme Values (2001), section 4.2, with shape 0). The limit of a distance is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -45,6 +45,7 @@ from logging_lib.profile.model import (
     Rhythm,
     Variation,
 )
+from logging_lib.profile.row_order import measure_checks, measure_stretches
 from logging_lib.profile.timeline import DAY, MIN_EVENTS, Origin, Timeline, choose_origins
 from logging_lib.profile.variance import (
     MIN_WINDOWS,
@@ -82,6 +83,9 @@ _DEFAULT: Mapping[str, tuple[float, float]] = {
 }
 """The standard deviation of windows up to six hours, and of longer ones, if training had no times. It is about the
 median of the features of four real streams (flights, traffic stops, electricity)."""
+_OF_BINS = ("psi", "shift", "spread", "mean", "rare")
+_UNLIMITED = 10.0
+"""A standard deviation so large that no distance is beyond its limit."""
 
 
 @dataclass(slots=True)
@@ -337,11 +341,15 @@ def _write_notes(timeline: Timeline, unusual: Mapping[str, UnusualWindow]) -> tu
     return tuple(notes)
 
 
-def state_default(seconds: Array | None = None) -> Variation:
+def state_default(seconds: Array | None = None, states: Iterable[RowStates] = ()) -> Variation:
     """Return the default variation, for a model whose training had no times, or none that allow a measurement.
+
+    A feature that changes along the rows of training more than the default says is not limited in windows shorter
+    than a week: nobody knows which rows are an hour or a day.
 
     Args:
         seconds: each row's time, in seconds since 1970, if known; shape (rows,).
+        states: the states of the rows for each feature, if the rows are in the order in which they arose.
     """
     measures = {
         measure: {
@@ -352,13 +360,33 @@ def state_default(seconds: Array | None = None) -> Variation:
         }
         for measure, (short, long) in _DEFAULT.items()
     }
+    moving = []
+    for state in states:
+        exceeded = [check for check, s2 in measure_checks(state.known_from) if s2 > _DEFAULT[check][0] ** 2]
+        if measure_stretches(state.bins, state.number_of_bins) > _DEFAULT["psi"][0] ** 2:
+            exceeded += _OF_BINS
+        if exceeded:
+            moving.append(state.name)
+        for measure in exceeded:
+            default = measures[measure][DEFAULT_FEATURE]
+            measures[measure][state.name] = {
+                window: default[window] if length >= 7 * DAY else NaturalVariation(_UNLIMITED**2)
+                for window, length in VARIATION_WINDOWS.items()
+            }
+    notes = [_explain_default(seconds)] if seconds is not None else []
+    if moving:
+        more = f" and {len(moving) - MAX_NOTES} more" if len(moving) > MAX_NOTES else ""
+        notes.append(
+            f"{', '.join(moving[:MAX_NOTES])}{more}: the values change along the rows of training, so without "
+            "times only a week is compared with training; give --time"
+        )
     return Variation(
         source="default",
         since="",
         until=format_epoch(float(seconds.max())) if seconds is not None else "",
         levels=dict.fromkeys(VARIATION_WINDOWS, DEFAULT_LEVEL),
         measures=measures,
-        notes=(_explain_default(seconds),) if seconds is not None else (),
+        notes=tuple(notes),
     )
 
 

@@ -57,6 +57,8 @@ def describe_variation(profile: Profile, feature: str) -> str:
         numbers = find_natural_variation(variation, measure, feature, DAY, by_part=by_part)
         if numbers is None:
             continue
+        if is_default and feature in variation.measures[measure]:
+            return "changes along the rows of training; without times only a week is compared with it"
         natural = sqrt(numbers.variance + numbers.growth)
         noise = 1 / max(_count_daily_rows(profile), 1.0) + 1 / max(profile.rows, 1)
         limit = variation.compute_limit(numbers, DAY, 1.0, noise)
