@@ -51,7 +51,8 @@ def test_the_demo_service_logs_real_loans_until_its_limit(tmp_path: Path) -> Non
     ran = CliRunner().invoke(app, ["demo-service", str(folder), "--limit", "3", "--rate", "100"])
     assert (ran.exit_code, ran.output.splitlines()[-1]) == (0, "3 predictions logged")
     fitted = profile.load(folder / "profile.json")
-    events = [json.loads(line) for file in find_files([folder / "spool"]) for line in file.open()]
+    lines = [line for file in find_files([folder / "spool"]) for line in file.read_text().splitlines()]
+    events = [json.loads(line) for line in lines]
     predictions = [event["ml"] for event in events if event["event"]["dataset"] == "ml.prediction"]
     assert [ml["profile"] for ml in predictions] == 3 * [{"id": fitted.id, "status": "matched"}]
 

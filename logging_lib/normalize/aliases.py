@@ -17,7 +17,7 @@ from logging_lib._util.suggestions import explain_unreadable
 from logging_lib.normalize.errors import quote_value
 from logging_lib.normalize.parsing import is_filled
 from logging_lib.normalize.payloads import parse_text
-from logging_lib.normalize.tables import Table, read_inputs, read_output
+from logging_lib.normalize.tables import RowPlace, read_inputs, read_output
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "model": ("model", "model_name", "ml_model", "modelName"),
@@ -149,7 +149,7 @@ def _read_table(
     if source.encoding_path is not None:
         encoding = _find(document, source.encoding_path, parsed)
     is_table = source.encoding_path is not None or source.names_path is not None or source.names is not None
-    table = Table(source.text, names, encoding, is_table)
+    table = RowPlace(source.text, names, encoding, is_table)
     return read_inputs(value, table) if name == "inputs" else read_output(value, table, ALIASES[name])
 
 

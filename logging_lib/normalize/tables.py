@@ -31,7 +31,7 @@ _SPACE = " \t\r\n"
 _CELL = re.compile(r'[ \t]*+(?:"((?:[^"]++|"")*+)"[ \t]*+|([^",\r\n]*+))(,|\r\n|\n|\r|\Z)')
 
 
-class Table(NamedTuple):
+class RowPlace(NamedTuple):
     """A place of a row.
 
     Attributes:
@@ -47,7 +47,7 @@ class Table(NamedTuple):
     is_table: bool
 
 
-def read_inputs(value: Any, table: Table) -> dict[str, Any] | None:
+def read_inputs(value: Any, table: RowPlace) -> dict[str, Any] | None:
     """Read inputs by name; return None if the value cannot be read.
 
     Raises:
@@ -71,7 +71,7 @@ def read_inputs(value: Any, table: Table) -> dict[str, Any] | None:
     return dict(zip(table.names, row, strict=True))
 
 
-def read_output(value: Any, table: Table, payload_keys: Sequence[str]) -> Any:
+def read_output(value: Any, table: RowPlace, payload_keys: Sequence[str]) -> Any:
     """Read an output; names that are not as many as its values are not used.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from logging_lib.dashboards.formula import Formula, Math, Number, Operation
@@ -38,7 +39,7 @@ def _render_clause(name: str, condition: Any) -> str:
     if isinstance(condition, Range):
         signs = {"gte": ">=", "gt": ">", "lt": "<", "lte": "<="}
         bounds = condition.model_dump(exclude_none=True)
-        return " and ".join(f"{field} {signs[end]} {value:g}" for end, value in bounds.items())
+        return " and ".join(f"{field} {signs[end]} {_quote_value(value)}" for end, value in bounds.items())
     if isinstance(condition, list):
         return f"{field} : ({' or '.join(map(_quote_value, condition))})"
     return f"{field} : {_quote_value(condition)}"
@@ -48,10 +49,15 @@ def _quote_value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
-        return f"{value}"
+        return _format_exactly(value)
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     escaped = escaped.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
     return f'"{escaped}"'
+
+
+def _format_exactly(number: float) -> str:
+    """Write a number with all its digits and without an exponent, which the formulas of Lens do not know."""
+    return f"{Decimal(repr(number)).normalize():f}"
 
 
 def lens_formula(formula: Formula, panel: Panel) -> str:
@@ -61,7 +67,7 @@ def lens_formula(formula: Formula, panel: Panel) -> str:
 
 def _render_formula(formula: Formula, panel: Panel, *, top: bool = False) -> str:
     if isinstance(formula, Number):
-        return f"{formula.value:g}"
+        return _format_exactly(formula.value)
     if isinstance(formula, Operation):
         return _render_call(formula, panel.where, weighted=panel.weighted)
     parts = [_render_formula(argument, panel) for argument in formula.arguments]
@@ -79,7 +85,7 @@ def _render_call(operation: Operation, where: Mapping[str, Filter], *, weighted:
     else:
         name, arguments = LENS[operation.name], [_quote_field(operation.field)]
     if operation.name == "percentile":
-        arguments.append(f"percentile={operation.percentile:g}")
+        arguments.append(f"percentile={_format_exactly(operation.percentile)}")
     if operation.where:
         query = kql(where[operation.where]).replace("\\", "\\\\").replace("'", "\\'")
         arguments.append(f"kql='{query}'")
