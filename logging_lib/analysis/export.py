@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from logging_lib._util.formatting import list_values
 from logging_lib._util.times import format_instant
-from logging_lib.analysis.labels import LABELS, KnownClasses, actual_of
+from logging_lib.analysis.known_classes import KnownClasses, actual_of
+from logging_lib.analysis.labels import LABELS
 from logging_lib.analysis.samples import Selection, values_of
 from logging_lib.profile.coerce import to_epoch
 from logging_lib.profile.vectors import read_vector

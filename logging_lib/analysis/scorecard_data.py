@@ -10,7 +10,8 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from logging_lib._util.times import format_instant, parse_instant
-from logging_lib.analysis.labels import LABELS, KnownClasses
+from logging_lib.analysis.known_classes import KnownClasses
+from logging_lib.analysis.labels import LABELS
 from logging_lib.analysis.scorecard import Evidence
 from logging_lib.schema.templates import ANALYSIS, PROFILES, WATCH_STATE
 from logging_lib.store.history import STREAMS
