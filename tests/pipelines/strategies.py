@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from logging_lib.normalize import ALIASES
@@ -160,4 +161,16 @@ def lines(draw: st.DrawFn) -> bytes:
         draw(st.sampled_from([b"", b"", b"", b" ", b"\xef\xbb\xbf"]))
         + raw
         + draw(st.sampled_from([*[b""] * 20, b"\r", b"\x00", b" x"]))
+    )
+
+
+def draw_only(number: int) -> settings:
+    """Draw examples for a comparison of both twins in one go: always the same ones, without shrinking."""
+    return settings(
+        max_examples=number,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
     )

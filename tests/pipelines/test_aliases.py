@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 import yaml
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from logging_lib.normalize import ALIASES, DeadLetter, Event, normalize, read_aliases
@@ -19,6 +19,7 @@ from logging_lib.normalize.aliases import MAX_FILE, MAX_NESTING, MAX_PARTS, MAX_
 from tests.logstash_server import PIPELINES
 from tests.pipelines.cases import ALIASES_FILES, NOW, canonical
 from tests.pipelines.conftest import Ruby
+from tests.pipelines.strategies import draw_only
 
 README = (PIPELINES / "README.md").read_text()
 REMEDY = re.compile(r"; (?:write|see|keep|put|remove|give) ")
@@ -282,14 +283,7 @@ _events = st.dictionaries(st.sampled_from(_KEYS), _values, min_size=2, max_size=
 def test_ruby_and_python_make_the_same_of_random_files(ruby: Ruby, number: int) -> None:
     pairs: list[tuple[bytes, bytes]] = []
 
-    @settings(
-        max_examples=number,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
+    @draw_only(number)
     @given(_files, st.lists(_events, min_size=3, max_size=3))
     def collect(file: dict[str, Any], events: list[dict[str, Any]]) -> None:
         text = yaml.safe_dump(file, allow_unicode=True).encode()

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 
 from logging_lib.normalize import (
     ALIASES,
@@ -85,14 +85,7 @@ def hostile_lines(number: int) -> list[bytes]:
     """Draw lines, which depend on Hypothesis's version and, as it collects constants, on the modules loaded."""
     lines: list[bytes] = []
 
-    @settings(
-        max_examples=number,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
+    @strategies.draw_only(number)
     @given(strategies.lines())
     def collect(line: bytes) -> None:
         lines.append(line)
