@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import string
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -99,3 +100,8 @@ keys = st.one_of(names, st.integers(), st.none(), st.tuples(st.integers()), st.f
 inputs = st.dictionaries(keys, values, max_size=8)
 
 plain_words = st.text(string.ascii_lowercase, min_size=1, max_size=6)
+
+
+def may_share_a_text(given: Mapping[Any, Any]) -> bool:
+    """Return whether two keys may have one text, which takes a key that is not a text."""
+    return len(given) > 1 and any(type(key) is not str for key in given)

@@ -14,15 +14,16 @@ import orjson
 import pandas as pd
 import pytest
 import structlog
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 
 import logging_lib
 from logging_lib import profile as profiles
 from logging_lib.logger.event import format_timestamp, new_id
 from logging_lib.logger.jsonlines import read_lines
+from logging_lib.logger.rows import REPEATED_NAME
 from logging_lib.logger.spool import Spool
 from logging_lib.profile.config import Config, FeatureConfig
-from tests.strategies import examples
+from tests.strategies import examples, may_share_a_text
 from tests.strategies import inputs as any_inputs
 from tests.strategies import values as any_values
 
@@ -313,6 +314,7 @@ def test_ids_are_uuids_of_version_7_in_order_of_time() -> None:
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
+@example({1: 1, "1": 2}, 0.5, None)
 @given(any_inputs, any_values, any_values)
 def test_whatever_is_logged_never_raises_and_keeps_the_contract(
     profile: profiles.Profile, valid: Valid, any_inputs: Any, prediction: Any, other: Any
@@ -332,7 +334,9 @@ def test_whatever_is_logged_never_raises_and_keeps_the_contract(
         line = render(None, "info", process(None, "info", event_dict))
         assert line.count(b"\n") == 1
         event = valid(orjson.loads(line))
-        assert event["event"]["dataset"] == "ml.prediction", event
+        if event["event"]["dataset"] != "ml.prediction":
+            assert may_share_a_text(any_inputs), event
+            assert REPEATED_NAME in event["error"]["message"], event
 
 
 def test_inputs_are_logged_as_they_were_before_the_block(
